@@ -1,0 +1,226 @@
+"""Every setting of LTAD, frozen and validated once; JSON in and out; presets named after the paper.
+
+Settings that the paper leaves open carry their default here and "open" in their comment, so that
+no constant hides in the code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from ltad.types import SettingError
+
+
+def _require(condition: bool, name: str, value: object, rule: str) -> None:
+    if not condition:
+        raise SettingError(f"{name} is {value!r}, but it must be {rule}.")
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """What is read out of the frozen image encoder (METHOD sections 1 and 2).
+
+    Attributes:
+        image_size: side of the square input in pixels.
+        taps: 0-based encoder block indices whose outputs are the layers 1..L-1.
+        grid: side of the grid on which the reconstruction module works (open; 14).
+        semantic_grid: side of the grid of the semantic head, linear per patch (open; 14).
+    """
+
+    image_size: int = 224
+    taps: tuple[int, ...] = (3, 10, 17, 37)
+    grid: int = 14
+    semantic_grid: int = 14
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "taps", tuple(self.taps))
+        _require(self.image_size >= 32, "image_size", self.image_size, "at least 32 pixels")
+        _require(
+            len(self.taps) > 0 and list(self.taps) == sorted(set(self.taps)) and self.taps[0] >= 0,
+            "taps", self.taps, "block indices in strictly rising order",
+        )
+        _require(2 <= self.grid <= self.image_size, "grid", self.grid, "from 2 to image_size")
+        _require(
+            2 <= self.semantic_grid <= self.image_size,
+            "semantic_grid", self.semantic_grid, "from 2 to image_size",
+        )
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The detector (METHOD sections 3 to 6).
+
+    Attributes:
+        normal_prompt, abnormal_prompt: v^n and v^a (paper: "a", "a broken").
+        lam: lambda of equation (5).
+        tau: temperature of equation (3).
+        name_length: m, learned vectors per pseudo class name.
+        name_init: "object", "random" or "class_name" (Table 6).
+        learn_names: False keeps the names at their initial value (Table 6, 6.5).
+        normalize_text: scale t to unit length (open; equation (4) writes it raw).
+        layer_pooling: "max", "mean", or "none" (one map of the concatenation; Table 7).
+        hidden_width, layers, heads, feedforward, dropout: the RM's transformer (open; UniAD).
+        neighbour_mask: side of the masked neighbourhood in attention, odd; 0 masks nothing (open).
+        score_pool: side in pixels of the average pooling before the maximum (open; UniAD).
+        synthesis: "vae" or "autoencoder" (Table 6, 6.3).
+        decoder_width: channels of D's first stage (open).
+        decoder_expansion: expansion ratio of D's inverted residual blocks (open).
+    """
+
+    normal_prompt: str = "a"
+    abnormal_prompt: str = "a broken"
+    lam: float = 500.0
+    tau: float = 1.0
+    name_length: int = 2
+    name_init: str = "object"
+    learn_names: bool = True
+    normalize_text: bool = False
+    layer_pooling: str = "max"
+    hidden_width: int = 256
+    layers: int = 4
+    heads: int = 8
+    feedforward: int = 1024
+    dropout: float = 0.1
+    neighbour_mask: int = 7
+    score_pool: int = 16
+    synthesis: str = "vae"
+    decoder_width: int = 256
+    decoder_expansion: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("normal_prompt", "abnormal_prompt"):
+            _require(bool(getattr(self, name).strip()), name, getattr(self, name), "not empty")
+        _require(self.lam >= 0, "lam", self.lam, "zero or more")
+        _require(self.tau > 0, "tau", self.tau, "above zero")
+        for name in ("name_length", "hidden_width", "layers", "heads", "feedforward",
+                     "score_pool", "decoder_width", "decoder_expansion"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.hidden_width % self.heads == 0, "hidden_width", self.hidden_width,
+                 f"a multiple of heads ({self.heads})")
+        _require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
+        _require(self.neighbour_mask == 0 or self.neighbour_mask % 2 == 1, "neighbour_mask",
+                 self.neighbour_mask, "0 or an odd side")
+        _one_of("name_init", self.name_init, ("object", "random", "class_name"))
+        _one_of("layer_pooling", self.layer_pooling, ("max", "mean", "none"))
+        _one_of("synthesis", self.synthesis, ("vae", "autoencoder"))
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    _require(value in choices, name, value, "one of " + ", ".join(map(repr, choices)))
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Both phases (METHOD sections 5 and 6).
+
+    Attributes:
+        phase1_epochs, phase2_epochs: passes over the training images.
+        learning_rate, weight_decay, batch_size: AdamW's (batch size open; UniAD's 64).
+        kl_weight: factor of the KL term in equation (6) (open).
+        real_probability: p_c, chance that phase 2 takes f^real rather than f^syn.
+        distribution_aware: DAS (Table 6, 6.4): p_c inversely related to the class's count.
+        noise_scale: n of the feature jitter N(0,1) * ||p_i|| / C * n (open; UniAD's 20).
+        minimum_steps: a phase runs at least this many optimiser steps (open; 0), because an epoch
+            of a few images is a fraction of a batch.
+        validation_fraction: share of each class's images held out for calibration (open).
+        seed: of every random draw.
+    """
+
+    phase1_epochs: int = 100
+    phase2_epochs: int = 500
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-4
+    batch_size: int = 64
+    kl_weight: float = 1e-3
+    real_probability: float = 0.5
+    distribution_aware: bool = False
+    noise_scale: float = 20.0
+    minimum_steps: int = 0
+    validation_fraction: float = 0.15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("phase1_epochs", "phase2_epochs", "batch_size"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("kl_weight", "weight_decay", "noise_scale", "minimum_steps", "seed"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "zero or more")
+        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above zero")
+        _require(0 <= self.real_probability <= 1, "real_probability", self.real_probability,
+                 "in [0, 1]")
+        _require(0 <= self.validation_fraction < 0.9, "validation_fraction",
+                 self.validation_fraction, "in [0, 0.9)")
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of one detector: what it reads, what it is, how it was trained."""
+
+    features: FeatureSettings = field(default_factory=FeatureSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Config:
+        """Inverse of :meth:`to_dict`. Raises SettingError on an unknown name or a bad value."""
+        parts = {"features": FeatureSettings, "model": ModelSettings, "training": TrainingSettings}
+        unknown = set(data) - set(parts)
+        _require(not unknown, "config", sorted(unknown), "made of features, model, training only")
+        return cls(**{name: build(kind, data.get(name, {})) for name, kind in parts.items()})
+
+    def replace(self, **changes: Any) -> Config:
+        """A copy with single settings changed, wherever they live: ``replace(lam=400, seed=1)``.
+
+        Raises SettingError for a name that no group of settings holds.
+        """
+        groups = {name: getattr(self, name) for name in ("features", "model", "training")}
+        for key, value in changes.items():
+            owners = [name for name, group in groups.items() if hasattr(group, key)]
+            _require(bool(owners), key, value, "a setting of features, model or training")
+            groups[owners[0]] = dataclasses.replace(groups[owners[0]], **{key: value})
+        return Config(**groups)
+
+
+def build(kind: type, data: dict[str, Any]) -> Any:
+    """A settings object of `kind` from plain data. Raises SettingError on an unknown name."""
+    known = {f.name for f in dataclasses.fields(kind)}
+    unknown = sorted(set(data) - known)
+    _require(not unknown, f"{kind.__name__} setting", unknown, "one of " + ", ".join(sorted(known)))
+    return kind(**data)
+
+
+def preset(name: str) -> Config:
+    """The named settings.
+
+    ``paper-mvtec``, ``paper-visa`` and ``paper-dagm`` are the paper's (section 6, training
+    details); ``demo`` is what two CPU cores train in minutes on the embedded encoder.
+
+    Raises:
+        SettingError: no preset of that name; the message lists them.
+    """
+    _one_of("preset", name, tuple(_PRESETS))
+    return _PRESETS[name]
+
+
+_PAPER = Config()
+_PRESETS = {
+    "paper-mvtec": _PAPER,
+    "paper-visa": _PAPER.replace(lam=400.0),
+    "paper-dagm": _PAPER.replace(lam=300.0),
+    "demo": Config(
+        features=FeatureSettings(image_size=192, taps=(0, 1, 3, 8), grid=14, semantic_grid=24),
+        model=ModelSettings(
+            hidden_width=128, layers=2, heads=4, feedforward=256, dropout=0.0,
+            score_pool=16, decoder_width=128, decoder_expansion=2,
+        ),
+        training=TrainingSettings(
+            phase1_epochs=15, phase2_epochs=60, learning_rate=1e-3, batch_size=32,
+        ),
+    ),
+}
+PRESETS = tuple(_PRESETS)

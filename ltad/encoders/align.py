@@ -1,0 +1,211 @@
+"""ALIGN behind the `Encoder` seam: the one module that imports transformers' model classes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import AlignModel, AutoTokenizer, PreTrainedTokenizerBase
+
+from ltad.config import FeatureSettings, build
+from ltad.encoders.base import ImageFeatures, Prompt, Vocabulary
+from ltad.types import CheckpointError, PromptError, SettingError
+
+SETTINGS_FILE = "features.json"
+PREPROCESSING = "RGB, bilinear resize to a square, x / 127.5 - 1"
+
+
+def load_encoder(
+    name: str | Path,
+    settings: FeatureSettings | None = None,
+    device: str | torch.device = "cpu",
+) -> AlignEncoder:
+    """Load ALIGN, frozen and in eval mode.
+
+    Args:
+        name: a hub name (``kakaobrain/align-base``) or a local folder in transformers' format.
+        settings: image size, taps, grids; by default the folder's own ``features.json`` if it has
+            one, else the paper's (224 pixels, blocks 3, 10, 17, 37, grid 14).
+        device: "cpu", "cuda", "mps", ...
+
+    Raises:
+        CheckpointError: nothing loadable under that name.
+    """
+    try:
+        model = AlignModel.from_pretrained(str(name), dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(str(name))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"No ALIGN model could be loaded from {str(name)!r}: {str(error).splitlines()[0]} "
+            "Give a folder that holds config.json, model.safetensors and the tokenizer, or a hub "
+            "name such as kakaobrain/align-base (which needs a network connection once)."
+        ) from error
+    own = Path(name) / SETTINGS_FILE
+    if settings is None:
+        settings = (
+            build(FeatureSettings, json.loads(own.read_text(encoding="utf-8")))
+            if own.is_file()
+            else FeatureSettings()
+        )
+    return AlignEncoder(model, tokenizer, settings, device)
+
+
+class AlignEncoder:
+    """transformers' AlignModel as an `Encoder` (see there for the attributes).
+
+    Args:
+        model: any AlignModel; its weights are frozen here, in place.
+        tokenizer: the model's own.
+        settings: what to read out of it.
+        device: where to run it.
+
+    Raises:
+        SettingError: a tap index past the model's last block.
+    """
+
+    def __init__(
+        self,
+        model: AlignModel,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: FeatureSettings,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        blocks = model.vision_model.encoder.blocks
+        if settings.taps[-1] >= len(blocks):
+            raise SettingError(
+                f"Tap {settings.taps[-1]} does not exist: the image encoder has {len(blocks)} "
+                f"blocks, 0 to {len(blocks) - 1}."
+            )
+        self.device = torch.device(device)
+        self.settings = settings
+        self.model = model.eval().requires_grad_(False).to(self.device)
+        self.model.vision_model.to(memory_format=torch.channels_last)
+        self.tokenizer = tokenizer
+        self.joint_width = model.text_projection.out_features
+        self.token_width = model.config.text_config.hidden_size
+        self.channels = tuple(
+            blocks[tap].projection.project_conv.out_channels for tap in settings.taps
+        )
+
+    @cached_property
+    def latent_shape(self) -> tuple[int, int, int]:
+        size = self.settings.image_size
+        with torch.inference_mode():
+            latent = self.image_features(
+                torch.zeros(1, 3, size, size, device=self.device), with_latent=True
+            ).latent
+        return tuple(latent.shape[1:])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(PREPROCESSING.encode())
+        digest.update(repr(self.settings).encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(np.ascontiguousarray(tensor.cpu().numpy()).view(np.uint8))
+        return digest.hexdigest()[:16]
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """(3, S, S) float32 in [-1, 1]: scaled without cropping, bilinear (METHOD section 1)."""
+        size = self.settings.image_size
+        resized = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+        array = np.asarray(resized, dtype=np.float32) / 127.5 - 1.0
+        return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+
+    def image_features(self, pixels: Tensor, with_latent: bool = False) -> ImageFeatures:
+        """Taps f_1..f_{L-1}, and f_L if asked; blocks past the last one needed do not run.
+
+        Args:
+            pixels: (B, 3, S, S) float32 in [-1, 1].
+            with_latent: also run to the end and return the last map.
+        """
+        tower = self.model.vision_model
+        taps = self.settings.taps
+        blocks = tower.encoder.blocks if with_latent else tower.encoder.blocks[: taps[-1] + 1]
+        pixels = pixels.to(self.device).contiguous(memory_format=torch.channels_last)
+        hidden = tower.embeddings(pixels)
+        outputs = []
+        for index, block in enumerate(blocks):
+            hidden = block(hidden)
+            if index in taps:
+                outputs.append(hidden)
+        return ImageFeatures(tuple(outputs), hidden if with_latent else None)
+
+    def image_embeddings(self, pixels: Tensor) -> Tensor:
+        """ALIGN's own image embedding, (B, d): the mean of the last map."""
+        return self.image_features(pixels, with_latent=True).latent.mean(dim=(2, 3))
+
+    def text_embeddings(self, prompts: Sequence[Prompt]) -> Tensor:
+        """t = T(prompt), (n, d) raw; [CLS], the parts, [SEP], padded to the longest.
+
+        Raises:
+            PromptError: a prompt longer than the text encoder's positions.
+        """
+        rows = [self._framed(prompt) for prompt in prompts]
+        longest = max(len(row) for row in rows)
+        limit = self.model.config.text_config.max_position_embeddings
+        if longest > limit:
+            raise PromptError(
+                f"A prompt has {longest} tokens, but the text encoder reads at most {limit}. "
+                "Use fewer words."
+            )
+        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        mask = torch.arange(longest, device=self.device)[None] < lengths[:, None]
+        return self.model.get_text_features(
+            inputs_embeds=padded, attention_mask=mask.long()
+        ).pooler_output
+
+    def token_vectors(self, words: str) -> Tensor:
+        """Input embeddings (n, token_width) of the words' tokens, without [CLS] and [SEP]."""
+        return self._embed(self.tokenizer(words, add_special_tokens=False)["input_ids"])
+
+    def tokenize(self, words: str) -> list[str]:
+        """The tokens that the words are cut into."""
+        return self.tokenizer.tokenize(words)
+
+    def unknown_words(self, words: str) -> list[str]:
+        """Words that are no token of their own: cut into pieces, or unknown altogether."""
+        unknown = self.tokenizer.unk_token
+        found = []
+        for word in words.split():
+            pieces = self.tokenizer.tokenize(word)
+            if not pieces or unknown in pieces or any(p.startswith("##") for p in pieces):
+                found.append(word)
+        return found
+
+    def vocabulary(self) -> Vocabulary:
+        """Every token's string and input embedding, on the CPU."""
+        tokens = self.tokenizer.convert_ids_to_tokens(range(len(self.tokenizer)))
+        return Vocabulary(tuple(tokens), self._word_embeddings.weight[: len(tokens)].cpu())
+
+    @property
+    def _word_embeddings(self) -> torch.nn.Embedding:
+        return self.model.text_model.get_input_embeddings()
+
+    def _embed(self, ids: list[int]) -> Tensor:
+        return self._word_embeddings(torch.tensor(ids, dtype=torch.long, device=self.device))
+
+    def _framed(self, prompt: Prompt) -> Tensor:
+        parts = [
+            self.token_vectors(part) if isinstance(part, str) else part.to(self.device)
+            for part in prompt
+        ]
+        first = self._embed([self.tokenizer.cls_token_id])
+        last = self._embed([self.tokenizer.sep_token_id])
+        return torch.cat([first, *parts, last])
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights, tokenizer and settings so that `load_encoder(folder)` reads them."""
+        folder = Path(folder)
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        settings = {**self.settings.__dict__, "taps": list(self.settings.taps)}
+        (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Training the embedded encoder: a small ALIGN, from scratch, on rendered pictures with captions."""

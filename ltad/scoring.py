@@ -1,0 +1,95 @@
+"""The scores of METHOD section 3 as pure functions on tensors and maps."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from ltad.types import Region
+
+
+def reconstruction_score(reconstruction: Tensor, patches: Tensor) -> Tensor:
+    """S_rec of equation (1): squared L2 distance over the channels, (B, G, G) >= 0.
+
+    Args:
+        reconstruction, patches: (B, C, G, G).
+    """
+    return (reconstruction - patches).square().sum(dim=1)
+
+
+def semantic_score(
+    projected: Tensor, normal_text: Tensor, abnormal_text: Tensor, tau: float
+) -> Tensor:
+    """S_sem of equation (3), (B, G, G) in [0, 1].
+
+    The two-way softmax is the sigmoid of the difference of its logits, which cannot overflow.
+
+    Args:
+        projected: p^ of equation (2), (B, d, G, G).
+        normal_text, abnormal_text: t_n and t_a of each picture's class, (B, d).
+        tau: temperature, above zero.
+    """
+    return torch.sigmoid(semantic_logit(projected, normal_text, abnormal_text) / tau)
+
+
+def semantic_logit(projected: Tensor, normal_text: Tensor, abnormal_text: Tensor) -> Tensor:
+    """(t_a - t_n) . p^, (B, G, G); shapes as in `semantic_score`."""
+    return torch.einsum("bdhw,bd->bhw", projected, abnormal_text - normal_text)
+
+
+def upsample(scores: Tensor, size: int) -> Tensor:
+    """Pixel map (B, size, size) of grid scores (B, G, G), bilinear."""
+    return functional.interpolate(
+        scores[:, None], size=(size, size), mode="bilinear", align_corners=False
+    )[:, 0]
+
+
+def combine(reconstruction_map: Tensor, semantic_map: Tensor, lam: float) -> Tensor:
+    """S of equation (5): S_rec + lambda * S_sem, any shape."""
+    return reconstruction_map + lam * semantic_map
+
+
+def image_score(maps: Tensor, pool: int) -> Tensor:
+    """(B,) maximum of maps (B, S, S) after pool x pool average pooling with stride 1."""
+    pool = min(pool, maps.shape[-1])
+    return functional.avg_pool2d(maps[:, None], pool, stride=1).amax(dim=(1, 2, 3))
+
+
+def conformal_threshold(normal_scores: np.ndarray, false_alarm_rate: float) -> float:
+    """The ceil((n + 1)(1 - rate))-th smallest score of held-out normal pictures.
+
+    A new normal picture exceeds it with probability at most `false_alarm_rate`, whatever the
+    scores' distribution. With too few scores for that promise (n + 1 < 1 / rate) it is the largest.
+
+    Args:
+        normal_scores: (n,), n >= 1.
+        false_alarm_rate: in (0, 1).
+    """
+    ordered = np.sort(np.asarray(normal_scores, dtype=np.float64))
+    rank = int(np.ceil((len(ordered) + 1) * (1.0 - false_alarm_rate) - 1e-9))
+    return float(ordered[min(max(rank, 1), len(ordered)) - 1])
+
+
+def regions(anomaly_map: np.ndarray, threshold: float, minimum_area: int = 16) -> list[Region]:
+    """Connected areas of `anomaly_map` (H, W) above `threshold`, highest score first.
+
+    Args:
+        anomaly_map: float32.
+        threshold: in the map's units.
+        minimum_area: smaller areas, in pixels, are left out.
+    """
+    labels, count = ndimage.label(anomaly_map > threshold)
+    found = []
+    for index, box in enumerate(ndimage.find_objects(labels, max_label=count), start=1):
+        inside = labels[box] == index
+        area = int(inside.sum())
+        if area >= minimum_area:
+            rows, columns = box
+            peak = float(anomaly_map[box][inside].max())
+            found.append(
+                Region(columns.start, rows.start, columns.stop, rows.stop, area, peak)
+            )
+    return sorted(found, key=lambda region: -region.score)

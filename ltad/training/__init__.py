@@ -1,0 +1,1 @@
+"""Both training phases, calibration, and the state they resume from."""

@@ -1,0 +1,145 @@
+"""Errors and small records that every layer shares.
+
+The error tree: ``LTADError`` is the base; ``ImageError`` (a picture that cannot be used),
+``DatasetError`` (a folder that cannot be trained or evaluated on), ``CheckpointError`` (a model
+folder that cannot be loaded), ``EncoderMismatchError`` (a model that belongs to another encoder),
+``SettingError`` (a value out of its range), ``UnknownClassError`` (a class the model does not know)
+and ``PromptError`` (words the text encoder cannot read). Each message names the value and the cure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+
+class LTADError(Exception):
+    """Base of all errors that are meant for the person who reads them."""
+
+
+class ImageError(LTADError):
+    """A picture cannot be read, or is not acceptable."""
+
+
+class DatasetError(LTADError):
+    """A data folder is missing, empty, misnamed, or holds something unreadable."""
+
+
+class CheckpointError(LTADError):
+    """A model folder is incomplete, damaged, or cannot be written."""
+
+
+class EncoderMismatchError(CheckpointError):
+    """A detector was trained on the features of a different encoder."""
+
+
+class SettingError(LTADError, ValueError):
+    """A setting lies outside its range."""
+
+
+class UnknownClassError(LTADError, KeyError):
+    """A class name that the model does not hold."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class PromptError(LTADError):
+    """A prompt that the text encoder cannot read."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture of a data set.
+
+    Attributes:
+        path: the picture's file.
+        class_name: its part class, e.g. ``"hex_nut"``.
+        split: ``"train"`` or ``"test"``.
+        defect: the defect's folder name, or None for a good part.
+        mask_path: the file of the defect's pixels, or None (a good part, or no mask published).
+    """
+
+    path: Path
+    class_name: str
+    split: str
+    defect: str | None = None
+    mask_path: Path | None = None
+
+    @property
+    def is_defective(self) -> bool:
+        return self.defect is not None
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected area of an anomaly map above the pixel threshold.
+
+    ``left``, ``top``, ``right``, ``bottom`` are pixel edges in the map's coordinates (right and
+    bottom exclusive), ``area`` is in pixels, ``score`` is the largest map value inside.
+    """
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    area: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What the model says of one picture. Maps are float32, (H, W) of the model's input.
+
+    Attributes:
+        score: image score, S of equation (5) pooled (see ``ltad.scoring.image_score``).
+        reconstruction_score, semantic_score: the same pooling of S_rec and of S_sem alone.
+        threshold: the score above which the picture is called anomalous.
+        is_anomalous: ``score > threshold``.
+        class_name: the class used for the prompts and thresholds.
+        class_probabilities: recognised class -> probability, descending; sums to 1.
+        is_recognised: False when the picture looks like none of the classes.
+        was_class_given: True when the caller named the class.
+        anomaly_map, reconstruction_map, semantic_map: S, S_rec >= 0 and S_sem in [0, 1].
+        map_scale: fixed (low, high) of each map for drawing, keyed "combined",
+            "reconstruction", "semantic".
+        pixel_threshold: the anomaly-map value above which a pixel belongs to a region.
+        regions: suspicious regions, highest score first.
+        explanation: one sentence saying which branch raised the alarm.
+        normal_prompt, abnormal_prompt, lam, tau, false_alarm_rate: the settings used.
+        unknown_words: words of the prompts that the vocabulary does not hold whole.
+    """
+
+    score: float
+    reconstruction_score: float
+    semantic_score: float
+    threshold: float
+    is_anomalous: bool
+    class_name: str
+    class_probabilities: dict[str, float]
+    is_recognised: bool
+    was_class_given: bool
+    anomaly_map: np.ndarray
+    reconstruction_map: np.ndarray
+    semantic_map: np.ndarray
+    map_scale: dict[str, tuple[float, float]]
+    pixel_threshold: float
+    regions: tuple[Region, ...]
+    explanation: str
+    normal_prompt: str
+    abnormal_prompt: str
+    lam: float
+    tau: float
+    false_alarm_rate: float
+    unknown_words: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class NearestToken:
+    """A vocabulary token near a learned vector: cosine similarity in [-1, 1], L2 distance."""
+
+    token: str
+    cosine: float
+    distance: float

@@ -1,0 +1,253 @@
+"""A Detection as HTML: the verdict, the three maps with their boxes, and the table of regions.
+
+Pure functions of the record. Every text that a visitor or a model folder can choose goes through
+:func:`escape`.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass
+
+from ltad.types import Detection, Region
+from ltad.ui import pictures
+
+MAPS = (
+    ("combined", "anomaly_map", "Combined", "S = S<sub>rec</sub> + λ S<sub>sem</sub>"),
+    ("reconstruction", "reconstruction_map", "Reconstruction", "S<sub>rec</sub>"),
+    ("semantic", "semantic_map", "Semantic", "S<sub>sem</sub>"),
+)
+_NOTICE_ICON = "<svg viewBox='0 0 20 20' aria-hidden='true'><path d='M10 2 19 18H1Z'/>" \
+    "<path d='M10 8v5M10 15.2v.6'/></svg>"
+_ICONS = {
+    "bad": "<path d='M6 6l8 8M14 6l-8 8'/>",
+    "good": "<path d='M5 10.5l3.5 3.5L15 7'/>",
+}
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture on show: what the scorer needs, and what the page draws under the maps.
+
+    Attributes:
+        prepared: the scorer's own record of the picture.
+        jpeg_url: the photograph as a data URL, in its own proportions.
+        width, height: of the photograph in pixels.
+    """
+
+    prepared: object
+    jpeg_url: str
+    width: int
+    height: int
+
+
+def escape(text: object) -> str:
+    """`text` as HTML, without the signs ``{ } $ ` `` that the page's templates would read."""
+    safe = html.escape(str(text))
+    for sign in "{}$`":
+        safe = safe.replace(sign, f"&#{ord(sign)};")
+    return safe
+
+
+def readable(class_name: str) -> str:
+    """A class name for reading: ``hex_nut`` becomes ``hex nut``."""
+    return class_name.replace("_", " ")
+
+
+def number(value: float) -> str:
+    """Three significant digits, without an exponent for everyday sizes."""
+    if value != 0 and not 0.001 <= abs(value) < 100_000:
+        return f"{value:.2e}"
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
+    return f"{value:.{digits}f}"
+
+
+def notice(text: str) -> str:
+    """A warning with an icon; `text` is HTML."""
+    return f"<p class='lt-notice' role='note'>{_NOTICE_ICON}<span>{text}</span></p>"
+
+
+def empty_answer(has_examples: bool) -> str:
+    """What stands in place of a verdict before there is a picture."""
+    choice = ", or click one of the examples" if has_examples else ""
+    return (
+        "<div class='lt-empty'><h2>Show me a part</h2>"
+        f"<p>Drop a photograph into the field, paste one, or use the camera{choice}. The verdict, "
+        "three heatmaps and the suspicious regions appear here.</p></div>"
+    )
+
+
+def working_answer() -> str:
+    """What stands in place of a verdict while the first one is computed."""
+    return "<div class='lt-empty lt-busy' role='status'><h2>Looking at the picture…</h2></div>"
+
+
+def answer_html(detection: Detection) -> str:
+    """The verdict card, the notices, and the recognised class."""
+    return "".join(
+        [
+            "" if detection.is_recognised else notice(_unrecognised_text(detection)),
+            "<div class='lt-top'>",
+            verdict_html(detection),
+            class_html(detection),
+            "</div>",
+        ]
+    )
+
+
+def _unrecognised_text(detection: Detection) -> str:
+    text = (
+        "<b>This looks like none of the parts this model knows; "
+        "the verdict is not to be trusted.</b>"
+    )
+    if not detection.was_class_given:
+        text += " If you know the part, choose its class by hand."
+    return text
+
+
+def verdict_html(detection: Detection) -> str:
+    """The verdict in a word with an icon, the score on its gauge, and the explanation."""
+    kind, word = ("bad", "Anomalous") if detection.is_anomalous else ("good", "Good")
+    doubt = "" if detection.is_recognised else " lt-doubtful"
+    weighted = detection.lam * detection.semantic_score
+    return (
+        f"<section class='lt-card lt-verdict lt-{kind}{doubt}' aria-label='Verdict'>"
+        f"<h2><svg viewBox='0 0 20 20' aria-hidden='true'>{_ICONS[kind]}</svg>"
+        f"{word}{'?' if doubt else ''}</h2>"
+        f"{gauge_html(detection.score, detection.threshold)}"
+        f"<p>{escape(detection.explanation)}</p>"
+        f"<p class='lt-quiet'>Reconstruction {number(detection.reconstruction_score)}, "
+        f"λ × semantic {number(weighted)} ({number(detection.lam)} × "
+        f"{number(detection.semantic_score)}), each at its own highest place.</p></section>"
+    )
+
+
+def gauge_html(score: float, threshold: float) -> str:
+    """A bar from zero with the score filled in and a tick at the threshold."""
+    full = max(2 * threshold, 1.15 * score, 1e-9)
+    fill, tick = (100 * max(0.0, value) / full for value in (score, threshold))
+    side = "above" if score > threshold else "not above"
+    return (
+        f"<div class='lt-gauge' role='img' aria-label='Score {number(score)}, {side} the "
+        f"threshold {number(threshold)}'><div class='lt-track'>"
+        f"<i class='lt-fill' style='width:{fill:.1f}%'></i>"
+        f"<i class='lt-tick' style='left:{min(tick, 100):.1f}%'></i></div>"
+        f"<div class='lt-gauge-text'><b>score {number(score)}</b>"
+        f"<span>threshold {number(threshold)}</span></div></div>"
+    )
+
+
+def class_html(detection: Detection) -> str:
+    """The class used and the three most probable ones as bars."""
+    origin = "chosen by you" if detection.was_class_given else "recognised from the picture"
+    rows = "".join(
+        f"<li><span>{escape(readable(name))}</span>"
+        f"<i class='lt-bar'><i style='width:{100 * probability:.1f}%'></i></i>"
+        f"<b>{100 * probability:.0f}%</b></li>"
+        for name, probability in list(detection.class_probabilities.items())[:3]
+    )
+    return (
+        "<section class='lt-card lt-class' aria-label='Recognised class'>"
+        f"<h3>{escape(readable(detection.class_name))}</h3><p class='lt-quiet'>{origin}</p>"
+        f"<p class='lt-quiet lt-bars-title'>What the picture looks like:</p>"
+        f"<ul class='lt-bars'>{rows}</ul></section>"
+    )
+
+
+def maps_html(detection: Detection, photo: Photo) -> str:
+    """The three maps over the photograph, with the values under the pointer packed beside them."""
+    maps = [getattr(detection, attribute) for _, attribute, _, _ in MAPS]
+    height, width = maps[0].shape
+    packed, ranges = pictures.pack_maps(maps)
+    figures = "".join(
+        _figure_html(detection, photo, key, attribute, title, formula)
+        for key, attribute, title, formula in MAPS
+    )
+    return (
+        f"<div class='lt-maps' data-packed='{packed}' data-ranges='{json.dumps(ranges)}' "
+        f"data-width='{width}' data-height='{height}' "
+        f"style='--lt-photo:url({photo.jpeg_url});--lt-aspect:{photo.width}/{photo.height}'>"
+        f"{figures}</div>{regions_html(detection, photo)}"
+    )
+
+
+def _figure_html(
+    detection: Detection, photo: Photo, key: str, attribute: str, title: str, formula: str
+) -> str:
+    low, high = detection.map_scale[key]
+    values = getattr(detection, attribute)
+    heat = pictures.data_url(pictures.heat_png(values, low, high), "image/png")
+    boxes, tick = "", ""
+    if key == "combined":
+        boxes = "".join(
+            _box_html(index, region, values.shape)
+            for index, region in enumerate(detection.regions, 1)
+        )
+        share = 100 * (detection.pixel_threshold - low) / max(high - low, 1e-12)
+        if 0 <= share <= 100:
+            tick = f"<i style='left:{share:.1f}%' title='regions begin here'></i>"
+    return (
+        f"<figure><figcaption><b>{title}</b> <span>{formula}</span></figcaption>"
+        f"<div class='lt-frame' tabindex='0' role='img' aria-label='{title} heatmap over the "
+        f"photograph of {escape(readable(detection.class_name))}, highest value "
+        f"{number(float(values.max()))}. Arrow keys read single values.'>"
+        f"<img class='lt-heat' src='{heat}' alt='' draggable='false'>{boxes}"
+        "<i class='lt-cross-x'></i><i class='lt-cross-y'></i></div>"
+        f"<div class='lt-legend'><span>{number(low)}</span>"
+        f"<span class='lt-scale' style='background-image:{pictures.scale_gradient()}'>{tick}</span>"
+        f"<span>{number(high)}</span></div>"
+        f"<output class='lt-value'>highest {number(float(values.max()))}</output></figure>"
+    )
+
+
+def _box_html(index: int, region: Region, shape: tuple[int, int]) -> str:
+    height, width = shape
+    place = (
+        f"left:{100 * region.left / width:.2f}%;top:{100 * region.top / height:.2f}%;"
+        f"width:{100 * (region.right - region.left) / width:.2f}%;"
+        f"height:{100 * (region.bottom - region.top) / height:.2f}%"
+    )
+    return f"<span class='lt-box' style='{place}'><b>{index}</b></span>"
+
+
+def photo_box(
+    region: Region, shape: tuple[int, int], photo: Photo
+) -> tuple[int, int, int, int]:
+    """A region's left, top, right, bottom in pixels of the photograph."""
+    across, down = photo.width / shape[1], photo.height / shape[0]
+    return (
+        round(region.left * across), round(region.top * down),
+        round(region.right * across), round(region.bottom * down),
+    )
+
+
+def regions_html(detection: Detection, photo: Photo) -> str:
+    """The numbered regions as a table, or a sentence when there is none."""
+    if not detection.regions:
+        return "<p class='lt-quiet'>No region rises above the threshold for single pixels.</p>"
+    shape = detection.anomaly_map.shape
+    rows = ""
+    for index, region in enumerate(detection.regions, 1):
+        left, top, right, bottom = photo_box(region, shape, photo)
+        share = 100 * region.area / (shape[0] * shape[1])
+        rows += (
+            f"<tr><th scope='row'>{index}</th><td>{number(region.score)}</td>"
+            f"<td>{share:.1f}%</td><td>x {left}–{right}, y {top}–{bottom}</td></tr>"
+        )
+    return (
+        "<table class='lt-table'><caption>Suspicious regions</caption><thead><tr>"
+        "<th scope='col'>No.</th><th scope='col'>Highest score</th><th scope='col'>Share</th>"
+        f"<th scope='col'>Photograph pixels</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def prompt_notes(normal: str, abnormal: str, unknown: list[str]) -> str:
+    """What a prompt writer should know about the two prompts, or nothing."""
+    notes = []
+    if normal.split() == abnormal.split():
+        notes.append("Both prompts are the same, so S<sub>sem</sub> is 0.5 everywhere.")
+    if unknown:
+        words = ", ".join(f"<b>{escape(word)}</b>" for word in unknown)
+        notes.append(f"Not whole words of the vocabulary, so read in pieces: {words}.")
+    return "".join(notice(text) for text in notes)

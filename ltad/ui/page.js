@@ -1,0 +1,109 @@
+// Everything is delegated from the document: Gradio replaces the answer's HTML at every change.
+(() => {
+  const PAUSE = 250; // milliseconds without a key before the prompts are read
+  let timer = 0;
+
+  const ask = () => {
+    clearTimeout(timer);
+    document.getElementById("lt-ask")?.click();
+  };
+  const askSoon = () => {
+    clearTimeout(timer);
+    timer = setTimeout(ask, PAUSE);
+  };
+  window.ltad = { ask, askSoon };
+
+  // --- values under the pointer -------------------------------------------------------------
+  const unpacked = new WeakMap(); // .lt-maps element -> promise of three Float64Array
+
+  async function unpack(maps) {
+    const { packed, ranges, width, height } = maps.dataset;
+    const deflated = Uint8Array.from(atob(packed), (sign) => sign.charCodeAt(0));
+    const stream = new Blob([deflated]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+    const columns = Number(width), pixels = columns * Number(height), half = bytes.length / 2;
+    return JSON.parse(ranges).map(([low, high], map) => {
+      const levels = new Uint16Array(pixels); // sums wrap at 65,536, as the differences did
+      for (let at = 0; at < pixels; at++) {
+        const source = map * pixels + at;
+        const above = at >= columns ? levels[at - columns] : 0;
+        const left = at % columns ? levels[at - 1] : 0;
+        const corner = at >= columns && at % columns ? levels[at - columns - 1] : 0;
+        levels[at] = (bytes[source] | (bytes[half + source] << 8)) + above + left - corner;
+      }
+      return Float64Array.from(levels, (level) => low + (level / 65535) * (high - low));
+    });
+  }
+
+  const digits = (value) => {
+    const size = Math.abs(value);
+    return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
+  };
+
+  async function point(frame, x, y) {
+    const maps = frame.closest(".lt-maps");
+    if (!unpacked.has(maps)) unpacked.set(maps, unpack(maps));
+    const values = await unpacked.get(maps);
+    const columns = Number(maps.dataset.width), rows = Number(maps.dataset.height);
+    const column = Math.min(columns - 1, Math.max(0, Math.floor(x * columns)));
+    const row = Math.min(rows - 1, Math.max(0, Math.floor(y * rows)));
+    maps.dataset.column = column;
+    maps.dataset.row = row;
+    maps.classList.add("lt-pointing");
+    maps.style.setProperty("--lt-x", `${(100 * (column + 0.5)) / columns}%`);
+    maps.style.setProperty("--lt-y", `${(100 * (row + 0.5)) / rows}%`);
+    maps.querySelectorAll(".lt-value").forEach((output, map) => {
+      output.dataset.rest ??= output.textContent;
+      output.textContent = digits(values[map][row * columns + column]);
+    });
+  }
+
+  function rest(maps) {
+    maps.classList.remove("lt-pointing");
+    maps.querySelectorAll(".lt-value").forEach((output) => {
+      if (output.dataset.rest) output.textContent = output.dataset.rest;
+    });
+  }
+
+  function pointAt(event) {
+    const frame = event.target.closest?.(".lt-frame");
+    if (frame) {
+      const edge = frame.getBoundingClientRect();
+      const x = (event.clientX - edge.left) / edge.width;
+      point(frame, x, (event.clientY - edge.top) / edge.height);
+    } else {
+      document.querySelectorAll(".lt-pointing").forEach((maps) => {
+        if (!maps.contains(document.activeElement)) rest(maps);
+      });
+    }
+  }
+  document.addEventListener("pointermove", pointAt, { passive: true });
+  document.addEventListener("pointerdown", pointAt, { passive: true });
+
+  const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  document.addEventListener("keydown", (event) => {
+    const frame = event.target.closest?.(".lt-frame");
+    const step = STEPS[event.key];
+    if (!frame || !step) return;
+    event.preventDefault();
+    const { width, height, column = width / 2, row = height / 2 } =
+      frame.closest(".lt-maps").dataset;
+    const stride = event.shiftKey ? 1 : 4;
+    point(
+      frame,
+      (Math.floor(column) + stride * step[0] + 0.5) / width,
+      (Math.floor(row) + stride * step[1] + 0.5) / height,
+    );
+  });
+  document.addEventListener("focusout", (event) => {
+    const frame = event.target.closest?.(".lt-frame");
+    if (frame) rest(frame.closest(".lt-maps"));
+  });
+
+  // --- opacity, kept on the root so that it outlives a new answer -----------------------------
+  document.addEventListener("input", (event) => {
+    if (event.target.matches?.("[data-lt-opacity]")) {
+      document.documentElement.style.setProperty("--lt-opacity", event.target.value / 100);
+    }
+  });
+})();
