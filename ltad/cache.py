@@ -82,11 +82,11 @@ class ByteCache:
 
     def __init__(self, folder: str | Path, size_limit_bytes: int = 2 * 1024**3) -> None:
         self.folder = Path(folder)
-        with self._explained():
+        with self._explained(Exception):  # a damaged settings table fails in many ways
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._rows = diskcache.Cache(
-                str(self.folder), disk=_BytesOnly, size_limit=size_limit_bytes
-            )
+                str(self.folder), disk=_BytesOnly, size_limit=size_limit_bytes, cull_limit=2
+            )  # more rows at once would empty a cache of few large rows
 
     def get(self, key: str) -> bytes | None:
         """The bytes of `key`; None if there are none, or if the row is not plain bytes."""
@@ -108,10 +108,11 @@ class ByteCache:
         self._rows.close()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self, *kinds: type[Exception]) -> Iterator[None]:
+        kinds = kinds or (OSError, sqlite3.Error, core.Timeout)
         try:
             yield
-        except (OSError, sqlite3.Error, core.Timeout) as error:
+        except kinds as error:
             raise CheckpointError(
                 f"The cache folder {self.folder} cannot be used ({error}). "
                 "Free some space, delete the folder, or choose another one."

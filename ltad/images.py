@@ -207,15 +207,14 @@ def _stretch(values: np.ndarray, name: str) -> np.ndarray:
         return np.ascontiguousarray(values)
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(255)
-    values = values.astype(np.float64 if values.dtype.itemsize > 2 else np.float32)
-    finite = np.isfinite(values)
-    known = values[finite]
+    values = values.astype(np.result_type(values.dtype, np.float32))
+    known = values[np.isfinite(values)]
     if known.size == 0:
         raise ImageError(f"{name} holds no finite value. Export it again.")
-    low, high = np.percentile(known, STRETCH_PERCENTILES)
+    low, high = map(float, np.percentile(known, STRETCH_PERCENTILES))
     if high <= low:  # less than one value in two hundred differs: a speck must not be lost
-        low, high = known.min(), known.max()
-    values = np.where(finite, values, low)
+        low, high = float(known.min()), float(known.max())
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
     if high > low:
-        values = (values - low) * (255 / (high - low))
+        values = (values - low) / (high - low) * 255
     return np.rint(np.clip(values, 0, 255)).astype(np.uint8)

@@ -86,7 +86,8 @@ etched carved drilled punched perforated ribbed grooved ridged fluted corrugated
 woven knitted braided stitched sewn quilted felted hairy furry fuzzy fluffy fibrous silky velvety
 leathery scaly cellular porous spongy foamy crystalline glassy glazed crazed veined marbled
 grained striped banded checkered plaid tartan dotted spotted speckled flecked mottled patterned
-plain uniform even uneven homogeneous regular cloudy streaky wavy rippled wrinkled tiled paved
+plain uniform even uneven homogeneous regular ornament rosettes cloudy
+streaky wavy rippled wrinkled tiled paved
 shingled meshed netted latticed honeycomb mosaic chevron chevrons herringbone twill denim tweed
 corduroy gradient texture textured pattern patterns grain weave knit mesh net grid stripes stripe
 bands checks checkerboard dots waves scales cells shingles tiles bricks carpet rug mat fur felt

@@ -49,13 +49,13 @@ class PretrainingSettings:
         seed: of every draw.
     """
 
-    pairs: int = 12_000
+    pairs: int = 14_000
     image_size: int = 192
     small_size: int = 128
     small_share: float = 0.45
-    steps: int = 3_000
+    steps: int = 2_200
     batch_pairs: int = 40
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     weight_decay: float = 0.02
     dense_weight: float = 4.0
     probe_weight: float = 1.0

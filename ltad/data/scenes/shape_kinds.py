@@ -44,7 +44,7 @@ SHAPES: tuple[Shape, ...] = (
     Shape(shapes.star, "pointed", ("star", "pointed star"), ("stars",), _ANY),
     Shape(shapes.cross, "angular", ("cross", "plus sign"), ("crosses",), _ANY),
     Shape(shapes.crescent, "curved", ("crescent", "moon"), ("crescents",), _ANY),
-    Shape(shapes.capsule, "oval", ("peg", "pin", "rounded bar"), ("pegs", "pins", "bars"),
+    Shape(shapes.capsule, "oval", ("peg", "pin", "round bar"), ("pegs", "pins", "bars"),
         ("plastic", "plastic", "metal", "wood")),
     Shape(shapes.tablet, "round", ("tablet", "button", "disc"), ("tablets", "discs", "buttons"),
         ("plastic", "ceramic", "plastic")),

@@ -1,0 +1,147 @@
+"""A model folder: ``detector.safetensors``, ``model.json``, and the calibration pictures.
+
+Calibration keeps pictures rather than scores, because the threshold must follow every change of
+the prompts, of lambda and of tau. They are stored at the model's input size, lossless.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ltad.config import Config
+from ltad.encoders.base import Encoder
+from ltad.models import Detector
+from ltad.recognition import ClassRecogniser
+from ltad.training.state import read_tensors, write_tensors
+from ltad.types import CheckpointError, EncoderMismatchError
+
+WEIGHTS_FILE = "detector.safetensors"
+MODEL_FILE = "model.json"
+CALIBRATION_FOLDER = "calibration"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained detector with all it needs beside the encoder.
+
+    Attributes:
+        detector: in eval mode.
+        recogniser: ranks the classes of an uploaded picture.
+        calibration: class name -> held-out normal pictures at the model's input size.
+        encoder_name: hub name, absolute folder, or a folder relative to the model folder.
+        encoder_fingerprint: of the encoder it was trained on.
+        about: free facts (class counts, split, seconds, versions).
+    """
+
+    detector: Detector
+    recogniser: ClassRecogniser
+    calibration: dict[str, list[Image.Image]]
+    encoder_name: str
+    encoder_fingerprint: str
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def read_model_file(folder: str | Path) -> dict[str, Any]:
+    """The contents of ``model.json``. Raises CheckpointError when it is missing or damaged."""
+    path = Path(folder) / MODEL_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"{folder} is not a model folder: {MODEL_FILE} {error}. Give the folder that "
+            "`python -m ltad train --out` wrote."
+        ) from error
+    if data.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {data.get('format')!r}, but this version reads {FORMAT}. "
+            "Train the model again, or use the version that wrote it."
+        )
+    return data
+
+
+def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
+    """Write a model folder; ``model.json`` last, so that a torn folder is never taken for a model.
+
+    Raises:
+        CheckpointError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    detector = checkpoint.detector
+    tensors = {f"detector.{k}": v for k, v in detector.state_dict().items()}
+    tensors |= {f"recogniser.{k}": v for k, v in checkpoint.recogniser.tensors().items()}
+    write_tensors(folder / WEIGHTS_FILE, tensors)
+    for class_name, pictures in checkpoint.calibration.items():
+        target = folder / CALIBRATION_FOLDER / class_name
+        target.mkdir(parents=True, exist_ok=True)
+        for index, picture in enumerate(pictures):
+            picture.save(target / f"{index:03d}.webp", lossless=True, quality=90)
+    data = {
+        "format": FORMAT,
+        "class_names": list(detector.class_names),
+        "config": detector.config.to_dict(),
+        "encoder": checkpoint.encoder_name,
+        "encoder_fingerprint": checkpoint.encoder_fingerprint,
+        "about": checkpoint.about,
+    }
+    temporary = folder / f".{MODEL_FILE}.part"
+    temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(folder / MODEL_FILE)
+
+
+def load_checkpoint(folder: str | Path, encoder: Encoder) -> Checkpoint:
+    """Read a model folder.
+
+    Args:
+        folder: written by `save_checkpoint`.
+        encoder: the encoder to run it on; its fingerprint must be the one trained on.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or does not fit the configuration.
+        EncoderMismatchError: another encoder; the message gives both fingerprints.
+    """
+    folder = Path(folder)
+    data = read_model_file(folder)
+    if data["encoder_fingerprint"] != encoder.fingerprint:
+        raise EncoderMismatchError(
+            f"{folder} was trained on encoder {data['encoder']!r} with fingerprint "
+            f"{data['encoder_fingerprint']}, but the encoder given has {encoder.fingerprint}. "
+            "Its features would mean something else; load the encoder it was trained on."
+        )
+    tensors, _ = read_tensors(folder / WEIGHTS_FILE)
+    detector = Detector(data["class_names"], encoder, Config.from_dict(data["config"]))
+    try:
+        detector.load_state_dict(_under("detector.", tensors))
+        recogniser = ClassRecogniser.from_tensors(
+            detector.class_names, _under("recogniser.", tensors)
+        )
+    except (RuntimeError, KeyError) as error:
+        raise CheckpointError(
+            f"{folder / WEIGHTS_FILE} does not fit {MODEL_FILE}: {str(error).splitlines()[0]}"
+        ) from error
+    detector.eval().requires_grad_(False).to(encoder.device)
+    return Checkpoint(
+        detector, recogniser, _read_calibration(folder, detector.class_names), data["encoder"],
+        data["encoder_fingerprint"], data["about"],
+    )
+
+
+def _under(prefix: str, tensors: dict) -> dict:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _read_calibration(
+    folder: Path, class_names: tuple[str, ...]
+) -> dict[str, list[Image.Image]]:
+    pictures = {}
+    for name in class_names:
+        pictures[name] = []
+        for path in sorted((folder / CALIBRATION_FOLDER / name).glob("*.webp")):
+            with Image.open(path, formats=["WEBP"]) as opened:
+                pictures[name].append(opened.convert("RGB"))
+    return pictures

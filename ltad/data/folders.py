@@ -1,0 +1,199 @@
+"""Data sets laid out as MVTec AD's, ``CLASS/{train/good, test/TYPE, ground_truth/TYPE}``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from ltad.images import check_header
+from ltad.types import DatasetError, ImageError, Sample
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+LAYOUT = "CLASS/train/good, CLASS/test/TYPE and, for masks, CLASS/ground_truth/TYPE"
+_NAMED_IN_MESSAGES = 5
+
+
+def load_folder(root: str | Path) -> list[Sample]:
+    """Every picture of a data set in MVTec AD's layout.
+
+    A mask belongs to the picture of the same stem, or stem + ``_mask``, in the folder of the same
+    TYPE, whatever its suffix and its place in the listing. A defective picture without a mask gets
+    ``mask_path=None``. `root` may also be a single class folder.
+
+    Returns:
+        Samples ordered by class, then train before test, then TYPE, then file name.
+
+    Raises:
+        DatasetError: no such folder, no class in it, or a class without training pictures.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DatasetError(f"{root} is not a folder. Give the folder that holds the classes.")
+    if (root / "train" / "good").is_dir():
+        classes = [root.absolute()]
+    else:
+        classes = [f for f in _folders(root) if (f / "train").is_dir() or (f / "test").is_dir()]
+    if not classes:
+        raise DatasetError(
+            f"{root} holds no class. Expected {LAYOUT}; found {_listing(root)}."
+        )
+    return [sample for folder in classes for sample in _load_class(folder)]
+
+
+def check_readable(samples: Iterable[Sample]) -> None:
+    """Check the header of every picture and mask, without decoding them.
+
+    Raises:
+        DatasetError: some cannot be read; names the first and says how many there are.
+    """
+    first, failures = None, 0
+    for sample in samples:
+        for path in filter(None, (sample.path, sample.mask_path)):
+            try:
+                check_header(path)
+            except ImageError as error:
+                first, failures = first or error, failures + 1
+    if first is not None:
+        raise DatasetError(
+            f"{first} Unreadable files in all: {failures}. Replace or remove them."
+        ) from first
+
+
+def read_list(path: str | Path, root: str | Path) -> list[str]:
+    """Training pictures named by a list file, as paths relative to `root` with ``/``.
+
+    A line is a relative path, or a JSON object with ``filename`` and, where that does not start at
+    `root`, ``clsname``. Empty lines are skipped; a picture named twice counts once.
+
+    Raises:
+        DatasetError: the file cannot be read, is empty, or a line is not understood or names no
+            file under `root`; the message gives the line's number.
+    """
+    path, root = Path(path), Path(root)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"The list {path} cannot be read: {error}. Check the path.") from error
+    listed = [
+        _read_line(line.strip(), root, f"Line {number} of {path}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+    if not listed:
+        raise DatasetError(f"The list {path} names no picture. Give one relative path a line.")
+    return list(dict.fromkeys(listed))
+
+
+def select(samples: Sequence[Sample], listed: Iterable[str]) -> list[Sample]:
+    """The listed training samples and all test samples, in their order.
+
+    A listed path such as ``bottle/train/good/000.png`` names the sample whose path ends with it.
+
+    Raises:
+        DatasetError: a path names no sample, or a test sample, or a class of `samples` is left
+            without any training picture.
+    """
+    wanted = {PurePosixPath(name).parts: name for name in listed}
+    lengths = {len(parts) for parts in wanted}
+    kept, named = [], set()
+    for sample in samples:
+        parts = sample.path.parts
+        hits = {parts[-length:] for length in lengths} & wanted.keys()
+        if hits and sample.split != "train":
+            raise DatasetError(
+                f"The list names {wanted[hits.pop()]}, a test picture. Remove it from the list."
+            )
+        if hits or sample.split != "train":
+            kept.append(sample)
+        named |= hits
+    missing = [name for parts, name in wanted.items() if parts not in named]
+    if missing:
+        raise DatasetError(
+            f"The list names {missing[0]}, which is no training picture of this data set "
+            f"({len(missing)} such paths in all). Check that list and folder belong together."
+        )
+    empty = sorted({s.class_name for s in samples} - {s.class_name for s in kept if _trains(s)})
+    if empty:
+        raise DatasetError(
+            f"The list leaves class {empty[0]} without training pictures. "
+            "List at least one, or take the class out of the folder."
+        )
+    return kept
+
+
+def _trains(sample: Sample) -> bool:
+    return sample.split == "train"
+
+
+def _load_class(folder: Path) -> list[Sample]:
+    name = folder.name
+    train = [Sample(path, name, "train") for path in _pictures(folder / "train" / "good")]
+    if not train:
+        raise DatasetError(
+            f"{folder / 'train' / 'good'} holds no pictures. Put the class's good parts there "
+            f"({', '.join(sorted(SUFFIXES))})."
+        )
+    test = []
+    for kind in _folders(folder / "test"):
+        masks = _masks(folder / "ground_truth" / kind.name)
+        defect = None if kind.name == "good" else kind.name
+        for path in _pictures(kind):
+            mask = masks.get(f"{path.stem}_mask") or masks.get(path.stem) if defect else None
+            test.append(Sample(path, name, "test", defect, mask))
+    return train + test
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    """Masks by stem; of several with one stem, the first by name."""
+    return {path.stem: path for path in reversed(_pictures(folder))}
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in _entries(folder) if path.is_dir()]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return [p for p in _entries(folder) if p.suffix.lower() in SUFFIXES and p.is_file()]
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted by name; nothing if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DatasetError(f"{folder} cannot be listed: {error.strerror}.") from error
+
+
+def _listing(folder: Path) -> str:
+    names = [path.name + "/" * path.is_dir() for path in _entries(folder)]
+    more = ", ..." if len(names) > _NAMED_IN_MESSAGES else ""
+    return ", ".join(names[:_NAMED_IN_MESSAGES]) + more if names else "nothing"
+
+
+def _read_line(line: str, root: Path, where: str) -> str:
+    name, class_name = _parse_line(line, where)
+    for candidate in (PurePosixPath(name), PurePosixPath(class_name, name)):
+        if candidate.is_absolute() or ".." in candidate.parts:
+            raise DatasetError(f"{where} is {name!r}, but it must be relative to {root}.")
+        if (root / candidate).is_file():
+            return candidate.as_posix()
+    raise DatasetError(f"{where} names {name!r}, but there is no such file under {root}.")
+
+
+def _parse_line(line: str, where: str) -> tuple[str, str]:
+    """File name with ``/`` and class name ("" if none) of one line."""
+    if not line.startswith("{"):
+        return line.replace("\\", "/"), ""
+    try:
+        entry = json.loads(line)
+        name, class_name = entry["filename"], entry.get("clsname", "")
+    except (json.JSONDecodeError, KeyError) as error:
+        raise DatasetError(
+            f'{where} is not a JSON object with "filename": {line[:60]}. Correct the line.'
+        ) from error
+    if not isinstance(name, str) or not isinstance(class_name, str):
+        raise DatasetError(f'{where} has a "filename" or "clsname" that is not text.')
+    return name.replace("\\", "/"), class_name

@@ -1,0 +1,132 @@
+"""Long-tailed training sets: how many pictures each class keeps, and which.
+
+C classes in an order, rank r from 0, N_max the largest natural count, imbalance factor beta:
+``exp`` keeps int(N_max * beta^(-r / (C - 1))) pictures of a class, ``step`` keeps N_max of the
+first floor(C / 2) classes and int(N_max / beta) of the rest; never more than a class has, and at
+least one.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ltad.types import Sample, SettingError
+
+
+@dataclass(frozen=True)
+class Split:
+    """A long-tailed split such as exp100.
+
+    Attributes:
+        name: e.g. ``"exp100"``.
+        kind: ``"exp"``, ``"step"`` or ``"none"`` (the training set as it is).
+        imbalance_factor: beta, the largest count over the smallest; 1 for ``"none"``.
+    """
+
+    name: str
+    kind: str
+    imbalance_factor: int
+
+
+def parse_split(name: str) -> Split:
+    """The split called ``"none"``, ``"expN"`` or ``"stepN"``, N a whole number from 1.
+
+    Raises:
+        SettingError: no such split.
+    """
+    if name == "none":
+        return Split(name, "none", 1)
+    match = re.fullmatch(r"(exp|step)([1-9][0-9]{0,8})", name, re.ASCII)
+    if match is None:
+        raise SettingError(
+            f"split is {name!r}, but it must be 'none', or 'exp' or 'step' and a whole number "
+            "from 1, such as 'exp100'."
+        )
+    return Split(name, match[1], int(match[2]))
+
+
+def natural_order(counts: Mapping[str, int]) -> list[str]:
+    """Class names, the most populated first, ties by name."""
+    return sorted(counts, key=lambda name: (-counts[name], name))
+
+
+def long_tail_counts(
+    natural: Mapping[str, int], split: Split, order: Sequence[str] | None = None
+) -> dict[str, int]:
+    """Training pictures that each class keeps.
+
+    Args:
+        natural: class -> pictures it has, each at least 1.
+        split: which distribution.
+        order: the classes from rank 0 on; by default `natural_order`.
+
+    Returns:
+        class -> count, in the order of the ranks.
+
+    Raises:
+        SettingError: a class has no picture, or `order` is not an order of these classes.
+    """
+    order = natural_order(natural) if order is None else list(order)
+    if sorted(order) != sorted(natural):
+        raise SettingError(
+            f"order is {order}, but it must hold each of {sorted(natural)} exactly once."
+        )
+    empty = [name for name in order if natural[name] < 1]
+    if empty:
+        raise SettingError(f"class {empty[0]!r} has no pictures; leave it out.")
+    return {
+        name: min(natural[name], _wanted(rank, len(order), max(natural.values()), split))
+        for rank, name in enumerate(order)
+    }
+
+
+def _wanted(rank: int, classes: int, largest: int, split: Split) -> int:
+    """Count of a rank before the cap by what the class has."""
+    if split.kind == "none" or classes == 1:
+        return largest
+    if split.kind == "step":
+        return largest if rank < classes // 2 else max(1, largest // split.imbalance_factor)
+    exact = largest * split.imbalance_factor ** (-rank / (classes - 1))
+    return max(1, int(exact + 1e-9))  # a whole number must not fall short by a rounding error
+
+
+def resample(
+    samples: Iterable[Sample], split: Split, seed: int, order: Sequence[str] | None = None
+) -> list[Sample]:
+    """The training samples that the split keeps, and every test sample, in their order.
+
+    Each class is shuffled by (`seed`, class name) alone and its first N_c pictures are kept: a
+    choice does not depend on other classes, and of two splits under one seed the smaller choice
+    lies within the larger.
+
+    Raises:
+        SettingError: as `long_tail_counts`.
+    """
+    samples = list(samples)
+    natural = Counter(sample.class_name for sample in samples if sample.split == "train")
+    kept = {
+        path
+        for name, count in long_tail_counts(natural, split, order).items()
+        for path in _draw(samples, name, count, seed)
+    }
+    return [sample for sample in samples if sample.split != "train" or sample.path in kept]
+
+
+def _draw(samples: list[Sample], class_name: str, count: int, seed: int) -> list:
+    paths = sorted(s.path for s in samples if s.split == "train" and s.class_name == class_name)
+    key = (seed, zlib.crc32(class_name.encode()))
+    shuffled = np.random.default_rng(np.random.SeedSequence(key)).permutation(len(paths))
+    return [paths[index] for index in shuffled[:count]]
+
+
+def majority(counts: Mapping[str, int]) -> tuple[set[str], set[str]]:
+    """The floor(C / 2) most populated classes (High) and the rest (Low); ties by name."""
+    order = natural_order(counts)
+    half = len(order) // 2
+    return set(order[:half]), set(order[half:])

@@ -1,0 +1,128 @@
+"""Which class is this? Learned from the frozen features of the training pictures alone.
+
+A picture's descriptor is the mean and the standard deviation of each channel of its patch
+features. Classes are Gaussians with one shrunk covariance (linear discriminant analysis), so that a
+class with one picture has a place too. A picture farther from every class than held-out pictures
+are from their own looks like none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from sklearn.covariance import LedoitWolf
+from torch import Tensor
+
+from ltad.scoring import conformal_threshold
+
+NONE_OF_THEM_RATE = 0.01
+MARGIN = 1.5
+"""Held-out pictures come from the training pictures' own line; others of the same kind lie a
+little farther, so the limit is this factor on the conformal distance."""
+
+
+def descriptor(patches: Tensor) -> Tensor:
+    """(B, 2C) mean and standard deviation over the grid of patch features (B, C, G, G)."""
+    flat = patches.float().flatten(2)
+    return torch.cat([flat.mean(dim=2), flat.std(dim=2, unbiased=False)], dim=1)
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """Ranked classes of one picture: name -> probability, descending; and whether it is known."""
+
+    probabilities: dict[str, float]
+    is_known: bool
+
+    @property
+    def best(self) -> str:
+        return next(iter(self.probabilities))
+
+
+@dataclass(frozen=True)
+class ClassRecogniser:
+    """Distances to class means under one shared covariance.
+
+    Attributes:
+        class_names: in the order of `means`.
+        whitening: (2C, 2C) float32 matrix W; distance is ||W (x - mean)||.
+        means: (classes, 2C) float32, already whitened.
+        temperature: divides the squared distances before the softmax.
+        limit: distance beyond which a picture looks like no class.
+    """
+
+    class_names: tuple[str, ...]
+    whitening: Tensor
+    means: Tensor
+    temperature: float
+    limit: float
+
+    @classmethod
+    def fit(
+        cls, class_names: tuple[str, ...], train: Tensor, train_classes: np.ndarray,
+        held_out: Tensor, held_out_classes: np.ndarray,
+    ) -> ClassRecogniser:
+        """Fit on descriptors (n, 2C); temperature and limit come from the held-out ones.
+
+        Without held-out pictures the training pictures stand in, and the limit is doubled.
+        """
+        train = train.double().numpy()
+        means = np.stack([train[train_classes == c].mean(0) for c in range(len(class_names))])
+        residuals = train - means[train_classes]
+        covariance = LedoitWolf(assume_centered=True).fit(residuals).covariance_
+        floor = 1e-4 * np.trace(covariance) / len(covariance) + 1e-12
+        values, vectors = np.linalg.eigh(covariance + floor * np.eye(len(covariance)))
+        whitening = (vectors / np.sqrt(values)).T
+        checked, checked_classes, factor = held_out.double().numpy(), held_out_classes, MARGIN
+        if not len(checked):
+            checked, checked_classes, factor = train, train_classes, 2.0 * MARGIN
+        distances = np.linalg.norm((checked[:, None] - means) @ whitening.T, axis=2)
+        own = distances[np.arange(len(checked)), checked_classes]
+        return cls(
+            tuple(class_names),
+            torch.from_numpy(whitening).float(),
+            torch.from_numpy(means @ whitening.T).float(),
+            _temperature(distances, checked_classes),
+            factor * conformal_threshold(own, NONE_OF_THEM_RATE),
+        )
+
+    def recognise(self, patches: Tensor) -> list[Recognition]:
+        """Rank the classes for patch features (B, C, G, G)."""
+        whitened = descriptor(patches).cpu() @ self.whitening.T
+        distances = torch.cdist(whitened, self.means)
+        probabilities = torch.softmax(-0.5 * distances.square() / self.temperature, dim=1)
+        return [
+            Recognition(
+                {self.class_names[i]: float(row[i]) for i in row.argsort(descending=True).tolist()},
+                bool(nearest <= self.limit),
+            )
+            for row, nearest in zip(probabilities, distances.amin(dim=1), strict=True)
+        ]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps; the inverse of `from_tensors`."""
+        numbers = torch.tensor([self.temperature, self.limit])
+        return {"whitening": self.whitening, "means": self.means, "numbers": numbers}
+
+    @classmethod
+    def from_tensors(
+        cls, class_names: tuple[str, ...], tensors: Mapping[str, Tensor]
+    ) -> ClassRecogniser:
+        temperature, limit = tensors["numbers"].tolist()
+        return cls(class_names, tensors["whitening"], tensors["means"], temperature, limit)
+
+
+def _temperature(distances: np.ndarray, classes: np.ndarray) -> float:
+    """The temperature with the highest likelihood of the right classes, between 1 and 1000."""
+
+    def negative_log_likelihood(log_temperature: float) -> float:
+        scores = log_softmax(-0.5 * distances**2 / np.exp(log_temperature), axis=1)
+        return -scores[np.arange(len(classes)), classes].mean()
+
+    found = minimize_scalar(negative_log_likelihood, bounds=(0.0, np.log(1e3)), method="bounded")
+    return float(np.exp(found.x))

@@ -1,0 +1,113 @@
+"""One resumable optimisation loop, shared by both phases."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ltad.config import TrainingSettings
+from ltad.seeds import generator
+from ltad.training.state import optimizer_tensors, read_tensors, restore_optimizer, write_tensors
+from ltad.types import CheckpointError, SettingError
+
+SECONDS_BETWEEN_STATES = 20.0
+Report = Callable[[str, int, int, Mapping[str, float]], None]
+"""Called after each step with the phase's name, step, number of steps, and the losses."""
+
+
+def steps_of(pictures: int, epochs: int, settings: TrainingSettings) -> int:
+    """Optimiser steps of a phase: epochs of ceil(n / batch) steps, at least `minimum_steps`."""
+    per_epoch = -(-pictures // settings.batch_size)
+    return max(epochs * per_epoch, settings.minimum_steps)
+
+
+def batch_indices(pictures: int, step: int, settings: TrainingSettings, phase: int) -> np.ndarray:
+    """The pictures of one step: a new permutation every epoch, cut into batches."""
+    per_epoch = -(-pictures // settings.batch_size)
+    epoch, part = divmod(step, per_epoch)
+    order = generator(settings.seed, phase, 0, epoch).permutation(pictures)
+    return np.sort(order[part * settings.batch_size : (part + 1) * settings.batch_size])
+
+
+def run_phase(
+    title: str,
+    learned: nn.Module,
+    step_losses: Callable[[int], dict[str, Tensor]],
+    steps: int,
+    settings: TrainingSettings,
+    state: Path,
+    key: Mapping[str, Any],
+    report: Report | None = None,
+) -> None:
+    """Optimise `learned` for `steps` steps, or go on where a killed run stopped.
+
+    Args:
+        title: shown in the progress bar.
+        learned: the module whose parameters change.
+        step_losses: losses of step k, whose sum is minimised; must depend on k only.
+        steps: in total.
+        settings: learning rate, weight decay, seed.
+        state: file of the resumable state.
+        key: what the state belongs to; a state with another key is refused.
+        report: called after every step.
+
+    Raises:
+        SettingError: the state on disk belongs to other settings or data.
+        CheckpointError: the state cannot be written, or the loss is not a number.
+    """
+    optimizer = torch.optim.AdamW(
+        learned.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    first = _resume(learned, optimizer, state, key)
+    saved = time.monotonic()
+    with (
+        torch.random.fork_rng(),
+        tqdm(range(first, steps), initial=first, total=steps, desc=title, unit="step") as bar,
+    ):
+        for step in bar:
+            torch.manual_seed(int(generator(settings.seed, 90, step).integers(2**62)))
+            losses = step_losses(step)
+            total = sum(losses.values())
+            if not torch.isfinite(total):
+                raise CheckpointError(
+                    f"{title}: the loss became {total.item()} at step {step}. "
+                    "Lower the learning rate, or look for broken pictures."
+                )
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            optimizer.step()
+            values = {name: loss.item() for name, loss in losses.items()}
+            bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
+            if report:
+                report(title, step + 1, steps, values)
+            if step + 1 == steps or time.monotonic() - saved > SECONDS_BETWEEN_STATES:
+                tensors = {f"learned.{k}": v for k, v in learned.state_dict().items()}
+                write_tensors(
+                    state, {**tensors, **optimizer_tensors(optimizer)}, step=step + 1, key=key
+                )
+                saved = time.monotonic()
+
+
+def _resume(
+    learned: nn.Module, optimizer: torch.optim.Optimizer, state: Path, key: Mapping[str, Any]
+) -> int:
+    if not state.exists():
+        return 0
+    tensors, about = read_tensors(state)
+    if about["key"] != dict(key):
+        raise SettingError(
+            f"{state} belongs to a training with other settings or other pictures. Delete it to "
+            "begin anew, or choose another output folder."
+        )
+    learned.load_state_dict(
+        {k.removeprefix("learned."): v for k, v in tensors.items() if k.startswith("learned.")}
+    )
+    restore_optimizer(optimizer, tensors)
+    return about["step"]

@@ -1,0 +1,108 @@
+"""Phase 2: the reconstruction module and the semantic head (METHOD section 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ltad.encoders.base import Encoder
+from ltad.models import Detector
+from ltad.scoring import semantic_logit
+from ltad.seeds import torch_generator
+from ltad.training.data import TrainingData
+from ltad.training.loop import Report, batch_indices, run_phase, steps_of
+
+PHASE = 2
+
+
+@dataclass(frozen=True)
+class ClassTexts:
+    """t_c, t_n and t_a of every class, (classes, d): constant in phase 2, so computed once."""
+
+    name: Tensor
+    normal: Tensor
+    abnormal: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, detector: Detector, encoder: Encoder) -> ClassTexts:
+        """The texts of the detector's own prompts."""
+        model, every = detector.config.model, range(len(detector.class_names))
+        return cls(*(
+            detector.texts(encoder, words, every)
+            for words in ("", model.normal_prompt, model.abnormal_prompt)
+        ))
+
+
+def feature_jitter(patches: Tensor, scale: float, random: torch.Generator) -> Tensor:
+    """p^a = p^n + N(0, 1) * ||p_i||_2 / C * scale for every patch of (B, C, G, G)."""
+    noise = torch.randn(patches.shape, generator=random).to(patches.device)
+    size = patches.norm(dim=1, keepdim=True) / patches.shape[1] * scale
+    return patches + noise * size
+
+
+def real_probability(counts: tuple[int, ...], p_real: float, distribution_aware: bool) -> Tensor:
+    """p_c of each class: `p_real`, or under DAS in proportion to the class's count."""
+    shares = torch.tensor(counts, dtype=torch.float32) / max(counts)
+    return p_real * shares if distribution_aware else torch.full_like(shares, p_real)
+
+
+def normal_features(
+    detector: Detector, texts: ClassTexts, data: TrainingData, chosen: np.ndarray, step: int
+) -> Tensor:
+    """p^n of one step, (B, C, G, G): f^real or f^syn of each picture."""
+    training = detector.config.training
+    random = torch_generator(training.seed, PHASE, 1, step)
+    classes = data.classes[chosen]
+    chance = real_probability(
+        data.class_counts, training.real_probability, training.distribution_aware
+    )
+    synthetic = torch.rand(len(chosen), generator=random) >= chance[classes]
+    features = data.patches(chosen)
+    if synthetic.any():
+        latents = data.latents(chosen[synthetic.numpy()])
+        noise = torch.randn(latents.shape, generator=random).to(latents.device)
+        with torch.no_grad():
+            made = detector.synthesizer(latents, texts.name[classes[synthetic]], noise)
+        features[synthetic.to(features.device)] = made.features
+    return features
+
+
+def phase2_losses(
+    detector: Detector, texts: ClassTexts, data: TrainingData, step: int
+) -> dict[str, Tensor]:
+    """L_rec of equation (7) and L_sem of equation (8) for one step."""
+    training, tau = detector.config.training, detector.config.model.tau
+    chosen = batch_indices(len(data), step, training, PHASE)
+    normal = normal_features(detector, texts, data, chosen, step)
+    random = torch_generator(training.seed, PHASE, 2, step)
+    abnormal = feature_jitter(normal, training.noise_scale, random)
+    rebuilt = detector.reconstruction(abnormal)
+    classes = data.classes[chosen]
+    pair = (texts.normal[classes], texts.abnormal[classes])
+    logits = [semantic_logit(detector.semantic(p), *pair) / tau for p in (normal, abnormal)]
+    return {
+        "reconstruction": (rebuilt - normal).square().sum(dim=1).mean(),
+        "semantic": 0.5 * (functional.softplus(logits[0]) + functional.softplus(-logits[1])).mean(),
+    }
+
+
+def train_phase2(
+    detector: Detector, encoder: Encoder, data: TrainingData, state: Path, key: dict,
+    report: Report | None = None,
+) -> None:
+    """Learn RM and Phi; the names, D and both encoders stay as they are."""
+    training = detector.config.training
+    texts = ClassTexts.of(detector, encoder)
+    learned = nn.ModuleList([detector.reconstruction, detector.semantic])
+    learned.train()
+    run_phase(
+        "phase 2", learned, lambda step: phase2_losses(detector, texts, data, step),
+        steps_of(len(data), training.phase2_epochs, training), training, state, key, report,
+    )
+    learned.eval()

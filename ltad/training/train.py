@@ -1,0 +1,156 @@
+"""Training a detector from end to end: features, phase 1, phase 2, calibration, model folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ltad.checkpoint import Checkpoint, save_checkpoint
+from ltad.config import Config
+from ltad.data.feature_store import FeatureStore, build_store
+from ltad.encoders.base import Encoder
+from ltad.images import read_image
+from ltad.models import Detector
+from ltad.recognition import ClassRecogniser, descriptor
+from ltad.seeds import generator
+from ltad.training.data import TrainingData
+from ltad.training.loop import Report
+from ltad.training.phase1 import train_phase1
+from ltad.training.phase2 import train_phase2
+from ltad.types import DatasetError, Sample
+
+MOST_CALIBRATION_PICTURES = 32
+"""Per class; more would make the model folder heavy and sharpen the threshold little."""
+
+
+def train(
+    samples: Sequence[Sample],
+    encoder: Encoder,
+    config: Config,
+    out: str | Path,
+    encoder_name: str,
+    features: str | Path = ".ltad/features",
+    report: Report | None = None,
+    about: dict | None = None,
+) -> Checkpoint:
+    """Train LTAD on the normal training pictures of `samples` and write a model folder.
+
+    Killed at any moment, the same call goes on where it stopped and ends with the same weights.
+
+    Args:
+        samples: training pictures (test pictures among them are ignored), every one normal.
+        encoder: frozen; its settings must be the config's.
+        config: all settings.
+        out: the model folder.
+        encoder_name: how the model folder names the encoder (see Checkpoint).
+        features: folder of the feature stores.
+        report: called after every step.
+        about: facts to keep with the model, e.g. the split.
+
+    Raises:
+        DatasetError: no training picture, an unreadable one, a full disk.
+        SettingError: `out` holds a half-finished training of something else.
+    """
+    began = time.monotonic()
+    out = Path(out)
+    training = sorted(
+        (s for s in samples if s.split == "train"), key=lambda s: (s.class_name, str(s.path))
+    )
+    if any(sample.is_defective for sample in training):
+        raise DatasetError("A defective picture is among the training pictures.")
+    class_names = tuple(sorted({sample.class_name for sample in training}))
+    store = build_store(training, encoder, features)
+    kept, held_out = hold_out(store, class_names, config)
+    data = TrainingData.of(store, kept, class_names, encoder.device)
+    detector = Detector(class_names, encoder, config).to(encoder.device)
+    key = {
+        "config": config.to_dict(), "encoder": encoder.fingerprint,
+        "pictures": _identity(store, kept),
+    }
+    states = [out / f"phase{number}.state.safetensors" for number in (1, 2)]
+    train_phase1(detector, encoder, data, states[0], _plain(key), report)
+    train_phase2(detector, encoder, data, states[1], _plain(key), report)
+    detector.eval()
+    facts = {
+        **(about or {}),
+        "training_pictures": dict(zip(class_names, data.class_counts, strict=True)),
+        "held_out_pictures": {n: len(held_out[n]) for n in class_names},
+        "seconds": round(time.monotonic() - began, 1),
+        "torch": torch.__version__, "python": platform.python_version(),
+    }
+    checkpoint = Checkpoint(
+        detector, _recogniser(store, class_names, kept, held_out),
+        calibration_pictures(store, held_out, config.features.image_size), encoder_name,
+        encoder.fingerprint, facts,
+    )
+    save_checkpoint(out, checkpoint)
+    for state in states:
+        state.unlink(missing_ok=True)
+    return checkpoint
+
+
+def hold_out(
+    store: FeatureStore, class_names: Sequence[str], config: Config
+) -> tuple[list[int], dict[str, list[int]]]:
+    """Positions to train on, and per class the positions kept for calibration.
+
+    A class gives its share only while that leaves it ten pictures to learn from for each one held
+    out or more; the smallest give none, and are calibrated with all others' pooled.
+    """
+    kept: list[int] = []
+    held: dict[str, list[int]] = {}
+    for number, name in enumerate(class_names):
+        positions = np.asarray(store.indices(name))
+        count = int(len(positions) * config.training.validation_fraction)
+        count = min(count, MOST_CALIBRATION_PICTURES) if len(positions) >= 10 else 0
+        order = generator(config.training.seed, 80, number).permutation(len(positions))
+        held[name] = sorted(positions[order[:count]].tolist())
+        kept += sorted(positions[order[count:]].tolist())
+    return kept, held
+
+
+def calibration_pictures(
+    store: FeatureStore, held_out: dict[str, list[int]], size: int
+) -> dict[str, list[Image.Image]]:
+    """The held-out pictures at the model's input size."""
+    return {
+        name: [
+            read_image(store.samples[p].path).resize((size, size), Image.Resampling.BILINEAR)
+            for p in positions
+        ]
+        for name, positions in held_out.items()
+    }
+
+
+def _recogniser(
+    store: FeatureStore, class_names: tuple[str, ...], kept: list[int],
+    held_out: dict[str, list[int]],
+) -> ClassRecogniser:
+    index = {name: i for i, name in enumerate(class_names)}
+    descriptors = torch.cat([
+        descriptor(torch.from_numpy(store.patches[i : i + 256].astype(np.float32)))
+        for i in range(0, len(store), 256)
+    ])
+    classes = np.array([index[sample.class_name] for sample in store.samples])
+    held = [p for positions in held_out.values() for p in positions]
+    return ClassRecogniser.fit(
+        class_names, descriptors[kept], classes[kept], descriptors[held], classes[held]
+    )
+
+
+def _identity(store: FeatureStore, kept: list[int]) -> str:
+    names = "\n".join(f"{store.samples[p].class_name}/{store.samples[p].path.name}" for p in kept)
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+def _plain(key: dict) -> dict:
+    """The key as JSON would give it back: tuples become lists."""
+    return json.loads(json.dumps(key))
