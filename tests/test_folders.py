@@ -10,7 +10,7 @@ from PIL import Image
 from ltad.data.benchmark import test_seed as seed_of_test
 from ltad.data.benchmark import train_seed as seed_of_train
 from ltad.data.folders import check_readable, load_folder, read_list, select
-from ltad.data.longtail import resample
+from ltad.data.longtail import parse_split, resample
 from ltad.data.parts import PART_CLASSES, applicable_defects, render_part
 from ltad.data.write_parts import FIRST_DEFECTIVE, write_parts
 from ltad.types import DatasetError, SettingError
@@ -202,6 +202,4 @@ def test_another_recipe_or_other_files_are_refused(parts, root):
 
 def test_written_parts_resample(parts):
     samples = load_folder(parts[0])
-    from ltad.data.longtail import parse_split
-
     assert resample(samples, parse_split("none"), 0) == samples

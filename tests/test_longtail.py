@@ -85,9 +85,11 @@ def test_dagm_ends_are_exact(factor, last):
 
 
 def test_whole_numbers_survive_rounding():
-    # 1000 * 1000^(-r/3) = 1000, 100, 10, 1, although 1000 ** (-1/3) is not exactly 0.1
-    natural = dict.fromkeys("abcd", 1000)
-    assert list(long_tail_counts(natural, parse_split("exp1000")).values()) == [1000, 100, 10, 1]
+    # 512 * 32^(-r/5) = 512 / 2^r, but in floating point 512 * 32 ** (-2 / 5) falls short of 128
+    assert int(512 * 32 ** (-2 / 5)) == 127
+    natural = dict.fromkeys("abcdef", 512)
+    counts = long_tail_counts(natural, parse_split("exp32"))
+    assert list(counts.values()) == [512, 256, 128, 64, 32, 16]
 
 
 def test_at_least_one_and_one_class_and_none():
@@ -121,7 +123,8 @@ def test_resampling_draws_without_replacement_and_leaves_the_test_set():
     )
     assert len({s.path for s in train}) == len(train) == sum(MVTEC_EXP100)
     assert [s for s in kept if s.split == "test"] == [s for s in samples if s.split == "test"]
-    assert kept == [s for s in samples if s in set(kept)]
+    chosen = set(kept)
+    assert kept == [s for s in samples if s in chosen]
 
 
 def test_resampling_is_seeded_nested_and_free_of_order():

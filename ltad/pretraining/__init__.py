@@ -1,1 +1,1 @@
-"""Training the embedded encoder: a small ALIGN, from scratch, on rendered pictures with captions."""
+"""Training the embedded encoder: a small ALIGN from scratch, on captioned rendered pictures."""

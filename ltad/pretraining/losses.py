@@ -16,11 +16,14 @@ class LayerProbes(nn.Module):
     """Linear maps from early layers to the joint space, used in training only.
 
     They hand the dense target to the layers that LTAD taps, so that these carry the traces of
-    damage at their own, finer resolution.
+    damage at their own, finer resolution. `offset` is the log odds of damage anywhere.
     """
 
     def __init__(self, channels: tuple[int, ...], joint_width: int) -> None:
         super().__init__()
+        # Damaged places are few. Without an offset of its own the joint space would have to spend
+        # a direction on that, in which all pictures and all texts agree.
+        self.offset = nn.Parameter(torch.tensor(-2.5))
         self.maps = nn.ModuleList(nn.Conv2d(c, joint_width, 1) for c in channels)
 
     def logits(self, layers: list[Tensor], directions: Tensor) -> list[Tensor]:
@@ -31,8 +34,27 @@ class LayerProbes(nn.Module):
             outputs.append(
                 torch.einsum("bchw,bc->bhw", layer, weight)
                 + (directions @ probe.bias)[:, None, None]
+                + self.offset
             )
         return outputs
+
+
+class NameAnchors(nn.Module):
+    """One point of the joint space for each subject, near to its pictures and its captions.
+
+    Used in training only. From scratch, a text tower first learns to say the same of every
+    picture and is slow to leave that; anchors tell both towers at once what to tell apart.
+    """
+
+    def __init__(self, subjects: int, joint_width: int) -> None:
+        super().__init__()
+        self.points = nn.Parameter(torch.randn(subjects, joint_width))
+
+    def loss(self, embeddings: Tensor, subjects: Tensor, temperature: Tensor) -> Tensor:
+        """Cross entropy of embeddings (B, d) of any length, with subject indices (B,)."""
+        unit = functional.normalize(embeddings, dim=1)
+        points = functional.normalize(self.points, dim=1)
+        return functional.cross_entropy(unit @ points.T / temperature, subjects)
 
 
 def contrastive_loss(

@@ -9,6 +9,7 @@ import json
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,11 @@ class Pool:
     images: np.ndarray
     masks: np.ndarray
     pairs: list[Pair]
+
+    @cached_property
+    def subjects(self) -> np.ndarray:
+        """(n,) int64, the index of each pair's subject among all subjects in sorted order."""
+        return np.unique([pair.subject for pair in self.pairs], return_inverse=True)[1]
 
 
 def build_pool(folder: str | Path, pairs: int, size: int, seed: int = 0) -> Pool:

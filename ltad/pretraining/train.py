@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from tqdm import tqdm
 from transformers import AlignModel, BertTokenizer
 
@@ -18,7 +19,7 @@ from ltad.config import FeatureSettings
 from ltad.data import captions
 from ltad.encoders import AlignEncoder
 from ltad.pretraining.augment import augment_pairs
-from ltad.pretraining.losses import LayerProbes, contrastive_loss, dense_loss
+from ltad.pretraining.losses import LayerProbes, NameAnchors, contrastive_loss, dense_loss
 from ltad.pretraining.model import small_align, train_tokenizer
 from ltad.pretraining.pool import Pair, Pool, build_pool
 from ltad.seeds import generator, torch_generator
@@ -44,7 +45,11 @@ class PretrainingSettings:
         small_size: side during the first `small_share` of the steps, which makes them cheap.
         steps, batch_pairs: optimiser steps, twin pairs a step.
         learning_rate, weight_decay: AdamW's; warm-up over 3% of the steps, then a cosine to zero.
+        text_rate: the text tower's learning rate as a share of the image tower's; a transformer
+            from scratch collapses to one sentence at the rate that suits a convolutional tower.
+        anchor_weight: of the name anchors.
         dense_weight, probe_weight: of the dense loss on the last map, and on the tapped layers.
+        dense_scale: factor on the dot products with unit-length texts, which are the log odds.
         precision: "bfloat16" or "float32" for the image tower's arithmetic.
         seed: of every draw.
     """
@@ -52,13 +57,16 @@ class PretrainingSettings:
     pairs: int = 14_000
     image_size: int = 192
     small_size: int = 128
-    small_share: float = 0.45
-    steps: int = 2_200
+    small_share: float = 0.5
+    steps: int = 1_700
     batch_pairs: int = 40
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.02
-    dense_weight: float = 4.0
-    probe_weight: float = 1.0
+    text_rate: float = 0.3
+    anchor_weight: float = 1.0
+    dense_weight: float = 2.0
+    probe_weight: float = 0.5
+    dense_scale: float = 8.0
     vocabulary: int = 4_000
     precision: str = "bfloat16"
     seed: int = 0
@@ -74,7 +82,9 @@ class PretrainingSettings:
 class Trainee:
     """The model with everything that a step changes."""
 
-    def __init__(self, settings: PretrainingSettings, tokenizer: BertTokenizer, device: str):
+    def __init__(
+        self, settings: PretrainingSettings, tokenizer: BertTokenizer, subjects: int, device: str
+    ) -> None:
         self.settings = settings
         self.tokenizer = tokenizer
         self.device = torch.device(device)
@@ -89,8 +99,16 @@ class Trainee:
                 tuple(blocks[t].projection.project_conv.out_channels for t in PROBED_TAPS),
                 self.model.config.projection_dim,
             ).to(self.device)
+            self.anchors = NameAnchors(subjects, self.model.config.projection_dim).to(self.device)
+        # A temperature that learns grows at first, which silences the contrastive loss for good.
+        self.model.temperature.requires_grad_(False)
+        text = [*self.model.text_model.parameters(), *self.model.text_projection.parameters()]
+        image = [
+            *self.model.vision_model.parameters(), *self.probes.parameters(),
+            *self.anchors.parameters(),
+        ]
         self.optimizer = torch.optim.AdamW(
-            [*self.model.parameters(), *self.probes.parameters()],
+            [{"params": image, "share": 1.0}, {"params": text, "share": settings.text_rate}],
             lr=settings.learning_rate, weight_decay=settings.weight_decay,
         )
 
@@ -98,11 +116,13 @@ class Trainee:
         return {
             **{f"model.{k}": v for k, v in self.model.state_dict().items()},
             **{f"probes.{k}": v for k, v in self.probes.state_dict().items()},
+            **{f"anchors.{k}": v for k, v in self.anchors.state_dict().items()},
             **optimizer_tensors(self.optimizer),
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        for prefix, module in (("model.", self.model), ("probes.", self.probes)):
+        owners = {"model.": self.model, "probes.": self.probes, "anchors.": self.anchors}
+        for prefix, module in owners.items():
             module.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             )
@@ -145,8 +165,8 @@ def write_captions(pairs: list[Pair], rng: np.random.Generator) -> tuple[list[st
 
 def batch(
     pool: Pool, step: int, settings: PretrainingSettings
-) -> tuple[Tensor, Tensor, list[str], list[str]]:
-    """Views (P, 2, 3, S, S), masks (P, S, S) and both captions of step `step`."""
+) -> tuple[Tensor, Tensor, list[str], list[str], Tensor]:
+    """Views (P, 2, 3, S, S), masks (P, S, S), both captions, subjects (P,) of step `step`."""
     rng = generator(settings.seed, 2, step)
     chosen = np.sort(rng.choice(len(pool.pairs), settings.batch_pairs, replace=False))
     images = torch.from_numpy(pool.images[chosen]).permute(0, 1, 4, 2, 3).float() / 127.5 - 1.0
@@ -157,34 +177,40 @@ def batch(
         torch_generator(settings.seed, 3, step),
     )
     good, bad = write_captions([pool.pairs[i] for i in chosen], rng)
-    return views, masks, good, bad
+    return views, masks, good, bad, torch.from_numpy(pool.subjects[chosen])
 
 
 def train_step(trainee: Trainee, pool: Pool, step: int) -> dict[str, float]:
     """One optimiser step; returns its losses."""
     settings = trainee.settings
     for group in trainee.optimizer.param_groups:
-        group["lr"] = learning_rate(step, settings)
-    views, masks, good, bad = batch(pool, step, settings)
+        group["lr"] = group["share"] * learning_rate(step, settings)
+    views, masks, good, bad, subjects = batch(pool, step, settings)
     views, masks = views.to(trainee.device), masks.to(trainee.device)
     count = len(good)
     pixels = torch.cat([views[:, 0], views[:, 1]])
     masks = torch.cat([torch.zeros_like(masks), masks])
     layers, last = trainee.image_layers(pixels)
-    texts = trainee.texts(good + bad)
-    direction = texts[count:] - texts[:count]
+    texts = functional.normalize(trainee.texts(good + bad), dim=1)
+    direction = settings.dense_scale * (texts[count:] - texts[:count])
     directions = torch.cat([direction, direction])
-    naming = contrastive_loss(
-        last.mean(dim=(2, 3)), texts, trainee.model.temperature.clamp(0.02, 1.0), good + bad
-    )
-    dense = dense_loss(torch.einsum("bdhw,bd->bhw", last, directions), masks)
+    embeddings, temperature = last.mean(dim=(2, 3)), trainee.model.temperature
+    naming = contrastive_loss(embeddings, texts, temperature, good + bad)
+    subjects = torch.cat([subjects, subjects]).to(trainee.device)
+    anchored = sum(trainee.anchors.loss(e, subjects, temperature) for e in (embeddings, texts))
+    logits = torch.einsum("bdhw,bd->bhw", last, directions) + trainee.probes.offset
+    dense = dense_loss(logits, masks)
     probed = sum(dense_loss(logits, masks) for logits in trainee.probes.logits(layers, directions))
-    loss = naming + settings.dense_weight * dense + settings.probe_weight * probed
+    loss = (
+        naming + settings.anchor_weight * anchored
+        + settings.dense_weight * dense + settings.probe_weight * probed
+    )
     trainee.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(trainee.model.parameters(), 1.0)
     trainee.optimizer.step()
-    return {"naming": naming.item(), "dense": dense.item(), "probes": float(probed)}
+    losses = {"naming": naming, "anchors": anchored, "dense": dense, "probes": probed}
+    return {name: value.item() for name, value in losses.items()}
 
 
 def pretrain(
@@ -206,7 +232,7 @@ def pretrain(
     work = Path(work)
     pool = build_pool(work, settings.pairs, settings.image_size, settings.seed)
     tokenizer = train_tokenizer(captions.corpus(), captions.all_words(), settings.vocabulary)
-    trainee = Trainee(settings, tokenizer, device)
+    trainee = Trainee(settings, tokenizer, pool.subjects.max() + 1, device)
     state = work / STATE_FILE
     first = _resume(trainee, state)
     trainee.model.train()

@@ -81,14 +81,19 @@ def train(
     detector.eval()
     facts = {
         **(about or {}),
+        "split_counts": {name: len(store.indices(name)) for name in class_names},
         "training_pictures": dict(zip(class_names, data.class_counts, strict=True)),
         "held_out_pictures": {n: len(held_out[n]) for n in class_names},
+        "calibrated_on_training_pictures": not any(held_out.values()),
         "seconds": round(time.monotonic() - began, 1),
         "torch": torch.__version__, "python": platform.python_version(),
     }
     checkpoint = Checkpoint(
         detector, _recogniser(store, class_names, kept, held_out),
-        calibration_pictures(store, held_out, config.features.image_size), encoder_name,
+        calibration_pictures(
+            store, calibration_positions(store, kept, held_out), config.features.image_size
+        ),
+        encoder_name,
         encoder.fingerprint, facts,
     )
     save_checkpoint(out, checkpoint)
@@ -115,6 +120,21 @@ def hold_out(
         held[name] = sorted(positions[order[:count]].tolist())
         kept += sorted(positions[order[count:]].tolist())
     return kept, held
+
+
+def calibration_positions(
+    store: FeatureStore, kept: list[int], held_out: dict[str, list[int]]
+) -> dict[str, list[int]]:
+    """The held-out positions; where no class could hold any out, the training pictures instead.
+
+    Scores on training pictures are too low, so thresholds from them are too: the model says so.
+    """
+    if any(held_out.values()):
+        return held_out
+    return {
+        name: [p for p in kept if store.samples[p].class_name == name][:MOST_CALIBRATION_PICTURES]
+        for name in held_out
+    }
 
 
 def calibration_pictures(

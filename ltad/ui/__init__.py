@@ -1,0 +1,91 @@
+"""The page: ``build_app(scorer).launch(**launch_options())``.
+
+Inspect scores a photograph; Class names shows what the learned names mean. Handlers stand above
+the layout in each tab's file, and none of them touches torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ltad.ui.answer import escape, readable
+from ltad.ui.class_names import build_class_names
+from ltad.ui.inspect import build_inspect, find_examples
+
+_FOLDER = Path(__file__).parent
+_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+_FONTS_MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
+
+
+def build_app(scorer: Any, examples: Path = Path("assets/examples")) -> gr.Blocks:
+    """The whole page for one :class:`ltad.Scorer`; `examples` is a folder of ``*.jpg``."""
+    with gr.Blocks(title="LTAD", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+        gr.HTML(header_html(scorer), elem_id="lt-header")
+        with gr.Tab("Inspect", id="inspect"):
+            build_inspect(scorer, find_examples(examples))
+        with gr.Tab("Class names", id="names") as names:
+            build_class_names(scorer, names)
+        with gr.Accordion("About this model", open=False):
+            gr.HTML(card_html(scorer.card))
+    return page.queue(default_concurrency_limit=2, max_size=64)
+
+
+def launch_options() -> dict[str, Any]:
+    """What ``launch`` needs to show the page as designed, and to keep it to itself."""
+    return {
+        "theme": gr.themes.Default(
+            primary_hue="indigo", neutral_hue="slate", font=_FONTS, font_mono=_FONTS_MONO,
+        ),
+        "css": (_FOLDER / "style.css").read_text("utf-8"),
+        "head": f"<script>{(_FOLDER / 'page.js').read_text('utf-8')}</script>",
+        "footer_links": ["api", "settings"],
+        "run_history": False,
+        "enable_monitoring": False,
+        "ssr_mode": False,
+        "max_file_size": "60mb",
+        "state_session_capacity": 500,
+    }
+
+
+def header_html(scorer: Any) -> str:
+    """The name, what the page is in one line, and which model answers."""
+    return (
+        "<header class='lt-header'><div><h1>LTAD</h1>"
+        "<p>Finds defects on parts it saw only good examples of, and says in words what it "
+        "compared.</p></div>"
+        f"<span class='lt-badge'>{escape(badge_text(scorer.card))}</span></header>"
+    )
+
+
+def badge_text(card: dict[str, Any]) -> str:
+    """Which encoder answers, so that nobody takes the demo's for ALIGN."""
+    if card.get("is_embedded_encoder"):
+        return "Embedded demo encoder, trained on rendered parts; not ALIGN proper"
+    return f"Encoder: {_fact_text(card.get('encoder', 'unknown'))}"
+
+
+def card_html(card: dict[str, Any]) -> str:
+    """The facts of the model as a table; what is unknown is left out."""
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(readable(str(name)))}</th>"
+        f"<td>{escape(_fact_text(fact))}</td></tr>"
+        for name, fact in card.items()
+        if fact is not None
+    )
+    return f"<table class='lt-table lt-facts'><tbody>{rows}</tbody></table>"
+
+
+def _fact_text(fact: Any) -> str:
+    """Nested facts on one line: ``gear 12, bolt 3``. Of a path only the last part is shown."""
+    if isinstance(fact, dict):
+        return ", ".join(f"{readable(str(key))} {_fact_text(value)}" for key, value in fact.items())
+    if isinstance(fact, list | tuple):
+        return ", ".join(_fact_text(value) for value in fact)
+    if isinstance(fact, bool):
+        return "yes" if fact else "no"
+    if isinstance(fact, int):
+        return f"{fact:,}"
+    return Path(str(fact)).name if Path(str(fact)).is_absolute() else str(fact)

@@ -57,10 +57,26 @@ def readable(class_name: str) -> str:
 
 def number(value: float) -> str:
     """Three significant digits, without an exponent for everyday sizes."""
-    if value != 0 and not 0.001 <= abs(value) < 100_000:
+    if value == 0:
+        return "0"
+    if not 0.001 <= abs(value) < 100_000:
         return f"{value:.2e}"
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
-    return f"{value:.{digits}f}"
+    return f"{value:.{_decimals(value)}f}"
+
+
+def _decimals(value: float) -> int:
+    size = abs(value)
+    return 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
+
+
+def apart(first: float, second: float) -> tuple[str, str]:
+    """Two numbers for reading, with as many decimals more as it takes to tell them apart."""
+    texts = number(first), number(second)
+    extra = _decimals(max(abs(first), abs(second)))
+    while texts[0] == texts[1] and first != second and extra < 6:
+        extra += 1
+        texts = f"{first:.{extra}f}", f"{second:.{extra}f}"
+    return texts
 
 
 def notice(text: str) -> str:
@@ -76,11 +92,6 @@ def empty_answer(has_examples: bool) -> str:
         f"<p>Drop a photograph into the field, paste one, or use the camera{choice}. The verdict, "
         "three heatmaps and the suspicious regions appear here.</p></div>"
     )
-
-
-def working_answer() -> str:
-    """What stands in place of a verdict while the first one is computed."""
-    return "<div class='lt-empty lt-busy' role='status'><h2>Looking at the picture…</h2></div>"
 
 
 def answer_html(detection: Detection) -> str:
@@ -115,7 +126,7 @@ def verdict_html(detection: Detection) -> str:
         f"<section class='lt-card lt-verdict lt-{kind}{doubt}' aria-label='Verdict'>"
         f"<h2><svg viewBox='0 0 20 20' aria-hidden='true'>{_ICONS[kind]}</svg>"
         f"{word}{'?' if doubt else ''}</h2>"
-        f"{gauge_html(detection.score, detection.threshold)}"
+        f"{gauge_html(detection.score, detection.threshold, detection.map_scale['combined'][0])}"
         f"<p>{escape(detection.explanation)}</p>"
         f"<p class='lt-quiet'>Reconstruction {number(detection.reconstruction_score)}, "
         f"λ × semantic {number(weighted)} ({number(detection.lam)} × "
@@ -123,18 +134,24 @@ def verdict_html(detection: Detection) -> str:
     )
 
 
-def gauge_html(score: float, threshold: float) -> str:
-    """A bar from zero with the score filled in and a tick at the threshold."""
-    full = max(2 * threshold, 1.15 * score, 1e-9)
-    fill, tick = (100 * max(0.0, value) / full for value in (score, threshold))
+def gauge_html(score: float, threshold: float, start: float) -> str:
+    """A bar with the score filled in and a tick at the threshold.
+
+    It begins at `start`, the map's usual low, and keeps the threshold in its middle until the
+    score needs more room.
+    """
+    start = min(start, threshold)
+    full = max(2 * (threshold - start), 1.15 * (score - start), 1e-9)
+    fill, tick = (100 * max(0.0, value - start) / full for value in (score, threshold))
     side = "above" if score > threshold else "not above"
+    score_text, threshold_text = apart(score, threshold)
     return (
-        f"<div class='lt-gauge' role='img' aria-label='Score {number(score)}, {side} the "
-        f"threshold {number(threshold)}'><div class='lt-track'>"
+        f"<div class='lt-gauge' role='img' aria-label='Score {score_text}, {side} the "
+        f"threshold {threshold_text}'><div class='lt-track'>"
         f"<i class='lt-fill' style='width:{fill:.1f}%'></i>"
-        f"<i class='lt-tick' style='left:{min(tick, 100):.1f}%'></i></div>"
-        f"<div class='lt-gauge-text'><b>score {number(score)}</b>"
-        f"<span>threshold {number(threshold)}</span></div></div>"
+        f"<i class='lt-tick' style='left:{tick:.1f}%'></i></div>"
+        f"<div class='lt-gauge-text'><b>score {score_text}</b>"
+        f"<span>threshold {threshold_text}</span></div></div>"
     )
 
 
@@ -150,7 +167,7 @@ def class_html(detection: Detection) -> str:
     return (
         "<section class='lt-card lt-class' aria-label='Recognised class'>"
         f"<h3>{escape(readable(detection.class_name))}</h3><p class='lt-quiet'>{origin}</p>"
-        f"<p class='lt-quiet lt-bars-title'>What the picture looks like:</p>"
+        "<p class='lt-quiet lt-bars-title'>What the picture looks like:</p>"
         f"<ul class='lt-bars'>{rows}</ul></section>"
     )
 
@@ -178,6 +195,7 @@ def _figure_html(
     low, high = detection.map_scale[key]
     values = getattr(detection, attribute)
     heat = pictures.data_url(pictures.heat_png(values, low, high), "image/png")
+    low_text, high_text = apart(low, high)
     boxes, tick = "", ""
     if key == "combined":
         boxes = "".join(
@@ -194,9 +212,9 @@ def _figure_html(
         f"{number(float(values.max()))}. Arrow keys read single values.'>"
         f"<img class='lt-heat' src='{heat}' alt='' draggable='false'>{boxes}"
         "<i class='lt-cross-x'></i><i class='lt-cross-y'></i></div>"
-        f"<div class='lt-legend'><span>{number(low)}</span>"
+        f"<div class='lt-legend'><span>{low_text}</span>"
         f"<span class='lt-scale' style='background-image:{pictures.scale_gradient()}'>{tick}</span>"
-        f"<span>{number(high)}</span></div>"
+        f"<span>{high_text}</span></div>"
         f"<output class='lt-value'>highest {number(float(values.max()))}</output></figure>"
     )
 

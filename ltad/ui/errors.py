@@ -17,9 +17,9 @@ UNEXPECTED = "Something went wrong on the server. It has been logged; please try
 
 
 def page_error(error: Exception) -> gr.Error:
-    """The message of `error` for the page. Gradio shows messages as HTML, hence the escaping."""
+    """The message of `error` for the page, which shows messages as HTML, hence the escaping."""
     if isinstance(error, LTADError):
-        return gr.Error(html.escape(str(error)), print_exception=False)
+        return gr.Error(html.escape(str(error), quote=False), print_exception=False)
     _LOG.error("unexpected error in a page handler", exc_info=error)
     return gr.Error(UNEXPECTED, print_exception=False)
 

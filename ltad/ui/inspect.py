@@ -2,8 +2,8 @@
 
 One listener computes every answer. Gradio runs a listener with ``trigger_mode="always_last"`` one
 call at a time and repeats it with the newest values when it was asked meanwhile, so an older
-answer can never arrive last. Loading a picture, and typing, ask it through a hidden button: the
-script in ``page.js`` presses it, for typing only after a pause.
+answer can never arrive last. A new picture, and typing, reach their listeners through hidden
+buttons that the script in ``page.js`` presses, for typing only after a pause.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 from PIL import Image
 
 from ltad.types import Detection, LTADError
 from ltad.ui import answer, pictures
 from ltad.ui.errors import friendly
-from ltad.ui.upload import PhotoUpload
+from ltad.ui.upload import photo_upload
 
 AUTOMATIC = ""
 NORMAL_WORDS = ("a", "a normal", "a good", "a flawless")
@@ -27,16 +28,14 @@ ABNORMAL_WORDS = ("a broken", "a damaged", "an abnormal", "a defective")
 FALSE_ALARM_RATE = 0.05
 
 
-def load_photo(scorer: Any, image: Image.Image | None) -> tuple[answer.Photo | None, str, str]:
+def load_photo(scorer: Any, image: Image.Image | None) -> answer.Photo | None:
     """The uploaded picture made ready once, for all the answers that follow."""
     if image is None:
-        return None, gr.skip(), gr.skip()
-    photo = answer.Photo(
-        scorer.prepare(image),
-        pictures.data_url(pictures.photo_jpeg(image), "image/jpeg"),
-        *image.size,
+        return None
+    jpeg = pictures.photo_jpeg(image)
+    return answer.Photo(
+        scorer.prepare(image), pictures.data_url(jpeg, "image/jpeg"), *image.size
     )
-    return photo, gr.skip(), gr.skip()
 
 
 def inspect_photo(
@@ -90,7 +89,7 @@ def detection_record(detection: Detection, include_maps: bool = False) -> dict[s
     plain = {
         name: value
         for name, value in vars(detection).items()
-        if isinstance(value, bool | int | float | str | dict)
+        if not isinstance(value, np.ndarray | tuple)
     }
     plain["verdict"] = "anomalous" if detection.is_anomalous else "good"
     plain["regions"] = [vars(region) for region in detection.regions]
@@ -114,9 +113,9 @@ def find_examples(folder: Path) -> list[Path]:
 
 def build_inspect(scorer: Any, examples: list[Path]) -> None:
     """Lay out the tab inside the current ``gr.Blocks`` and wire it up."""
-    with gr.Row(elem_classes="lt-columns"):
-        with gr.Column(scale=4, min_width=300):
-            image = PhotoUpload(
+    with gr.Row(elem_classes="lt-columns"):  # placed by style.css: on a phone, answers come second
+        with gr.Column(elem_classes="lt-left", min_width=0):
+            image = photo_upload(
                 label="Photograph", sources=["upload", "clipboard", "webcam"], height=280,
                 buttons=["fullscreen"], elem_id="lt-photo",
             )
@@ -126,11 +125,12 @@ def build_inspect(scorer: Any, examples: list[Path]) -> None:
                     example_labels=None, cache_examples=False, examples_per_page=12,
                     api_visibility="private", elem_id="lt-examples",
                 )
-            controls, notes = _build_controls(scorer)
-        with gr.Column(scale=8, min_width=320):
+        with gr.Column(elem_classes="lt-right", min_width=0):
             verdict = gr.HTML(answer.empty_answer(bool(examples)), elem_id="lt-answer")
             gr.HTML(_OPACITY, elem_id="lt-toolbar")
             maps = gr.HTML(elem_id="lt-result")
+        with gr.Column(elem_classes="lt-left", min_width=0):
+            controls, notes = _build_controls(scorer)
     _wire(scorer, image, controls, [verdict, maps, notes], bool(examples))
     _build_endpoint(scorer, image, controls)
 
@@ -152,8 +152,8 @@ def _build_controls(scorer: Any) -> tuple[list[Any], gr.HTML]:
     abnormal = _prompt_box("Words for anomalous, vᵃ", model.abnormal_prompt, ABNORMAL_WORDS)
     notes = gr.HTML(elem_id="lt-notes")
     lam = gr.Slider(
-        0, max(1000.0, 2 * model.lam), model.lam, step=5, label="λ, weight of the semantic map",
-        buttons=[],
+        0, 2 * model.lam or 1000, model.lam, step=model.lam / 100 or 5, buttons=[],
+        label="λ, weight of the semantic map",
     )
     tau = gr.Slider(
         0.1, max(10.0, 2 * model.tau), model.tau, step=0.1, label="τ, temperature", buttons=[],
@@ -183,10 +183,11 @@ def _prompt_box(label: str, default: str, suggestions: tuple[str, ...]) -> gr.Te
 
 
 def _wire(
-    scorer: Any, image: PhotoUpload, controls: list[Any], outputs: list[gr.HTML], has_examples: bool
+    scorer: Any, image: gr.Image, controls: list[Any], outputs: list[gr.HTML], has_examples: bool
 ) -> None:
     """Connect picture and controls to the one listener that answers."""
-    photo = gr.State()
+    photo = gr.State(time_to_live=3600)
+    load = gr.Button("Load", elem_id="lt-load", visible="hidden")
     ask = gr.Button("Answer", elem_id="lt-ask", visible="hidden")
     class_name, normal, abnormal, *sliders = controls
     answered = gr.on(
@@ -200,18 +201,20 @@ def _wire(
         lambda: (answer.empty_answer(has_examples), ""), None, outputs[:2],
         show_progress="hidden", api_visibility="private",
     )
+    answered.then(None, js="() => window.ltad.answered()")
     for box in (normal, abnormal):
         box.change(None, js="() => window.ltad.askSoon()")
-    loaded = image.change(
-        friendly(partial(load_photo, scorer)), image, [photo, *outputs[:2]],
-        trigger_mode="always_last", show_progress="hidden", api_visibility="private",
+    image.change(None, js="() => window.ltad.load()")
+    loaded = load.click(
+        friendly(partial(load_photo, scorer)), image, photo, trigger_mode="always_last",
+        show_progress="hidden", api_visibility="private",
     )
     loaded.success(None, js="() => window.ltad.ask()")
     forgotten = loaded.failure(lambda: None, None, photo, api_visibility="private")
     forgotten.then(None, js="() => window.ltad.ask()")
 
 
-def _build_endpoint(scorer: Any, image: PhotoUpload, controls: list[Any]) -> None:
+def _build_endpoint(scorer: Any, image: gr.Image, controls: list[Any]) -> None:
     """The API's ``score``: unlike the page's own listener it takes the picture with each call."""
     include_maps = gr.Checkbox(False, label="Include the maps", visible=False)
     record = gr.JSON(label="Record", visible=False)

@@ -1,17 +1,32 @@
 // Everything is delegated from the document: Gradio replaces the answer's HTML at every change.
 (() => {
-  const PAUSE = 250; // milliseconds without a key before the prompts are read
-  let timer = 0;
+  // The answer fades while a slow one is computed; style.css lets some time pass before it shows.
+  const answered = () => document.body.classList.remove("lt-waiting");
 
-  const ask = () => {
-    clearTimeout(timer);
-    document.getElementById("lt-ask")?.click();
+  // Press a hidden button of Gradio's once no further wish came for `pause` milliseconds.
+  const timers = {};
+  const press = (id, pause) => {
+    clearTimeout(timers[id]);
+    timers[id] = setTimeout(() => {
+      document.body.classList.add("lt-waiting");
+      document.getElementById(id)?.click();
+    }, pause);
   };
-  const askSoon = () => {
-    clearTimeout(timer);
-    timer = setTimeout(ask, PAUSE);
+  window.ltad = {
+    answered,
+    load: () => press("lt-load", 50), // Gradio announces a replaced picture twice
+    ask: () => press("lt-ask", 0),
+    askSoon: () => press("lt-ask", 250), // while somebody types
   };
-  window.ltad = { ask, askSoon };
+
+  // Gradio's thumbnails carry no text: their file names say what they show.
+  const nameExamples = () =>
+    document.querySelectorAll("#lt-examples button:not([title]):has(img)").forEach((button) => {
+      const file = decodeURIComponent(button.querySelector("img").src.split("/").pop());
+      const title = file.replace(/\.\w+$/, "").replace(/^\d+|[_-]+/g, " ").trim();
+      Object.assign(button, { title, ariaLabel: `Example: ${title}` });
+    });
+  new MutationObserver(nameExamples).observe(document, { childList: true, subtree: true });
 
   // --- values under the pointer -------------------------------------------------------------
   const unpacked = new WeakMap(); // .lt-maps element -> promise of three Float64Array
@@ -35,10 +50,9 @@
     });
   }
 
-  const digits = (value) => {
-    const size = Math.abs(value);
-    return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
-  };
+  // As many decimals as it takes to tell hundredths of the map's range apart.
+  const decimals = ([low, high]) =>
+    Math.min(6, Math.max(0, Math.ceil(2.5 - Math.log10(high - low))));
 
   async function point(frame, x, y) {
     const maps = frame.closest(".lt-maps");
@@ -52,9 +66,11 @@
     maps.classList.add("lt-pointing");
     maps.style.setProperty("--lt-x", `${(100 * (column + 0.5)) / columns}%`);
     maps.style.setProperty("--lt-y", `${(100 * (row + 0.5)) / rows}%`);
+    const ranges = JSON.parse(maps.dataset.ranges);
     maps.querySelectorAll(".lt-value").forEach((output, map) => {
       output.dataset.rest ??= output.textContent;
-      output.textContent = digits(values[map][row * columns + column]);
+      const value = values[map][row * columns + column];
+      output.textContent = value.toFixed(decimals(ranges[map]));
     });
   }
 

@@ -99,5 +99,6 @@ def unpack_maps(
     levels = np.cumsum(levels, axis=1, dtype=np.uint16)
     levels = np.cumsum(levels, axis=2, dtype=np.uint16)
     return [
-        low + level / 65535 * (high - low) for level, (low, high) in zip(levels, ranges, strict=True)
+        low + level / 65535 * (high - low)
+        for level, (low, high) in zip(levels, ranges, strict=True)
     ]

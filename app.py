@@ -1,0 +1,41 @@
+"""Start the page: ``python app.py --model assets/demo``; also the entry of a Hugging Face Space."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+# Read when the libraries are imported: no statistics, no look-ups of other hosts.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from ltad import load_scorer
+from ltad.ui import build_app, launch_options
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line. Inside a Space the page must listen on every address."""
+    parser = argparse.ArgumentParser(description="Serve the LTAD page.")
+    parser.add_argument("--model", default="assets/demo", help="folder of a trained model, or with "
+                        "HF_HUB_OFFLINE=0 its name on the Hugging Face hub")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--host", default="0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
+    parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument(
+        "--share", action="store_true", help="also open a public address through gradio.live"
+    )
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Load the model and serve until interrupted."""
+    options = parse_arguments()
+    scorer = load_scorer(options.model, device=options.device)
+    scorer.warm_up()
+    build_app(scorer).launch(
+        server_name=options.host, server_port=options.port, share=options.share, **launch_options()
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""The command line: ``python -m ltad COMMAND --help`` explains each command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from ltad import commands
+from ltad.config import PRESETS
+from ltad.types import LTADError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status: 0, or 1 after an error that was explained."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except LTADError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ltad",
+        description="Long-tailed anomaly detection with learnable class names (LTAD, CVPR 2024).",
+    )
+    group = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for add in (_train, _evaluate, _score, _tokens, _parts, _pretrain, _probe):
+        add(group)
+    return parser
+
+
+def _command(group, name: str, summary: str, details: str, run) -> argparse.ArgumentParser:
+    parser = group.add_parser(
+        name, help=summary, description=f"{summary} {details}",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ...")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _work(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--work", type=Path, default=Path(".ltad"),
+                        help="folder for rendered parts and cached features")
+
+
+def _train(group) -> None:
+    parser = _command(
+        group, "train", "Train a detector on good pictures.",
+        "Killed at any moment, the same command goes on where it stopped.", commands.train,
+    )
+    parser.add_argument("--data", required=True,
+                        help="folder in MVTec AD's layout, or 'parts' for the rendered benchmark")
+    parser.add_argument("--encoder", default="assets/demo/encoder",
+                        help="ALIGN: a hub name (kakaobrain/align-base) or a local folder")
+    parser.add_argument("--preset", default="demo", choices=PRESETS, help="all settings at once")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE",
+                        help="single settings, e.g. lam=300 phase2_epochs=50")
+    parser.add_argument("--split", default="none", help="long tail: exp100, step200, ... or none")
+    parser.add_argument("--list", type=Path, default=None,
+                        help="file that lists the training pictures, instead of --split")
+    parser.add_argument("--seed", type=int, default=0, help="of the split and of the training")
+    parser.add_argument("--out", type=Path, required=True, help="the model folder to write")
+    _work(parser)
+
+
+def _evaluate(group) -> None:
+    parser = _command(
+        group, "evaluate", "Print a model's AUROC per class and All / High / Low.",
+        "Every test picture is scored with its true class, as in the paper.", commands.evaluate,
+    )
+    parser.add_argument("--checkpoint", default="assets/demo", help="model folder or hub name")
+    parser.add_argument("--data", required=True,
+                        help="folder in MVTec AD's layout, or 'parts' for the rendered benchmark")
+    parser.add_argument("--bank", action="store_true",
+                        help="also a nearest-neighbour bank on the same features and pictures")
+    parser.add_argument("--json", type=Path, default=None, help="write everything to this file")
+    _settings(parser)
+    _work(parser)
+
+
+def _settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--normal-prompt", default=None, help="v^n; by default the model's own")
+    parser.add_argument("--abnormal-prompt", default=None, help="v^a; by default the model's own")
+    parser.add_argument("--lam", type=float, default=None, help="lambda; by default the model's")
+    parser.add_argument("--tau", type=float, default=None, help="tau; by default the model's own")
+
+
+def _score(group) -> None:
+    parser = _command(group, "score", "Score pictures.", "One line each.", commands.score)
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("--checkpoint", default="assets/demo", help="model folder or hub name")
+    parser.add_argument("--class-name", default=None, help="by default it is recognised")
+    parser.add_argument("--false-alarm-rate", type=float, default=0.05,
+                        help="share of good pictures that may raise an alarm")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    _settings(parser)
+
+
+def _tokens(group) -> None:
+    parser = _command(
+        group, "tokens", "Print the words nearest to each learned class name.",
+        "The last line is what random vectors reach.", commands.tokens,
+    )
+    parser.add_argument("--checkpoint", default="assets/demo", help="model folder or hub name")
+    parser.add_argument("--k", type=int, default=8, help="words for each learned vector")
+
+
+def _parts(group) -> None:
+    parser = _command(
+        group, "parts", "Write the rendered benchmark in MVTec AD's layout.",
+        "Deterministic by seed; train and test pictures never share one.", commands.parts,
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--split", default="step100", help="exp100, step100, ... or none")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--per-class", type=int, default=100, help="training pictures at most")
+
+
+def _pretrain(group) -> None:
+    parser = _command(
+        group, "pretrain", "Train the embedded encoder from scratch on rendered pictures.",
+        "Resumable. About an hour on two CPU cores.", commands.pretrain,
+    )
+    parser.add_argument("--out", type=Path, default=Path("assets/demo/encoder"))
+    parser.add_argument("--steps", type=int, default=None, help="by default the recipe's")
+    parser.add_argument("--pairs", type=int, default=None, help="by default the recipe's")
+    parser.add_argument("--seed", type=int, default=0)
+    _work(parser)
+
+
+def _probe(group) -> None:
+    parser = _command(
+        group, "probe", "Measure an encoder by plain prompts on rendered parts of test seeds.",
+        "Naming, and 'a PART' against 'a broken PART', seen and unseen apart.", commands.probe,
+    )
+    parser.add_argument("--encoder", default="assets/demo/encoder")
+    parser.add_argument("--per-defect", type=int, default=8)
+    parser.add_argument("--good", type=int, default=32)
+    parser.add_argument("--json", type=Path, default=None, help="write everything to this file")
+
+
+
+
+if __name__ == "__main__":
+    sys.exit(main())

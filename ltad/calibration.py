@@ -1,0 +1,223 @@
+"""Thresholds and drawing scales from held-out normal pictures, for any prompts, lambda and tau."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltad import scoring
+from ltad.features import to_grid
+
+BRANCHES = ("combined", "reconstruction", "semantic")
+SCALE_QUANTILES = (0.5, 0.995)
+SCALE_STRETCH = 3.0
+REMEMBERED = 128
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the detector reads from n pictures before any prompt comes in.
+
+    Attributes:
+        reconstruction: S_rec on the grid, (n, G, G) float32.
+        projected: p^ on the semantic grid, (n, d, G', G').
+    """
+
+    reconstruction: Tensor
+    projected: Tensor
+
+    def __len__(self) -> int:
+        return len(self.reconstruction)
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """What turns readings into scores: the prompts' words, lambda, tau, pooling, map size."""
+
+    normal_prompt: str
+    abnormal_prompt: str
+    lam: float
+    tau: float
+    pool: int
+    size: int
+
+
+@dataclass(frozen=True)
+class BranchMaps:
+    """The three pixel maps of n pictures, (n, S, S), keyed by branch, and their image scores."""
+
+    maps: dict[str, Tensor]
+    scores: dict[str, Tensor]
+
+
+def semantic_grid(
+    readings: Readings, normal: Tensor, abnormal: Tensor, settings: ScoreSettings
+) -> Tensor:
+    """S_sem on the semantic grid, (n, G', G'), under t_n and t_a, each (d,) or (n, d)."""
+    count = len(readings)
+    return scoring.semantic_score(
+        readings.projected.float(), normal.expand(count, -1), abnormal.expand(count, -1),
+        settings.tau,
+    )
+
+
+def _branches(reconstruction: Tensor, semantic: Tensor, lam: float) -> dict[str, Tensor]:
+    combined = scoring.combine(reconstruction, semantic, lam)
+    return dict(zip(BRANCHES, (combined, reconstruction, semantic), strict=True))
+
+
+def image_scores(
+    reconstruction: Tensor, semantic: Tensor, settings: ScoreSettings
+) -> dict[str, Tensor]:
+    """Image scores (n,) by branch of S_rec (n, G, G) and S_sem (n, G', G')."""
+    pooled_maps = (
+        scoring.pooled_map(g.float(), settings.size, settings.pool)
+        for g in (reconstruction, semantic)
+    )
+    return {k: scoring.image_score(v) for k, v in _branches(*pooled_maps, settings.lam).items()}
+
+
+def branch_maps(
+    readings: Readings, normal: Tensor, abnormal: Tensor, settings: ScoreSettings
+) -> BranchMaps:
+    """Maps and image scores of `readings` under t_n and t_a, (d,) or (n, d)."""
+    grids = (readings.reconstruction.float(), semantic_grid(readings, normal, abnormal, settings))
+    maps = (scoring.upsample(grid, settings.size) for grid in grids)
+    return BranchMaps(_branches(*maps, settings.lam), image_scores(*grids, settings))
+
+
+@dataclass(frozen=True)
+class NormalScores:
+    """What one class's held-out normal pictures score, by branch.
+
+    Attributes:
+        scores: image scores, (n,).
+        peaks: each picture's highest place, (n,); upsampling never rises above it.
+        low, high: quantiles of all places together (`SCALE_QUANTILES`).
+    """
+
+    scores: dict[str, np.ndarray]
+    peaks: dict[str, np.ndarray]
+    low: dict[str, float]
+    high: dict[str, float]
+
+    @classmethod
+    def of(
+        cls, readings: Readings, normal: Tensor, abnormal: Tensor, settings: ScoreSettings
+    ) -> NormalScores:
+        """Scores of `readings` under t_n and t_a, measured on the grid."""
+        semantic = semantic_grid(readings, normal, abnormal, settings)
+        reconstruction = readings.reconstruction.float()
+        fine = to_grid(reconstruction[:, None], semantic.shape[-1])[:, 0]
+        places = {b: v.cpu().numpy() for b, v in _branches(fine, semantic, settings.lam).items()}
+        quantiles = {b: np.quantile(v, SCALE_QUANTILES) for b, v in places.items()}
+        scores = image_scores(reconstruction, semantic, settings)
+        return cls(
+            {b: v.cpu().numpy() for b, v in scores.items()},
+            {b: v.max(axis=(1, 2)) for b, v in places.items()},
+            {b: float(v[0]) for b, v in quantiles.items()},
+            {b: float(v[1]) for b, v in quantiles.items()},
+        )
+
+
+def pooled(parts: list[NormalScores]) -> NormalScores:
+    """The scores of several classes as one; quantiles are averaged over the classes."""
+    return NormalScores(
+        {b: np.concatenate([p.scores[b] for p in parts]) for b in BRANCHES},
+        {b: np.concatenate([p.peaks[b] for p in parts]) for b in BRANCHES},
+        {b: float(np.mean([p.low[b] for p in parts])) for b in BRANCHES},
+        {b: float(np.mean([p.high[b] for p in parts])) for b in BRANCHES},
+    )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The decision for one class under one false-alarm rate.
+
+    Attributes:
+        thresholds: image-score threshold by branch.
+        medians: the middle normal score by branch.
+        pixel_threshold: of the combined map.
+        scale: (low, high) for drawing, by branch.
+        is_pooled: True where the class had too few pictures of its own.
+        pictures: normal pictures behind the thresholds.
+    """
+
+    thresholds: dict[str, float]
+    medians: dict[str, float]
+    pixel_threshold: float
+    scale: dict[str, tuple[float, float]]
+    is_pooled: bool
+    pictures: int
+
+
+def limits_of(normal: NormalScores, rate: float, is_pooled: bool) -> Limits:
+    """Conformal thresholds at false-alarm rate `rate`, and the drawing scale."""
+    scale = {
+        b: (normal.low[b], normal.low[b] + SCALE_STRETCH * max(normal.high[b] - normal.low[b],
+                                                             1e-6 * (1 + abs(normal.low[b]))))
+        for b in BRANCHES
+    }
+    low, high = scale["semantic"]
+    scale["semantic"] = (min(low, 0.5), max(min(high, 1.0), 0.5))
+    return Limits(
+        {b: scoring.conformal_threshold(normal.scores[b], rate) for b in BRANCHES},
+        {b: float(np.median(normal.scores[b])) for b in BRANCHES},
+        scoring.conformal_threshold(normal.peaks["combined"], rate),
+        scale, is_pooled, len(normal.scores["combined"]),
+    )
+
+
+class Calibration:
+    """Limits for every class under any settings, computed on demand and remembered.
+
+    Args:
+        readings: class name -> readings of its held-out normal pictures; may be empty for some
+            classes, not for all.
+        texts: (class names, words) -> (n, d) text embeddings of [words; s_c].
+    """
+
+    def __init__(
+        self, readings: dict[str, Readings], texts: Callable[[list[str], str], Tensor]
+    ) -> None:
+        self._readings = {name: r for name, r in readings.items() if len(r)}
+        self._texts = texts
+        self._known: OrderedDict[tuple[str, ScoreSettings], NormalScores] = OrderedDict()
+        self._lock = Lock()
+
+    def limits(self, class_name: str, settings: ScoreSettings, rate: float) -> Limits:
+        """Limits of one class; pooled over all when it has too few pictures for the rate."""
+        own = self._readings.get(class_name)
+        if own is not None and len(own) + 1 >= 1.0 / rate:
+            return limits_of(self._normal([class_name], settings)[0], rate, is_pooled=False)
+        parts = self._normal(list(self._readings), settings)
+        alone = len(parts) == 1 and own is not None
+        return limits_of(pooled(parts), rate, is_pooled=not alone)
+
+    def _normal(self, names: list[str], settings: ScoreSettings) -> list[NormalScores]:
+        with self._lock:
+            missing = [n for n in names if (n, settings) not in self._known]
+        if missing:
+            measured = self._measure(missing, settings)
+            with self._lock:
+                self._known.update({(n, settings): m for n, m in measured.items()})
+        with self._lock:
+            found = [self._known.get((n, settings)) for n in names]
+            while len(self._known) > REMEMBERED + len(self._readings):
+                self._known.popitem(last=False)
+        return [m or self._measure([n], settings)[n] for n, m in zip(names, found, strict=True)]
+
+    @torch.inference_mode()
+    def _measure(self, names: list[str], settings: ScoreSettings) -> dict[str, NormalScores]:
+        normal = self._texts(names, settings.normal_prompt)
+        abnormal = self._texts(names, settings.abnormal_prompt)
+        return {
+            name: NormalScores.of(self._readings[name], normal[i], abnormal[i], settings)
+            for i, name in enumerate(names)
+        }

@@ -1,0 +1,187 @@
+"""What each command of the command line does."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from argparse import Namespace
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from ltad.config import Config, preset
+from ltad.data.folders import load_folder, read_list, select
+from ltad.data.longtail import parse_split, resample
+from ltad.data.write_parts import write_parts
+from ltad.encoders import load_encoder
+from ltad.evaluation import evaluate as evaluate_model
+from ltad.evaluation import evaluate_bank
+from ltad.pretraining.probe import probe as probe_encoder
+from ltad.pretraining.train import PretrainingSettings
+from ltad.pretraining.train import pretrain as pretrain_encoder
+from ltad.service import Scorer, load_scorer
+from ltad.training.train import train as train_detector
+from ltad.types import Sample, SettingError
+
+
+def train(options: Namespace) -> None:
+    """``python -m ltad train``"""
+    config = configured(preset(options.preset), options.set).replace(seed=options.seed)
+    encoder = load_encoder(options.encoder, config.features, options.device)
+    samples, about = training_samples(options)
+    checkpoint = train_detector(
+        samples, encoder, config, options.out, _reference(options.encoder, options.out),
+        features=options.work / "features", about=about,
+    )
+    counts = checkpoint.about["training_pictures"]
+    print(f"Trained on {sum(counts.values())} pictures of {len(counts)} classes in "
+          f"{checkpoint.about['seconds']:.0f} s: {options.out}")
+
+
+def configured(config: Config, changes: list[str]) -> Config:
+    """`config` with ``NAME=VALUE`` settings changed; values are read as JSON, else as text.
+
+    Raises:
+        SettingError: not of that form, or no such setting.
+    """
+    values = {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals:
+            raise SettingError(f"{change!r} is not of the form NAME=VALUE.")
+        try:
+            values[name] = json.loads(text)
+        except json.JSONDecodeError:
+            values[name] = text
+    return config.replace(**values)
+
+
+def training_samples(options: Namespace) -> tuple[list[Sample], dict]:
+    """The data set under its split or list, and the facts to keep with the model."""
+    about = {"data": Path(options.data).name, "split": options.split, "split_seed": options.seed}
+    if options.data == "parts":
+        return load_folder(_parts_folder(options.work, options.split, options.seed)), about
+    samples = load_folder(options.data)
+    if options.list is not None:
+        return select(samples, read_list(options.list, options.data)), {
+            **about, "split": options.list.name
+        }
+    return resample(samples, parse_split(options.split), options.seed), about
+
+
+def _parts_folder(work: Path, split: str, seed: int) -> Path:
+    return write_parts(work / f"parts-{split}-{seed}", split, seed)
+
+
+def _reference(encoder: str, out: Path) -> str:
+    """How a model folder names its encoder: inside it, relative to it, or by hub name."""
+    folder = Path(encoder)
+    return os.path.relpath(folder, out) if folder.is_dir() else encoder
+
+
+def evaluate(options: Namespace) -> None:
+    """``python -m ltad evaluate``"""
+    scorer = load_scorer(options.checkpoint, options.device)
+    samples = _evaluation_samples(scorer, options)
+    found = evaluate_model(
+        scorer, samples, options.normal_prompt, options.abnormal_prompt, options.lam, options.tau
+    )
+    print(found.results.table())
+    share = sum(found.recognised.values()) / len(found.recognised)
+    print(f"\nClass recognised: {100 * share:.1f}% of the test pictures (mean over classes)")
+    report = {**found.results.to_dict(), "recognised": found.recognised,
+              "settings": found.settings, "model": scorer.card}
+    if options.bank:
+        counts = scorer.checkpoint.about["split_counts"]
+        about = scorer.checkpoint.about
+        used = resample(samples, parse_split(about["split"]), about["split_seed"])
+        bank = evaluate_bank(
+            scorer.encoder, [s for s in used if s.split == "train"], samples,
+            options.work / "features", scorer.config.model.score_pool, counts,
+        )
+        print("\nNearest-neighbour bank (every branch the same distance)\n" + bank.table())
+        report["bank"] = bank.to_dict()
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def _evaluation_samples(scorer: Scorer, options: Namespace) -> list[Sample]:
+    if options.data != "parts":
+        return load_folder(options.data)
+    about = scorer.checkpoint.about
+    return load_folder(_parts_folder(options.work, about["split"], about["split_seed"]))
+
+
+def score(options: Namespace) -> None:
+    """``python -m ltad score``"""
+    scorer = load_scorer(options.checkpoint, options.device)
+    found = scorer.score_batch(
+        options.images, options.class_name, options.normal_prompt, options.abnormal_prompt,
+        options.lam, options.tau, options.false_alarm_rate,
+    )
+    if options.json:
+        rows = [
+            {"image": str(path), **{k: v for k, v in asdict(d).items() if not k.endswith("_map")}}
+            for path, d in zip(options.images, found, strict=True)
+        ]
+        print(json.dumps(rows, indent=2))
+        return
+    for path, d in zip(options.images, found, strict=True):
+        verdict = "ANOMALOUS" if d.is_anomalous else "good"
+        known = "" if d.is_recognised or d.was_class_given else "  (looks like none of the classes)"
+        print(f"{verdict:9}  {d.score:10.4g} / {d.threshold:.4g}  {d.class_name}{known}  {path}")
+
+
+def tokens(options: Namespace) -> None:
+    """``python -m ltad tokens``"""
+    scorer = load_scorer(options.checkpoint, options.device)
+    for name in scorer.class_names:
+        nearest = scorer.nearest_tokens(name, options.k)
+        for number, (row, drift) in enumerate(
+            zip(nearest, scorer.name_drift(name), strict=True), start=1
+        ):
+            words = ", ".join(f"{t.token} {t.cosine:.2f}" for t in row)
+            print(f"{name} [{number}]  (to 'object': {drift[0]:.2f})  {words}")
+    baseline = scorer.random_baseline(options.k)
+    print("random vectors      " + ", ".join(f"{cosine:.2f}" for cosine in baseline))
+
+
+def parts(options: Namespace) -> None:
+    """``python -m ltad parts``"""
+    began = time.monotonic()
+    write_parts(options.folder, options.split, options.seed, options.per_class)
+    samples = load_folder(options.folder)
+    kinds = [sum(s.split == split for s in samples) for split in ("train", "test")]
+    print(f"{kinds[0]} training and {kinds[1]} test pictures in {options.folder} "
+          f"({time.monotonic() - began:.0f} s)")
+
+
+def pretrain(options: Namespace) -> None:
+    """``python -m ltad pretrain``"""
+    given = {"steps": options.steps, "pairs": options.pairs, "seed": options.seed}
+    settings = replace(
+        PretrainingSettings(), **{k: v for k, v in given.items() if v is not None}
+    )
+    pretrain_encoder(options.out, settings, options.work / "pretraining", options.device)
+    print(f"The encoder is in {options.out}. Measure it: python -m ltad probe --encoder "
+          f"{options.out}")
+
+
+def probe(options: Namespace) -> None:
+    """``python -m ltad probe``"""
+    found = probe_encoder(
+        load_encoder(options.encoder, device=options.device), options.per_defect, options.good
+    )
+    print(f"naming among the seen classes  {100 * found.naming:6.1f}%")
+    print(f"{'a PART / a broken PART':30} {'image':>6}  {'pixel':>6}   (AUROC, percent)")
+    for group in found.image:
+        print(f"{group:30} {100 * found.image[group]:6.1f}  {100 * found.pixel[group]:6.1f}")
+    for pair, value in found.image_by_prompts.items():
+        print(f"seen, {pair:24} {100 * value:6.1f}")
+    if options.json:
+        options.json.write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
+
+
+__all__ = [
+    "evaluate", "parts", "pretrain", "probe", "score", "tokens", "train",
+]

@@ -1,0 +1,403 @@
+"""The scorer: pictures in, Detections out. Stateless between calls, cached, safe for many threads.
+
+The costs are kept apart by what they depend on: the image encoder and the RM run once per
+picture; the text encoder once per class and words; lambda, tau and the false-alarm rate cost
+arithmetic on small grids only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from huggingface_hub import snapshot_download
+from PIL import Image
+from torch import Tensor
+
+from ltad import scoring
+from ltad.cache import ByteCache, TensorCache
+from ltad.calibration import (
+    BRANCHES,
+    BranchMaps,
+    Calibration,
+    Limits,
+    Readings,
+    ScoreSettings,
+    branch_maps,
+)
+from ltad.checkpoint import Checkpoint, load_checkpoint, read_model_file
+from ltad.config import Config
+from ltad.encoders import Encoder, load_encoder
+from ltad.features import patch_features
+from ltad.images import ImageSource, content_key, read_image
+from ltad.recognition import Recognition
+from ltad.tokens import TokenExplorer, VocabularyMap
+from ltad.types import CheckpointError, Detection, NearestToken, PromptError, SettingError
+
+FEATURE_MEMORY = 256 * 2**20
+READING_MEMORY = 512 * 2**20
+TEXT_MEMORY = 16 * 2**20
+BATCH = 16
+FALSE_ALARM_RATE = 0.05
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture at the model's input size: small enough to keep with a page.
+
+    Attributes:
+        key: hash of its content.
+        pixels: (S, S, 3) uint8 RGB.
+    """
+
+    key: str
+    pixels: np.ndarray
+
+
+def load_scorer(
+    name: str | Path, device: str = "cpu", cache: str | Path | None = None
+) -> Scorer:
+    """A scorer for a trained model.
+
+    Args:
+        name: a model folder, or the name of one on the Hugging Face hub.
+        device: "cpu", "cuda", "mps", ...
+        cache: folder of the disk cache; by default ``$LTAD_CACHE`` or ``~/.cache/ltad``.
+
+    Raises:
+        CheckpointError: no such model, or a damaged one.
+        EncoderMismatchError: its encoder is not the one it was trained on.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        folder = _download(str(name))
+    data = read_model_file(folder)
+    beside = folder / data["encoder"]
+    encoder = load_encoder(
+        beside if beside.is_dir() else data["encoder"],
+        Config.from_dict(data["config"]).features, device,
+    )
+    checkpoint = load_checkpoint(folder, encoder)
+    cache = Path(cache or os.environ.get("LTAD_CACHE") or Path.home() / ".cache" / "ltad")
+    return Scorer(encoder, checkpoint, ByteCache(cache), name=folder.name)
+
+
+def _download(name: str) -> Path:
+    try:
+        return Path(snapshot_download(name))
+    except Exception as error:
+        raise CheckpointError(
+            f"{name!r} is no folder here, and it could not be fetched from the hub: "
+            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}. Give a model "
+            "folder such as assets/demo."
+        ) from error
+
+
+class Scorer:
+    """Scores pictures with one model. Keeps no current picture: every call says which.
+
+    Args:
+        encoder: the frozen encoder.
+        checkpoint: the model trained on it.
+        disk: where features are kept between processes, or None.
+        name: shown to users.
+    """
+
+    def __init__(
+        self, encoder: Encoder, checkpoint: Checkpoint, disk: ByteCache | None, name: str = "model"
+    ) -> None:
+        self.encoder = encoder
+        self.checkpoint = checkpoint
+        self.detector = checkpoint.detector
+        self.config = self.detector.config
+        self.class_names = self.detector.class_names
+        self.name = name
+        self.tokens = TokenExplorer(encoder, self.detector)
+        self._features = TensorCache(FEATURE_MEMORY, disk, encoder.device)
+        self._readings = TensorCache(READING_MEMORY, None, encoder.device)
+        self._texts = TensorCache(TEXT_MEMORY, None, encoder.device)
+
+    @cached_property
+    def card(self) -> dict:
+        """Facts for the page: encoder, classes and their training pictures, settings."""
+        folder = Path(str(getattr(self.encoder.model, "name_or_path", "")))
+        recipe = folder / "pretraining.json"
+        return {
+            "name": self.name,
+            "encoder": Path(self.checkpoint.encoder_name).name
+            if recipe.is_file() else self.checkpoint.encoder_name,
+            "is_embedded_encoder": recipe.is_file(),
+            "encoder_recipe": json.loads(recipe.read_text()) if recipe.is_file() else None,
+            "fingerprint": self.encoder.fingerprint,
+            "image_size": self.config.features.image_size,
+            "classes": len(self.class_names),
+            **self.checkpoint.about,
+        }
+
+    def prepare(self, image: ImageSource | Prepared) -> Prepared:
+        """Decode a picture and bring it to the model's input size.
+
+        Args:
+            image: PIL image, path, bytes, or array (H, W[, 3 or 4]).
+
+        Raises:
+            ImageError: it is no usable picture.
+        """
+        if isinstance(image, Prepared):
+            return image
+        size = self.config.features.image_size
+        small = read_image(image).resize((size, size), Image.Resampling.BILINEAR)
+        return Prepared(content_key(small), np.asarray(small))
+
+    def score(
+        self,
+        image: ImageSource | Prepared,
+        class_name: str | None = None,
+        normal_prompt: str | None = None,
+        abnormal_prompt: str | None = None,
+        lam: float | None = None,
+        tau: float | None = None,
+        false_alarm_rate: float = FALSE_ALARM_RATE,
+    ) -> Detection:
+        """Score one picture. What is left out takes the model's own value.
+
+        Args:
+            image: see `prepare`.
+            class_name: one of `class_names`; None lets the model recognise it.
+            normal_prompt, abnormal_prompt: v^n and v^a.
+            lam, tau: of equations (5) and (3).
+            false_alarm_rate: share of good pictures that may raise an alarm, in (0, 1).
+
+        Raises:
+            ImageError, UnknownClassError, PromptError, SettingError: what was wrong with each.
+        """
+        return self.score_batch(
+            [image], class_name, normal_prompt, abnormal_prompt, lam, tau, false_alarm_rate
+        )[0]
+
+    @torch.inference_mode()
+    def score_batch(
+        self,
+        images: Sequence[ImageSource | Prepared],
+        class_name: str | None = None,
+        normal_prompt: str | None = None,
+        abnormal_prompt: str | None = None,
+        lam: float | None = None,
+        tau: float | None = None,
+        false_alarm_rate: float = FALSE_ALARM_RATE,
+    ) -> list[Detection]:
+        """Score several pictures, in order; arguments and errors as in `score`."""
+        settings = self.score_settings(normal_prompt, abnormal_prompt, lam, tau)
+        if not 0 < false_alarm_rate < 1:
+            raise SettingError(
+                f"The false-alarm rate is {false_alarm_rate}, but it must be between 0 and 1."
+            )
+        if class_name is not None:
+            self.detector.index(class_name)
+        prepared = [self.prepare(image) for image in images]
+        self._compute_features(prepared)
+        return [self._detect(p, class_name, settings, false_alarm_rate) for p in prepared]
+
+    @torch.inference_mode()
+    def measure(
+        self, images: Sequence[ImageSource | Prepared], class_name: str, settings: ScoreSettings
+    ) -> BranchMaps:
+        """Maps (n, S, S) and image scores (n,) of every branch, without verdicts or thresholds."""
+        prepared = [self.prepare(image) for image in images]
+        self._compute_features(prepared)
+        normal = self.texts([class_name], settings.normal_prompt)
+        abnormal = self.texts([class_name], settings.abnormal_prompt)
+        return branch_maps(self._stack(prepared), normal, abnormal, settings)
+
+    @torch.inference_mode()
+    def recognise(self, image: ImageSource | Prepared) -> Recognition:
+        """The classes ranked for one picture."""
+        prepared = self.prepare(image)
+        self._compute_features([prepared])
+        patches = self._patches(prepared)["patches"][None]
+        return self.checkpoint.recogniser.recognise(patches)[0]
+
+    def score_settings(
+        self, normal_prompt: str | None = None, abnormal_prompt: str | None = None,
+        lam: float | None = None, tau: float | None = None,
+    ) -> ScoreSettings:
+        """The model's settings with the given ones in their place, validated."""
+        model = self.config.model
+        given = {"normal_prompt": normal_prompt, "abnormal_prompt": abnormal_prompt,
+                 "lam": lam, "tau": tau}
+        for label in ("normal_prompt", "abnormal_prompt"):
+            if given[label] is not None and not given[label].strip():
+                raise PromptError(
+                    f"The {label.replace('_', ' ')} is empty. Give at least one word, for example "
+                    f"{getattr(model, label)!r}."
+                )
+        model = replace(model, **{k: v for k, v in given.items() if v is not None})
+        return ScoreSettings(
+            " ".join(model.normal_prompt.split()), " ".join(model.abnormal_prompt.split()),
+            float(model.lam), float(model.tau), model.score_pool, self.config.features.image_size,
+        )
+
+    def unknown_words(self, words: str) -> list[str]:
+        """Words that the vocabulary does not hold whole."""
+        return self.encoder.unknown_words(words)
+
+    def nearest_tokens(self, class_name: str, k: int = 10) -> list[list[NearestToken]]:
+        """For each of the class's m learned vectors, the k nearest vocabulary words."""
+        return self.tokens.nearest_of_class(class_name, k)
+
+    def nearest_tokens_of_words(self, words: str, k: int = 10) -> dict[str, list[NearestToken]]:
+        """For each token of the words, its k nearest vocabulary words."""
+        return self.tokens.nearest_of_words(words, k)
+
+    def name_drift(self, class_name: str) -> list[tuple[float, float]]:
+        """(cosine, distance) of each learned vector to its start, the embedding of "object"."""
+        return self.tokens.drift(class_name)
+
+    def random_baseline(self, k: int = 10) -> list[float]:
+        """Mean cosine of the 1st to k-th nearest word of random vectors."""
+        return self.tokens.random_baseline(k)
+
+    def vocabulary_map(self) -> VocabularyMap:
+        """Vocabulary and learned names in two dimensions."""
+        return self.tokens.vocabulary_map
+
+    def text_similarity(self) -> np.ndarray:
+        """(classes, classes) cosine similarity of T(s_c)."""
+        return self.tokens.text_similarity()
+
+    def texts(self, class_names: Sequence[str], words: str) -> Tensor:
+        """T([words; s_c]) of each class, (n, d); each is computed once."""
+        keys = {name: f"{name}\n{words}" for name in class_names}
+        missing = [n for n in dict.fromkeys(class_names) if self._texts.get(keys[n]) is None]
+        fresh = {}
+        if missing:
+            made = self.detector.texts(
+                self.encoder, words, [self.detector.index(name) for name in missing]
+            )
+            for name, text in zip(missing, made, strict=True):
+                fresh[name] = self._texts.put(keys[name], {"text": text})["text"]
+        return torch.stack([
+            fresh[n] if n in fresh else self._texts.get(keys[n])["text"] for n in class_names
+        ])
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Limits from the held-out normal pictures that the model folder carries."""
+        prepared = {
+            name: [self.prepare(picture) for picture in pictures]
+            for name, pictures in self.checkpoint.calibration.items()
+        }
+        with torch.inference_mode():
+            self._compute_features([p for group in prepared.values() for p in group])
+            readings = {n: self._stack(group) for n, group in prepared.items() if group}
+        return Calibration(readings, lambda names, words: self.texts(names, words))
+
+    def warm_up(self) -> None:
+        """Do once, before the first visitor, what the first answer would wait for."""
+        self.calibration.limits(self.class_names[0], self.score_settings(), FALSE_ALARM_RATE)
+
+    def _stack(self, group: list[Prepared]) -> Readings:
+        each = [self._reading(p) for p in group]
+        return Readings(
+            torch.cat([r.reconstruction for r in each]),
+            torch.cat([r.projected for r in each]).half(),
+        )
+
+    @cached_property
+    def _detector_key(self) -> str:
+        digest = hashlib.sha256(self.encoder.fingerprint.encode())
+        for name, tensor in sorted(self.detector.state_dict().items()):
+            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def _feature_key(self, prepared: Prepared) -> str:
+        return f"features-{self.encoder.fingerprint}-{prepared.key}"
+
+    def _compute_features(self, prepared: Sequence[Prepared]) -> None:
+        """Run the image encoder, in batches, on the pictures that no cache holds."""
+        distinct = {p.key: p for p in prepared}.values()
+        missing = [p for p in distinct if self._features.get(self._feature_key(p)) is None]
+        for start in range(0, len(missing), BATCH):
+            batch = missing[start : start + BATCH]
+            for p, tensors in zip(batch, self._encode(batch), strict=True):
+                self._features.put(self._feature_key(p), tensors)
+
+    def _encode(self, batch: Sequence[Prepared]) -> list[dict[str, Tensor]]:
+        pixels = torch.stack([self.encoder.pixels(Image.fromarray(p.pixels)) for p in batch])
+        taps = self.encoder.image_features(pixels).taps
+        grids = (self.config.features.grid, self.config.features.semantic_grid)
+        coarse, fine = (patch_features(taps, grid).half() for grid in grids)
+        return [{"patches": c, "fine": f} for c, f in zip(coarse, fine, strict=True)]
+
+    def _patches(self, prepared: Prepared) -> dict[str, Tensor]:
+        return self._features.get_or_compute(
+            self._feature_key(prepared), lambda: self._encode([prepared])[0]
+        )
+
+    def _reading(self, prepared: Prepared) -> Readings:
+        def compute() -> dict[str, Tensor]:
+            features = self._patches(prepared)
+            patches = features["patches"][None].float()
+            rebuilt = self.detector.reconstruction(patches)
+            return {
+                "reconstruction": scoring.reconstruction_score(rebuilt, patches),
+                "projected": self.detector.semantic(features["fine"][None].float()),
+            }
+
+        found = self._readings.get_or_compute(f"{self._detector_key}-{prepared.key}", compute)
+        return Readings(found["reconstruction"], found["projected"])
+
+    def _detect(
+        self, prepared: Prepared, class_name: str | None, settings: ScoreSettings, rate: float
+    ) -> Detection:
+        seen = self.recognise(prepared)
+        name = class_name or seen.best
+        normal = self.texts([name], settings.normal_prompt)
+        abnormal = self.texts([name], settings.abnormal_prompt)
+        measured = branch_maps(self._reading(prepared), normal, abnormal, settings)
+        limits = self.calibration.limits(name, settings, rate)
+        scores = {b: float(measured.scores[b][0]) for b in BRANCHES}
+        maps = {b: measured.maps[b][0].float().cpu().numpy() for b in BRANCHES}
+        unknown = [w for p in (settings.normal_prompt, settings.abnormal_prompt)
+                   for w in self.unknown_words(p)]
+        return Detection(
+            scores["combined"], scores["reconstruction"], scores["semantic"],
+            limits.thresholds["combined"],
+            is_anomalous=scores["combined"] > limits.thresholds["combined"],
+            class_name=name, class_probabilities=seen.probabilities, is_recognised=seen.is_known,
+            was_class_given=class_name is not None,
+            anomaly_map=maps["combined"], reconstruction_map=maps["reconstruction"],
+            semantic_map=maps["semantic"], map_scale=limits.scale,
+            pixel_threshold=limits.pixel_threshold,
+            regions=tuple(scoring.regions(maps["combined"], limits.pixel_threshold)),
+            explanation=explain(scores, limits),
+            normal_prompt=settings.normal_prompt, abnormal_prompt=settings.abnormal_prompt,
+            lam=settings.lam, tau=settings.tau, false_alarm_rate=rate,
+            unknown_words=tuple(dict.fromkeys(unknown)),
+        )
+
+
+def explain(scores: dict[str, float], limits: Limits) -> str:
+    """One sentence: which branch raised the alarm, and what the threshold rests on."""
+    over = [b for b in ("reconstruction", "semantic") if scores[b] > limits.thresholds[b]]
+    basis = f"{limits.pictures} held-out good pictures " + (
+        "of all classes together, because this class has too few of its own"
+        if limits.is_pooled else "of this class"
+    )
+    if scores["combined"] <= limits.thresholds["combined"]:
+        aside = f"; the {over[0]} branch alone is above its own threshold" if over else ""
+        return f"No alarm: the score lies within the range of {basis}{aside}."
+    if len(over) == 2:
+        cause = "Both branches raise the alarm"
+    elif over:
+        cause = f"The {over[0]} branch raises the alarm; the other stays within its range"
+    else:
+        cause = "Neither branch is above its own threshold; only their sum is"
+    return f"{cause}. The range comes from {basis}."

@@ -1,0 +1,106 @@
+"""Small real things that the tests share: a tiny ALIGN, rendered pictures, a trained model."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from ltad import load_scorer
+from ltad.config import Config, FeatureSettings, ModelSettings, TrainingSettings
+from ltad.data import captions
+from ltad.data.folders import load_folder
+from ltad.data.parts import applicable_defects, render_part
+from ltad.encoders import AlignEncoder, load_encoder
+from ltad.pretraining.model import small_align, train_tokenizer
+from ltad.training.train import train
+
+torch.set_num_threads(1)
+
+TINY_CLASSES = {"hex_nut": 24, "leather": 24, "screw": 4}
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Config:
+    """Settings that train in seconds."""
+    return Config(
+        features=FeatureSettings(image_size=64, taps=(0, 1, 2, 4), grid=7, semantic_grid=8),
+        model=ModelSettings(
+            lam=5.0, hidden_width=32, layers=1, heads=4, feedforward=64, neighbour_mask=3,
+            score_pool=8, decoder_width=32, decoder_expansion=2, dropout=0.1,
+        ),
+        training=TrainingSettings(
+            phase1_epochs=3, phase2_epochs=6, learning_rate=2e-3, batch_size=16,
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config) -> Path:
+    """A randomly initialised ALIGN with 7 blocks, saved as transformers does."""
+    folder = tmp_path_factory.mktemp("encoder")
+    tokenizer = train_tokenizer(captions.corpus(), captions.all_words(), 3000)
+    model = small_align(
+        len(tokenizer), channels=(8, 8, 16, 16, 24, 24, 32), repeats=(1,) * 7,
+        expansion=(1, 2, 2, 2, 2, 2, 2), text_width=32, image_size=64,
+    )
+    AlignEncoder(model, tokenizer, tiny_config.features).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tiny_encoder_folder: Path) -> AlignEncoder:
+    return load_encoder(tiny_encoder_folder)
+
+
+@pytest.fixture(scope="session")
+def parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three rendered classes, one of them with four training pictures, in MVTec AD's layout."""
+    root = tmp_path_factory.mktemp("parts")
+    for name, count in TINY_CLASSES.items():
+        for index in range(count):
+            _write(root / name / "train" / "good" / f"{index:03d}.png", name, index)
+        for index in range(4):
+            _write(root / name / "test" / "good" / f"{index:03d}.png", name, 500 + index)
+        for index, defect in enumerate(applicable_defects(name)[:3]):
+            picture = _write(
+                root / name / "test" / defect / "000.png", name, 600 + index, defect
+            )
+            mask = root / name / "ground_truth" / defect / "000_mask.png"
+            mask.parent.mkdir(parents=True)
+            Image.fromarray(picture.mask).save(mask)
+    return root
+
+
+def _write(path: Path, name: str, seed: int, defect: str | None = None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = render_part(name, seed, 96, defect)
+    Image.fromarray(picture.image).save(path)
+    return picture
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(
+    tmp_path_factory: pytest.TempPathFactory, tiny_encoder: AlignEncoder,
+    tiny_encoder_folder: Path, parts_folder: Path, tiny_config: Config,
+) -> Path:
+    """A detector trained for a few steps by both phases."""
+    out = tmp_path_factory.mktemp("model")
+    train(
+        load_folder(parts_folder), tiny_encoder, tiny_config, out, str(tiny_encoder_folder),
+        features=tmp_path_factory.mktemp("features"),
+    )
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_scorer(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    return load_scorer(tiny_model_folder, cache=tmp_path_factory.mktemp("cache"))

@@ -1,0 +1,250 @@
+"""The page in Chromium, on a real model: what a visitor does first, and what must not go wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from PIL import Image
+
+from ltad.data.parts import render_part
+from ltad.ui import build_app, launch_options
+
+if not os.environ.get("CI"):
+    pytest.importorskip("playwright")
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+pytestmark = pytest.mark.browser
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+]
+PATIENCE = 30_000  # milliseconds
+
+
+class Dawdler:
+    """A scorer that takes long over the prompts it is told to take long over."""
+
+    def __init__(self, scorer: Any) -> None:
+        self._scorer = scorer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._scorer, name)
+
+    def score(self, *question: Any) -> Any:
+        if "a scratched" in question:
+            time.sleep(1.5)
+        return self._scorer.score(*question)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A good part, a scratched one, an oblong one, a broken file, and an example."""
+    folder = tmp_path_factory.mktemp("pictures")
+    Image.fromarray(render_part("hex_nut", 800, 96).image).save(folder / "good.png")
+    leather = Image.fromarray(render_part("leather", 801, 96, "stain").image)
+    leather.save(folder / "stained.png")
+    leather.resize((200, 100)).save(folder / "wide.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n but nothing else")
+    (folder / "examples").mkdir()
+    leather.save(folder / "examples" / "1_leather_stained.jpg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(tiny_scorer: Any, folder: Path) -> Iterator[str]:
+    app = build_app(Dawdler(tiny_scorer), folder / "examples")
+    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    yield url
+    app.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = shutil.which("chromium") or shutil.which("google-chrome")
+        try:
+            browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        except Exception as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"no Chromium here: {error}")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """A fresh visit; afterwards the console must be clean and no other host contacted."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    complaints: list[str] = []
+    hosts: set[str | None] = set()
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    page.on("request", lambda r: hosts.add(urlsplit(r.url).hostname))
+    page.set_default_timeout(PATIENCE)
+    open_page(page, address)
+    yield page
+    page.close()
+    assert complaints == []
+    assert hosts - {None, ""} == {urlsplit(address).hostname}
+
+
+def open_page(page: Page, address: str) -> None:
+    page.goto(address)
+    expect(page.locator(".lt-empty")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("button", name="Example: leather")).to_be_visible(timeout=PATIENCE)
+
+
+def show(page: Page, picture: Path) -> None:
+    page.set_input_files("#lt-photo input[type=file]", picture)
+
+
+def wait_for_answer(page: Page) -> None:
+    expect(page.locator(".lt-verdict h2")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator(".lt-heat")).to_have_count(3, timeout=PATIENCE)
+
+
+def values(page: Page) -> list[str]:
+    return page.locator(".lt-value").all_inner_texts()
+
+
+def test_upload_gives_verdict_and_three_maps(page: Page, folder: Path):
+    show(page, folder / "good.png")
+    wait_for_answer(page)
+    assert page.locator(".lt-verdict h2").inner_text().strip(" ?").upper() in ("GOOD", "ANOMALOUS")
+    assert page.locator(".lt-bars li").count() == 3
+    widths = page.locator(".lt-heat").evaluate_all("all => all.map(one => one.naturalWidth)")
+    assert widths == [64, 64, 64]
+
+
+def test_maps_keep_the_photographs_proportions(page: Page, folder: Path):
+    show(page, folder / "wide.png")
+    wait_for_answer(page)
+    box = page.locator(".lt-frame").first.bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(2, rel=0.02)
+
+
+def test_example_is_one_click_and_has_a_name(page: Page):
+    page.get_by_role("button", name="Example: leather stained").click()
+    wait_for_answer(page)
+
+
+def test_pointing_reads_all_three_maps(page: Page, folder: Path):
+    show(page, folder / "stained.png")
+    wait_for_answer(page)
+    assert all(text.startswith("highest") for text in values(page))
+    page.locator(".lt-frame").nth(1).hover(position={"x": 40, "y": 50})
+    expect(page.locator(".lt-value").first).not_to_contain_text("highest")
+    combined, reconstruction, semantic = map(float, values(page))
+    assert combined == pytest.approx(reconstruction + 5 * semantic, rel=0.02, abs=0.02)
+    assert page.locator(".lt-cross-x:visible").count() == 3
+    page.keyboard.press("Escape")
+    page.locator(".lt-frame").first.focus()
+    before = values(page)[0]
+    for _ in range(6):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator(".lt-value").first).not_to_have_text(before)
+
+
+def test_opacity_acts_without_the_server(page: Page, folder: Path):
+    show(page, folder / "stained.png")
+    wait_for_answer(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.locator("[data-lt-opacity]").fill("20")
+    expect(page.locator(".lt-heat").first).to_have_css("opacity", "0.2")
+    assert not [url for url in asked if "queue" in url]
+
+
+def test_the_last_prompt_typed_is_the_one_answered(page: Page, folder: Path):
+    show(page, folder / "stained.png")
+    wait_for_answer(page)
+    heat = page.locator(".lt-heat").nth(2)
+    first = heat.get_attribute("src")
+    box = page.get_by_label("Words for anomalous")
+    box.fill("a scratched")  # slow to answer
+    page.wait_for_timeout(500)
+    box.fill("")
+    box.press_sequentially("a stained", delay=20)  # quick to answer
+    page.wait_for_timeout(3500)
+    last = heat.get_attribute("src")
+    open_page(page, page.url)
+    page.get_by_label("Words for anomalous").fill("a stained")
+    page.wait_for_timeout(600)
+    show(page, folder / "stained.png")
+    wait_for_answer(page)
+    assert first != last == page.locator(".lt-heat").nth(2).get_attribute("src")
+
+
+def test_lambda_acts_live_and_reset_restores(page: Page, folder: Path):
+    show(page, folder / "stained.png")
+    wait_for_answer(page)
+    score = page.locator(".lt-gauge-text b")
+    first = score.inner_text()
+    page.get_by_role("spinbutton", name="λ").fill("10")
+    page.keyboard.press("Tab")
+    expect(score).not_to_have_text(first)
+    page.get_by_role("button", name="Reset to the model").click()
+    expect(score).to_have_text(first)
+
+
+def test_suggestion_chip_and_identical_prompts(page: Page, folder: Path):
+    page.get_by_role("button", name="a flawless", exact=True).click()
+    expect(page.get_by_label("Words for normal")).to_have_value("a flawless")
+    page.get_by_label("Words for anomalous").fill("a flawless")
+    expect(page.locator("#lt-notes")).to_contain_text("0.5 everywhere")
+    page.get_by_label("Words for anomalous").fill("a zzyzx")
+    expect(page.locator("#lt-notes")).to_contain_text("zzyzx")
+
+
+def test_broken_file_is_refused_with_a_message(page: Page, folder: Path):
+    show(page, folder / "good.png")
+    wait_for_answer(page)
+    show(page, folder / "broken.png")
+    expect(page.locator(".toast-body").first).to_contain_text("broken.png")
+    expect(page.locator(".lt-verdict")).to_have_count(0)
+    assert page.locator(".toast-body").inner_text().count("broken.png") == 1
+    assert str(folder) not in page.locator("body").inner_text()
+
+
+def test_class_names_tab_shows_tables_and_figures(page: Page):
+    page.get_by_role("tab", name="Class names").click()
+    expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#lt-similarity .main-svg").first).to_be_visible(timeout=PATIENCE)
+    assert page.locator(".lt-cards table").count() >= 3
+    page.get_by_label("Find a word on the map").fill("nut")
+    expect(page.locator("#lt-vocabulary .legend")).to_contain_text("nut")
+
+
+def test_dark_mode_changes_page_and_figures(page: Page, address: str, folder: Path):
+    def text_colour() -> str:
+        page.get_by_role("tab", name="Class names").click()
+        text = page.locator("#lt-similarity .main-svg text").first
+        expect(text).to_be_attached(timeout=PATIENCE)
+        return text.evaluate("one => getComputedStyle(one).fill")
+
+    open_page(page, f"{address}?__theme=light")
+    light = text_colour()
+    open_page(page, f"{address}?__theme=dark")
+    assert "dark" in page.locator("body").get_attribute("class")
+    assert text_colour() != light
+
+
+def test_phone_width_needs_no_sideways_scrolling(page: Page, folder: Path):
+    page.set_viewport_size({"width": 390, "height": 844})
+    show(page, folder / "stained.png")
+    wait_for_answer(page)
+    photo, answer = (page.locator(one).bounding_box() for one in ("#lt-photo", ".lt-verdict"))
+    assert photo["y"] < answer["y"] < page.get_by_label("Words for normal").bounding_box()["y"]
+    for tab in ("Inspect", "Class names"):
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_timeout(800)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -1,0 +1,80 @@
+"""Equations (1) to (5) against plain numpy, and the pooling, thresholds and regions by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from ltad import scoring
+
+
+def test_scores_equal_a_numpy_transcription_of_equations_1_to_5():
+    rng = np.random.default_rng(0)
+    channels, width, grid, tau, lam = (3, 5), 7, 4, 0.7, 40.0
+    patches, rebuilt = rng.normal(size=(2, sum(channels), grid, grid))
+    weights = [rng.normal(size=(width, c)) for c in channels]
+    normal, abnormal = rng.normal(size=(2, width))
+    s_rec = ((rebuilt - patches) ** 2).sum(axis=0)                                   # (1)
+    layers = np.split(patches, np.cumsum(channels)[:-1])
+    projected = np.max([np.einsum("dc,chw->dhw", w, p)
+                        for w, p in zip(weights, layers, strict=True)], axis=0)      # (2)
+    a = np.exp(np.einsum("d,dhw->hw", abnormal, projected) / tau)
+    n = np.exp(np.einsum("d,dhw->hw", normal, projected) / tau)
+    s_sem = a / (n + a)                                                              # (3)
+
+    def batch(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).float()[None]
+
+    found_rec = scoring.reconstruction_score(batch(rebuilt), batch(patches))[0].numpy()
+    found_sem = scoring.semantic_score(
+        batch(projected), batch(normal), batch(abnormal), tau
+    )[0].numpy()
+    np.testing.assert_allclose(found_rec, s_rec, rtol=1e-4)
+    np.testing.assert_allclose(found_sem, s_sem, atol=1e-4)
+    combined = scoring.combine(torch.from_numpy(s_rec), torch.from_numpy(s_sem), lam)
+    np.testing.assert_allclose(combined.numpy(), s_rec + lam * s_sem)                # (5)
+
+
+def test_extreme_logits_do_not_overflow():
+    projected = torch.full((1, 1, 1, 1), 1e4)
+    one = torch.ones(1, 1)
+    assert scoring.semantic_score(projected, -one, one, 0.01).item() == 1.0
+    assert scoring.semantic_score(projected, one, -one, 0.01).item() == 0.0
+
+
+@pytest.mark.parametrize(("grid", "size", "pool"), [(14, 64, 16), (24, 96, 9), (7, 7, 1)])
+def test_pooling_matrix_equals_upsampling_then_pooling(grid, size, pool):
+    scores = torch.randn(3, grid, grid, generator=torch.Generator().manual_seed(1))
+    full = scoring.upsample(scores, size)
+    pooled = torch.nn.functional.avg_pool2d(full[:, None], pool, stride=1)[:, 0]
+    torch.testing.assert_close(
+        scoring.pooled_map(scores, size, pool), pooled, atol=1e-5, rtol=1e-5
+    )
+    torch.testing.assert_close(scoring.image_score(pooled), pooled.flatten(1).max(dim=1).values)
+
+
+def test_conformal_threshold_is_the_right_order_statistic():
+    scores = np.arange(1.0, 20.0)  # n = 19: ceil(20 * 0.95) = 19, ceil(20 * 0.9) = 18
+    assert scoring.conformal_threshold(scores, 0.05) == 19
+    assert scoring.conformal_threshold(scores, 0.10) == 18
+    assert scoring.conformal_threshold(scores, 0.50) == 10
+    assert scoring.conformal_threshold(np.array([3.0]), 0.05) == 3
+
+
+def test_conformal_threshold_keeps_its_promise():
+    rng = np.random.default_rng(3)
+    alarms = [
+        rng.normal() > scoring.conformal_threshold(rng.normal(size=39), 0.1) for _ in range(4000)
+    ]
+    assert np.mean(alarms) == pytest.approx(0.1, abs=0.015)
+
+
+def test_regions_give_boxes_areas_and_peaks():
+    anomaly_map = np.zeros((20, 30), np.float32)
+    anomaly_map[2:6, 3:9] = 1.0
+    anomaly_map[12:18, 20:26] = 2.0
+    anomaly_map[13, 21] = 5.0
+    anomaly_map[0, 29] = 9.0
+    first, second = scoring.regions(anomaly_map, 0.5)
+    assert (first.left, first.top, first.right, first.bottom) == (20, 12, 26, 18)
+    assert (first.area, first.score) == (36, 5.0)
+    assert (second.area, second.score) == (24, 1.0)

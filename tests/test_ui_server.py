@@ -1,0 +1,130 @@
+"""What comes in from outside: uploads, and requests to the running app without a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import urllib.request
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from gradio.data_classes import ImageData
+from PIL import Image
+
+from ltad.ui import build_app, launch_options, pictures, upload
+
+SETTINGS = ("", "a", "a broken", 5, 1, 0.05, False)  # accepted by the endpoint, as one test shows
+
+
+@pytest.fixture
+def upload_folder(tmp_path, monkeypatch) -> Path:
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+    return folder
+
+
+def save_png(path: Path) -> Path:
+    Image.new("RGB", (20, 10), (200, 0, 0)).save(path)
+    return path
+
+
+def refusal(payload: ImageData) -> str:
+    with pytest.raises(gr.Error) as raised:
+        upload.photo_upload().preprocess(payload)
+    return raised.value.message
+
+
+def test_uploaded_picture_is_decoded(upload_folder):
+    path = save_png(upload_folder / "part.png")
+    picture = upload.photo_upload().preprocess(ImageData(path=str(path)))
+    assert picture.mode == "RGB" and picture.size == (20, 10)
+    assert upload.photo_upload().preprocess(None) is None
+
+
+def test_path_outside_the_upload_folder_is_refused(upload_folder, tmp_path):
+    outside = save_png(tmp_path / "secret.png")
+    (upload_folder / "link.png").symlink_to(outside)
+    for path in (outside, upload_folder / "link.png", upload_folder / ".." / "secret.png"):
+        message = refusal(ImageData(path=str(path), meta={}))
+        assert "not uploaded here" in message and "secret" not in message
+    assert "not uploaded here" in refusal(ImageData())
+
+
+def test_inline_picture_goes_through_the_same_decoder(upload_folder):
+    png = base64.b64encode(save_png(upload_folder / "part.png").read_bytes()).decode()
+    picture = upload.photo_upload().preprocess(ImageData(url=f"data:image/png;base64,{png}"))
+    assert picture.size == (20, 10)
+    assert "base64" in refusal(ImageData(url="data:image/svg+xml,<svg/>"))
+    assert "damaged" in refusal(ImageData(url="data:image/png;base64,%%%"))
+    assert "The picture" in refusal(ImageData(url="data:image/png;base64,aGVsbG8="))
+
+
+def test_broken_upload_is_named_by_the_visitors_own_name(upload_folder):
+    path = upload_folder / "stored.png"
+    path.write_bytes(b"not a picture")
+    message = refusal(ImageData(path=str(path), orig_name="a/b/<mine>.png"))
+    assert "&lt;mine&gt;.png" in message and str(upload_folder) not in message
+
+
+def test_addresses_are_not_downloaded():
+    component = upload.photo_upload()
+    with pytest.raises(gr.Error, match="not its address"):
+        asyncio.run(component.async_move_resource_to_block_cache("http://localhost:9/part.png"))
+
+
+@pytest.fixture(scope="module")
+def served(tiny_scorer, tmp_path_factory):
+    page = build_app(tiny_scorer, tmp_path_factory.mktemp("examples"))
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    yield url.rstrip("/")
+    page.close()
+
+
+def read(url: str, body: object = None) -> str:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return reply.read().decode()
+
+
+def call(url: str, endpoint: str, *arguments: object) -> str:
+    """The event stream that answers one API call."""
+    asked = json.loads(read(f"{url}/gradio_api/call/{endpoint}", {"data": arguments}))
+    return read(f"{url}/gradio_api/call/{endpoint}/{asked['event_id']}")
+
+
+def test_only_the_named_endpoints_are_public(served):
+    information = json.loads(read(f"{served}/gradio_api/info"))
+    assert set(information["named_endpoints"]) == {
+        "/score", "/nearest_tokens", "/prompt_tokens", "/vocabulary_map", "/class_similarity"
+    }
+    assert not information["unnamed_endpoints"]
+
+
+def test_served_app_opens_no_file_from_outside(served, tmp_path):
+    outside = str(save_png(tmp_path / "secret.png"))
+    for payload in (
+        {"path": outside},
+        {"path": outside, "meta": {"_type": "gradio.FileData"}},
+        {"path": "http://localhost:9/part.png", "meta": {"_type": "gradio.FileData"}},
+    ):
+        answered = call(served, "score", payload, *SETTINGS)
+        assert "event: error" in answered and "verdict" not in answered
+        assert "secret" not in answered
+
+
+def test_served_app_scores_and_explains(served):
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 10)).save(buffer, "PNG")
+    url = pictures.data_url(buffer.getvalue(), "image/png")
+    answered = call(served, "score", {"url": url}, *SETTINGS)
+    assert '"verdict": ' in answered and "event: complete" in answered
+    assert call(served, "nearest_tokens", "hex_nut", 3).count('"token"') == 2 * 3
+    assert '"broken": [{"token"' in call(served, "prompt_tokens", "a broken", 3)
+    assert '"tokens"' in call(served, "vocabulary_map")
+    assert '"similarity"' in call(served, "class_similarity")
+    assert "event: error" in call(served, "nearest_tokens", "no such class", 3)
