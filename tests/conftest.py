@@ -20,7 +20,7 @@ from ltad.data import captions
 from ltad.data.folders import load_folder
 from ltad.data.parts import applicable_defects, render_part
 from ltad.encoders import AlignEncoder, load_encoder
-from ltad.pretraining.model import small_align, train_tokenizer
+from ltad.pretraining.model import small_align, word_tokenizer
 from ltad.training.train import train
 
 torch.set_num_threads(1)
@@ -47,7 +47,7 @@ def tiny_config() -> Config:
 def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config) -> Path:
     """A randomly initialised ALIGN with 7 blocks, saved as transformers does."""
     folder = tmp_path_factory.mktemp("encoder")
-    tokenizer = train_tokenizer(captions.corpus(), captions.all_words(), 3000)
+    tokenizer = word_tokenizer(captions.all_words())
     model = small_align(
         len(tokenizer), channels=(8, 8, 16, 16, 24, 24, 32), repeats=(1,) * 7,
         expansion=(1, 2, 2, 2, 2, 2, 2), text_width=32, image_size=64,

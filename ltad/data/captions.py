@@ -6,7 +6,7 @@ words with single spaces and no punctuation, so that every word can be one token
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,7 +16,7 @@ from ltad.data.lexicon import SYNONYMS, THEMES
 
 __all__ = [
     "ABNORMAL_ENDINGS", "ABNORMAL_WORDS", "DEFECT_WORDS", "NORMAL_ENDINGS", "NORMAL_WORDS",
-    "PREFIXES", "SYNONYMS", "all_words", "article", "caption", "corpus", "twin_captions",
+    "PREFIXES", "SYNONYMS", "all_words", "article", "caption", "twin_captions",
 ]  # fmt: skip
 
 NORMAL_WORDS: tuple[str, ...] = (
@@ -246,21 +246,3 @@ def all_words() -> tuple[str, ...]:
     All are made of the letters a to z.
     """
     return tuple(sorted(_vocabulary()))
-
-
-def corpus() -> Iterator[str]:
-    """Sentences that contain every word of all_words() several times, for a WordPiece trainer."""
-    words = all_words()
-    rng = np.random.default_rng(np.random.SeedSequence(20240607))
-    for theme in THEMES.values():
-        for word in theme:
-            yield f"{article(word)} {word} object"
-            yield f"a photo of the {word} thing"
-    for _ in range(6):
-        order = rng.permutation(len(words))
-        for start in range(0, len(words), 12):
-            yield " ".join(words[index] for index in order[start : start + 12])
-    for name in SYNONYMS:
-        for _ in range(4):
-            defect = _pick(rng, tuple(DEFECT_WORDS))
-            yield from twin_captions(name, {}, defect, rng)

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import string
+from collections.abc import Iterable, Sequence
 
 import torch
-from tokenizers import BertWordPieceTokenizer
 from transformers import AlignConfig, AlignModel, BertTokenizer
 
 PROMPT_TOKENS = 64
 
 
-def train_tokenizer(corpus: Iterator[str], words: Iterable[str], size: int) -> BertTokenizer:
-    """A WordPiece tokenizer in which each of `words` is one token.
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+CHARACTERS = string.ascii_lowercase + string.digits + string.punctuation
+
+
+def word_tokenizer(words: Iterable[str]) -> BertTokenizer:
+    """A WordPiece tokenizer in which each of `words` is one token; all others are spelled out.
+
+    Pieces learned from a corpus would come out in another order, and not always the same, each
+    time: the trainer breaks ties at random. Words and characters need no training.
 
     Args:
-        corpus: sentences; their letters and frequent pieces fill the vocabulary up to `size`.
-        words: lower-case words that must stay whole.
+        words: lower-case words.
     """
-    trainer = BertWordPieceTokenizer(lowercase=True)
-    trainer.train_from_iterator(corpus, vocab_size=size, min_frequency=2, show_progress=False)
-    vocabulary = trainer.get_vocab()
-    pieces = sorted(vocabulary, key=vocabulary.get)
-    whole = [word for word in sorted(set(words)) if word not in vocabulary]
-    ordered = {token: index for index, token in enumerate([*pieces, *whole])}
-    return BertTokenizer(vocab=ordered, do_lower_case=True, model_max_length=PROMPT_TOKENS)
+    spelled = [*CHARACTERS, *(f"##{character}" for character in CHARACTERS)]
+    tokens = dict.fromkeys([*SPECIAL_TOKENS, *spelled, *sorted(set(words))])
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    return BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=PROMPT_TOKENS)
 
 
 def small_align(

@@ -6,6 +6,7 @@ Half of the pairs are parts (seen classes and seen defect types only), half are 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -95,7 +96,9 @@ def build_pool(folder: str | Path, pairs: int, size: int, seed: int = 0) -> Pool
     log = folder / "done.jsonl"
     done = _read_log(log)
     todo = [start for start in range(0, pairs, CHUNK) if start not in done]
-    with ProcessPoolExecutor(os.cpu_count()) as workers, log.open("a", encoding="utf-8") as out:
+    # Spawned, because a fork of a process with running threads can hang.
+    workers = ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"))
+    with workers, log.open("a", encoding="utf-8") as out:
         futures = {
             start: workers.submit(_render_chunk, start, min(start + CHUNK, pairs), size, seed)
             for start in todo

@@ -20,7 +20,7 @@ from ltad.data import captions
 from ltad.encoders import AlignEncoder
 from ltad.pretraining.augment import augment_pairs
 from ltad.pretraining.losses import LayerProbes, NameAnchors, contrastive_loss, dense_loss
-from ltad.pretraining.model import small_align, train_tokenizer
+from ltad.pretraining.model import small_align, word_tokenizer
 from ltad.pretraining.pool import Pair, Pool, build_pool
 from ltad.seeds import generator, torch_generator
 from ltad.training.state import (
@@ -67,7 +67,6 @@ class PretrainingSettings:
     dense_weight: float = 2.0
     probe_weight: float = 0.5
     dense_scale: float = 8.0
-    vocabulary: int = 4_000
     precision: str = "bfloat16"
     seed: int = 0
 
@@ -231,7 +230,7 @@ def pretrain(
     """
     work = Path(work)
     pool = build_pool(work, settings.pairs, settings.image_size, settings.seed)
-    tokenizer = train_tokenizer(captions.corpus(), captions.all_words(), settings.vocabulary)
+    tokenizer = word_tokenizer(captions.all_words())
     trainee = Trainee(settings, tokenizer, pool.subjects.max() + 1, device)
     state = work / STATE_FILE
     first = _resume(trainee, state)

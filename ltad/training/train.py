@@ -80,6 +80,7 @@ def train(
     train_phase2(detector, encoder, data, states[1], _plain(key), report)
     detector.eval()
     facts = {
+        "split": "none", "split_seed": 0,
         **(about or {}),
         "split_counts": {name: len(store.indices(name)) for name in class_names},
         "training_pictures": dict(zip(class_names, data.class_counts, strict=True)),

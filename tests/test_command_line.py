@@ -1,0 +1,73 @@
+"""The command line from end to end on the tiny model."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from ltad.__main__ import build_parser, main
+from ltad.commands import configured
+from ltad.config import Config, preset
+from ltad.data.parts import render_part
+from ltad.types import SettingError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LTAD_CACHE", str(tmp_path / "cache"))
+
+
+def test_evaluate_prints_and_writes_the_table(
+    tiny_model_folder, parts_folder, tmp_path, capsys
+):
+    report = tmp_path / "report.json"
+    assert main(["evaluate", "--checkpoint", str(tiny_model_folder), "--data", str(parts_folder),
+                 "--bank", "--work", str(tmp_path), "--json", str(report)]) == 0
+    printed = capsys.readouterr().out
+    assert "hex_nut" in printed and "Nearest-neighbour bank" in printed
+    data = json.loads(report.read_text())
+    assert {row["class_name"] for row in data["classes"]} == {"hex_nut", "leather", "screw"}
+    assert set(data["summary"]) == {"All", "High", "Low"}
+    assert data["groups"]["High"] and "screw" in data["groups"]["Low"]
+    assert data["bank"]["classes"] and data["settings"]["lam"] == 5.0
+
+
+def test_score_prints_json(tiny_model_folder, tmp_path, capsys):
+    path = tmp_path / "part.png"
+    Image.fromarray(render_part("leather", 5, 96, "scratch").image).save(path)
+    assert main(["score", str(path), "--checkpoint", str(tiny_model_folder), "--json"]) == 0
+    row, = json.loads(capsys.readouterr().out)
+    assert row["image"] == str(path) and row["is_anomalous"] == (row["score"] > row["threshold"])
+
+
+def test_tokens_lists_every_vector_and_the_baseline(tiny_model_folder, capsys):
+    assert main(["tokens", "--checkpoint", str(tiny_model_folder), "--k", "3"]) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 7 and lines[-1].startswith("random vectors")
+
+
+def test_errors_are_one_line_and_exit_status_1(tmp_path, capsys):
+    assert main(["evaluate", "--checkpoint", str(tmp_path), "--data", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "model folder" in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "score", "tokens", "parts", "pretrain", "probe"]
+)
+def test_help_of_every_command(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        build_parser().parse_args([command, "--help"])
+    assert stopped.value.code == 0 and "default" in capsys.readouterr().out
+
+
+def test_settings_on_the_command_line_are_validated():
+    changed = configured(preset("paper-mvtec"), ["lam=300", "taps=[1,2]", "layer_pooling=mean"])
+    assert changed.model.lam == 300 and changed.features.taps == (1, 2)
+    assert Config.from_dict(json.loads(json.dumps(changed.to_dict()))) == changed
+    with pytest.raises(SettingError, match="NAME=VALUE"):
+        configured(preset("demo"), ["lam"])
+    with pytest.raises(SettingError, match="lambda"):
+        configured(preset("demo"), ["lambda=3"])
+    with pytest.raises(SettingError, match="'max', 'mean'"):
+        configured(preset("demo"), ["layer_pooling=median"])

@@ -1,0 +1,104 @@
+"""The encoder's recipe on a very small scale: twins, losses, resuming, and what is kept out."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ltad.data.captions import all_words
+from ltad.data.parts import PART_CLASSES, UNSEEN_DEFECT_TYPES, UNSEEN_PART_CLASSES
+from ltad.encoders import load_encoder
+from ltad.pretraining import train as recipe
+from ltad.pretraining.augment import augment_pairs
+from ltad.pretraining.losses import contrastive_loss, dense_loss
+from ltad.pretraining.pool import SEEN_PART_CLASSES, build_pool, render_pair, seen_defects
+from ltad.pretraining.probe import named, probe
+from ltad.pretraining.train import PretrainingSettings, pretrain
+
+SETTINGS = PretrainingSettings(
+    pairs=24, image_size=64, small_size=48, steps=4, batch_pairs=6, precision="float32"
+)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    return build_pool(tmp_path_factory.mktemp("work"), 24, 64)
+
+
+def test_unseen_classes_and_defects_are_kept_out(pool):
+    assert len(UNSEEN_PART_CLASSES) * 4 >= len(PART_CLASSES)
+    for index in range(0, 400, 2):
+        *_, pair = render_pair(index, 32, 0)
+        assert pair.subject not in UNSEEN_PART_CLASSES
+        assert pair.defect not in UNSEEN_DEFECT_TYPES
+    assert all(len(seen_defects(name)) >= 3 for name in SEEN_PART_CLASSES)
+
+
+def test_a_pool_is_rendered_once_and_holds_twins(pool, tmp_path):
+    assert pool.images.shape == (24, 2, 64, 64, 3) and len(pool.pairs) == 24
+    images, mask, pair = render_pair(3, 64, 0)
+    np.testing.assert_array_equal(pool.images[3], images)
+    np.testing.assert_array_equal(pool.masks[3], mask)
+    assert pool.pairs[3] == pair
+
+
+def test_augmentation_moves_twins_and_mask_alike():
+    images = torch.zeros(2, 2, 3, 32, 32)
+    images[:, :, :, 8:16, 20:28] = 1.0
+    masks = (images[:, 1, 0] > 0).float()
+    views, moved = augment_pairs(images, masks, 32, torch.Generator().manual_seed(4))
+    torch.testing.assert_close(views[:, 0], views[:, 1])
+    for view, mask in zip(views, moved, strict=True):
+        inside = view[0, 0][mask > 0.99].mean()
+        outside = view[0, 0][mask < 0.01].mean()
+        assert inside > outside + 0.2
+
+
+def test_losses_prefer_the_right_answer():
+    eye = torch.eye(4)
+    right = contrastive_loss(eye, eye, torch.tensor(0.1), list("abcd"))
+    wrong = contrastive_loss(eye, eye.roll(1, 0), torch.tensor(0.1), list("abcd"))
+    assert right < 0.01 < wrong
+    twice = eye[:1].repeat(2, 1)
+    shared = contrastive_loss(twice, twice, torch.tensor(0.1), ["a", "a"])
+    assert shared.item() == pytest.approx(np.log(2), abs=1e-5)
+    masks = torch.zeros(2, 16, 16)
+    masks[1, 4:8, 4:8] = 1
+    logits = torch.full((2, 4, 4), -6.0)
+    logits[1, 1, 1] = 6.0
+    assert dense_loss(logits, masks) < 0.3 * dense_loss(-logits, masks)
+
+
+def test_a_stopped_pretraining_ends_with_the_same_weights(tmp_path, monkeypatch):
+    whole = pretrain(tmp_path / "whole", SETTINGS, tmp_path / "work_a", save_every=1)
+    original = recipe.train_step
+
+    def stop_at_two(trainee, pool, step):
+        if step == 2:
+            raise KeyboardInterrupt
+        return original(trainee, pool, step)
+
+    monkeypatch.setattr(recipe, "train_step", stop_at_two)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(tmp_path / "parts", SETTINGS, tmp_path / "work_b", save_every=1)
+    monkeypatch.setattr(recipe, "train_step", original)
+    resumed = pretrain(tmp_path / "parts", SETTINGS, tmp_path / "work_b", save_every=1)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+    assert load_encoder(tmp_path / "parts").fingerprint == resumed.fingerprint
+    assert json.loads((tmp_path / "parts" / "pretraining.json").read_text())["steps"] == 4
+    assert resumed.unknown_words(" ".join(all_words())) == []
+
+
+def test_probe_reports_seen_and_unseen_apart(tiny_encoder):
+    found = probe(tiny_encoder, per_defect=1, good=2)
+    assert set(found.image) == {"seen", "unseen defect", "unseen class", "unseen both"}
+    assert 0 <= found.naming <= 1
+    assert all(0 <= value <= 1 for value in (*found.image.values(), *found.pixel.values()))
+    assert len(found.image_by_prompts) == 4
+
+
+def test_articles_follow_the_next_word():
+    assert named("a", "hex_nut") == "a hex nut"
+    assert named("a broken", "hex_nut") == "a broken hex nut"

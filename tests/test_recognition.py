@@ -1,0 +1,49 @@
+"""Class recognition on plain Gaussians, where the right answer is known."""
+
+import numpy as np
+import pytest
+import torch
+
+from ltad.recognition import ClassRecogniser, descriptor
+
+
+def patches(mean: float, count: int, seed: int) -> torch.Tensor:
+    random = torch.Generator().manual_seed(seed)
+    shift = mean * torch.tensor([1.0, -1.0, 0.5, 0.0]).view(1, 4, 1, 1)
+    return shift + 0.2 * torch.randn(count, 4, 1, 1, generator=random) + torch.randn(
+        count, 4, 6, 6, generator=random
+    )
+
+
+@pytest.fixture(scope="module")
+def recogniser() -> ClassRecogniser:
+    train = [patches(0, 40, 0), patches(3, 40, 1), patches(-3, 1, 2)]
+    classes = np.repeat([0, 1, 2], [40, 40, 1])
+    held = [patches(0, 20, 10), patches(3, 20, 11)]
+    return ClassRecogniser.fit(
+        ("plain", "high", "rare"), descriptor(torch.cat(train)), classes,
+        descriptor(torch.cat(held)), np.repeat([0, 1], 20),
+    )
+
+
+def test_descriptor_is_mean_and_deviation():
+    values = torch.tensor([[1.0, 3.0], [5.0, 7.0]]).view(1, 1, 2, 2)
+    torch.testing.assert_close(descriptor(values), torch.tensor([[4.0, 5.0**0.5]]))
+
+
+def test_every_class_is_recognised_even_the_one_with_a_single_picture(recogniser):
+    for mean, name in ((0, "plain"), (3, "high"), (-3, "rare")):
+        found = recogniser.recognise(patches(mean, 20, 50 + mean))
+        assert np.mean([f.best == name for f in found]) >= 0.95
+        assert np.mean([f.is_known for f in found]) >= 0.9
+        assert sum(found[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_stranger_looks_like_none_of_them(recogniser):
+    assert not any(f.is_known for f in recogniser.recognise(patches(20, 5, 90)))
+
+
+def test_tensors_round_trip(recogniser):
+    again = ClassRecogniser.from_tensors(recogniser.class_names, recogniser.tensors())
+    pictures = patches(1, 4, 70)
+    assert again.recognise(pictures) == recogniser.recognise(pictures)

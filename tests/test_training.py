@@ -1,0 +1,204 @@
+"""Both phases: what moves and what does not, resuming after a kill, and clear refusals."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ltad.config import preset
+from ltad.data.feature_store import build_store
+from ltad.data.folders import load_folder
+from ltad.models import Detector
+from ltad.models.synthesis import Synthesis
+from ltad.training import loop
+from ltad.training.data import TrainingData
+from ltad.training.phase1 import kl_loss, phase1_losses
+from ltad.training.phase2 import ClassTexts, feature_jitter, phase2_losses, real_probability
+from ltad.training.state import read_tensors
+from ltad.training.train import train
+from ltad.types import DatasetError, SettingError
+
+
+@pytest.fixture(scope="module")
+def training(tiny_encoder, tiny_config, parts_folder, tmp_path_factory):
+    samples = [s for s in load_folder(parts_folder) if s.split == "train"]
+    store = build_store(samples, tiny_encoder, tmp_path_factory.mktemp("features"))
+    names = sorted({s.class_name for s in samples})
+    detector = Detector(names, tiny_encoder, tiny_config)
+    data = TrainingData.of(store, range(len(store)), names, tiny_encoder.device)
+    return detector, data
+
+
+def frozen_copy(module: torch.nn.Module) -> dict:
+    return {k: v.clone() for k, v in module.state_dict().items()}
+
+
+def moved(module: torch.nn.Module, before: dict) -> set[str]:
+    return {k for k, v in module.state_dict().items() if not torch.equal(v, before[k])}
+
+
+def step(losses: dict, parameters) -> None:
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3)
+    sum(losses.values()).backward()
+    optimizer.step()
+
+
+def test_a_phase_1_step_moves_names_and_synthesis_only(training, tiny_encoder):
+    detector, data = training
+    encoder_before, before = frozen_copy(tiny_encoder.model), frozen_copy(detector)
+    step(phase1_losses(detector, tiny_encoder, data, 0), detector.parameters())
+    changed = moved(detector, before)
+    assert "names.vectors" in changed
+    assert {name.split(".")[0] for name in changed} == {"names", "synthesizer"}
+    assert not moved(tiny_encoder.model, encoder_before)
+
+
+def test_a_phase_2_step_moves_rm_and_phi_only(training, tiny_encoder):
+    detector, data = training
+    detector.zero_grad()
+    encoder_before, before = frozen_copy(tiny_encoder.model), frozen_copy(detector)
+    texts = ClassTexts.of(detector, tiny_encoder)
+    step(phase2_losses(detector, texts, data, 0), detector.parameters())
+    changed = moved(detector, before)
+    assert {name.split(".")[0] for name in changed} == {"reconstruction", "semantic"}
+    assert not moved(tiny_encoder.model, encoder_before)
+
+
+def test_kl_is_zero_for_a_standard_normal_and_matches_the_formula():
+    zeros = torch.zeros(1, 4, 2, 2)
+    assert kl_loss(Synthesis(zeros, zeros, zeros)).item() == 0
+    mean, variance = torch.full_like(zeros, 0.5), torch.full_like(zeros, 2.0)
+    expected = 4 * 0.5 * (0.25 + 2.0 - 1.0 - torch.log(torch.tensor(2.0)))
+    assert kl_loss(Synthesis(zeros, mean, variance.log())).item() == pytest.approx(expected.item())
+
+
+def test_feature_jitter_has_the_stated_size():
+    patches = torch.randn(4, 100, 14, 14)
+    noise = feature_jitter(patches, 20.0, torch.Generator().manual_seed(0)) - patches
+    expected = patches.norm(dim=1) / 100 * 20
+    torch.testing.assert_close(noise.std(dim=1).mean(), expected.mean(), rtol=0.02, atol=0)
+
+
+def test_distribution_aware_sampling_follows_the_counts():
+    assert real_probability((100, 1), 0.5, False).tolist() == [0.5, 0.5]
+    torch.testing.assert_close(real_probability((100, 1), 0.5, True), torch.tensor([0.5, 0.005]))
+
+
+def test_the_encoder_runs_once_per_picture(tiny_encoder, parts_folder, tmp_path, monkeypatch):
+    samples = [s for s in load_folder(parts_folder) if s.class_name == "screw"]
+    first = build_store(samples, tiny_encoder, tmp_path)
+
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("the encoder ran again")
+
+    monkeypatch.setattr(tiny_encoder, "image_features", refuse)
+    again = build_store(samples, tiny_encoder, tmp_path)
+    assert (first.patches[:] == again.patches[:]).all() and first.patches.dtype == "float16"
+
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(1)
+from ltad.training import loop
+loop.SECONDS_BETWEEN_STATES = 0.0
+from ltad.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def arguments(parts_folder: Path, encoder: Path, out: Path, work: Path) -> list[str]:
+    settings = ["image_size=64", "taps=[0,1,2,4]", "grid=7", "semantic_grid=8", "hidden_width=32",
+                "layers=1", "heads=4", "decoder_width=32", "batch_size=16", "phase1_epochs=4",
+                "phase2_epochs=12", "dropout=0.1"]
+    return ["train", "--data", str(parts_folder), "--encoder", str(encoder), "--out", str(out),
+            "--work", str(work), "--set", *settings]
+
+
+def test_a_killed_training_ends_with_the_same_weights(
+    parts_folder, tiny_encoder_folder, tmp_path
+):
+    whole, killed, work = tmp_path / "whole", tmp_path / "killed", tmp_path / "work"
+    command = [sys.executable, "-c", SCRIPT]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    subprocess.run(
+        [*command, *arguments(parts_folder, tiny_encoder_folder, whole, work)], check=True,
+        env=environment, capture_output=True,
+    )
+    kills = 0
+    for number in (1, 2):
+        process = subprocess.Popen(
+            [*command, *arguments(parts_folder, tiny_encoder_folder, killed, work)],
+            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        state = killed / f"phase{number}.state.safetensors"
+        while process.poll() is None and not state.exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills == 2
+    subprocess.run(
+        [*command, *arguments(parts_folder, tiny_encoder_folder, killed, work)], check=True,
+        env=environment, capture_output=True,
+    )
+    expected, _ = read_tensors(whole / "detector.safetensors")
+    found, _ = read_tensors(killed / "detector.safetensors")
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert not list(killed.glob("*.state.safetensors"))
+
+
+def test_other_settings_refuse_a_half_finished_training(
+    tiny_encoder, tiny_config, parts_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_STATES", 0.0)
+    samples = load_folder(parts_folder)
+    calls = []
+
+    def stop_later(*_):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    folders = (tmp_path / "out", "encoder", tmp_path / "features")
+    with pytest.raises(KeyboardInterrupt):
+        train(samples, tiny_encoder, tiny_config, *folders, report=stop_later)
+    with pytest.raises(SettingError, match="other settings"):
+        train(samples, tiny_encoder, tiny_config.replace(learning_rate=1e-5), *folders)
+
+
+def test_an_unreadable_picture_is_named(tiny_encoder, tiny_config, parts_folder, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(parts_folder, data)
+    broken = data / "screw" / "train" / "good" / "002.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    with pytest.raises(DatasetError, match=r"002\.png"):
+        train(load_folder(data), tiny_encoder, tiny_config, tmp_path / "out", "e", tmp_path / "f")
+
+
+def test_a_full_disk_is_explained(tiny_encoder, parts_folder, tmp_path, monkeypatch):
+    def full(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DatasetError, match="disk is full"):
+        build_store(load_folder(parts_folder), tiny_encoder, tmp_path)
+
+
+def test_presets_carry_the_papers_numbers():
+    mvtec = preset("paper-mvtec")
+    assert (mvtec.features.image_size, mvtec.features.taps) == (224, (3, 10, 17, 37))
+    assert (mvtec.model.normal_prompt, mvtec.model.abnormal_prompt) == ("a", "a broken")
+    assert (mvtec.model.lam, mvtec.model.tau, mvtec.model.name_length) == (500, 1, 2)
+    training = mvtec.training
+    assert (training.phase1_epochs, training.phase2_epochs) == (100, 500)
+    assert (training.learning_rate, training.real_probability) == (1e-4, 0.5)
+    assert (preset("paper-visa").model.lam, preset("paper-dagm").model.lam) == (400, 300)
+    with pytest.raises(SettingError, match="paper-mvtec"):
+        preset("papre")
