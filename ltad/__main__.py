@@ -12,6 +12,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from ltad import commands
 from ltad.config import PRESETS
+from ltad.data.named_splits import NATURAL_COUNTS
 from ltad.types import LTADError
 
 
@@ -36,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Long-tailed anomaly detection with learnable class names (LTAD, CVPR 2024).",
     )
     group = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_train, _evaluate, _score, _tokens, _parts, _pretrain, _probe):
+    for add in (_train, _evaluate, _score, _tokens, _check, _splits, _parts, _pretrain, _probe):
         add(group)
     return parser
 
@@ -62,7 +63,8 @@ def _train(group) -> None:
         "Killed at any moment, the same command goes on where it stopped.", commands.train,
     )
     parser.add_argument("--data", required=True,
-                        help="folder in MVTec AD's layout, or 'parts' for the rendered benchmark")
+                        help="folder in the layout of MVTec AD, VisA or DAGM 2007, or 'parts' for "
+                             "the rendered benchmark")
     parser.add_argument("--encoder", default="assets/demo/encoder",
                         help="ALIGN: a hub name (kakaobrain/align-base) or a local folder")
     parser.add_argument("--preset", default="demo", choices=PRESETS, help="all settings at once")
@@ -83,7 +85,8 @@ def _evaluate(group) -> None:
     )
     parser.add_argument("--checkpoint", default="assets/demo", help="model folder or hub name")
     parser.add_argument("--data", required=True,
-                        help="folder in MVTec AD's layout, or 'parts' for the rendered benchmark")
+                        help="folder in the layout of MVTec AD, VisA or DAGM 2007, or 'parts' for "
+                             "the rendered benchmark")
     parser.add_argument("--bank", action="store_true",
                         help="also a nearest-neighbour bank on the same features and pictures")
     parser.add_argument("--json", type=Path, default=None, help="write everything to this file")
@@ -118,6 +121,24 @@ def _tokens(group) -> None:
     parser.add_argument("--k", type=int, default=8, help="words for each learned vector")
 
 
+def _check(group) -> None:
+    parser = _command(
+        group, "check", "Count a data set's pictures and report every fault of its files.",
+        "Layouts: MVTec AD, VisA, DAGM 2007. The exit status is 1 if there are faults.",
+        commands.check,
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR")
+
+
+def _splits(group) -> None:
+    parser = _command(
+        group, "splits", "Print the paper's long-tailed training sets with their counts.",
+        "Largest / smallest count, and the classes of High and Low.", commands.splits,
+    )
+    parser.add_argument("--dataset", default=None, choices=NATURAL_COUNTS,
+                        help="one data set; by default all three")
+
+
 def _parts(group) -> None:
     parser = _command(
         group, "parts", "Write the rendered benchmark in MVTec AD's layout.",
@@ -137,6 +158,8 @@ def _pretrain(group) -> None:
     parser.add_argument("--out", type=Path, default=Path("assets/demo/encoder"))
     parser.add_argument("--steps", type=int, default=None, help="by default the recipe's")
     parser.add_argument("--pairs", type=int, default=None, help="by default the recipe's")
+    parser.add_argument("--start", type=Path, default=None,
+                        help="state file of an earlier run whose image tower to begin from")
     parser.add_argument("--seed", type=int, default=0)
     _work(parser)
 
@@ -150,8 +173,6 @@ def _probe(group) -> None:
     parser.add_argument("--per-defect", type=int, default=8)
     parser.add_argument("--good", type=int, default=32)
     parser.add_argument("--json", type=Path, default=None, help="write everything to this file")
-
-
 
 
 if __name__ == "__main__":

@@ -9,9 +9,14 @@ from argparse import Namespace
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from tqdm import tqdm
+
 from ltad.config import Config, preset
+from ltad.data.check import check_dataset, count_table
 from ltad.data.folders import load_folder, read_list, select
+from ltad.data.layouts import load_dataset
 from ltad.data.longtail import parse_split, resample
+from ltad.data.named_splits import named_splits, splits_table
 from ltad.data.write_parts import write_parts
 from ltad.encoders import load_encoder
 from ltad.evaluation import evaluate as evaluate_model
@@ -21,7 +26,7 @@ from ltad.pretraining.train import PretrainingSettings
 from ltad.pretraining.train import pretrain as pretrain_encoder
 from ltad.service import Scorer, load_scorer
 from ltad.training.train import train as train_detector
-from ltad.types import Sample, SettingError
+from ltad.types import DatasetError, Sample, SettingError
 
 
 def train(options: Namespace) -> None:
@@ -61,7 +66,7 @@ def training_samples(options: Namespace) -> tuple[list[Sample], dict]:
     about = {"data": Path(options.data).name, "split": options.split, "split_seed": options.seed}
     if options.data == "parts":
         return load_folder(_parts_folder(options.work, options.split, options.seed)), about
-    samples = load_folder(options.data)
+    samples = load_dataset(options.data)
     if options.list is not None:
         return select(samples, read_list(options.list, options.data)), {
             **about, "split": options.list.name
@@ -87,6 +92,7 @@ def evaluate(options: Namespace) -> None:
         scorer, samples, options.normal_prompt, options.abnormal_prompt, options.lam, options.tau
     )
     print(found.results.table())
+    print("\nCombined branch\n" + found.results.figures_table())
     share = sum(found.recognised.values()) / len(found.recognised)
     print(f"\nClass recognised: {100 * share:.1f}% of the test pictures (mean over classes)")
     report = {**found.results.to_dict(), "recognised": found.recognised,
@@ -107,7 +113,7 @@ def evaluate(options: Namespace) -> None:
 
 def _evaluation_samples(scorer: Scorer, options: Namespace) -> list[Sample]:
     if options.data != "parts":
-        return load_folder(options.data)
+        return load_dataset(options.data)
     about = scorer.checkpoint.about
     return load_folder(_parts_folder(options.work, about["split"], about["split_seed"]))
 
@@ -156,13 +162,35 @@ def parts(options: Namespace) -> None:
           f"({time.monotonic() - began:.0f} s)")
 
 
+def check(options: Namespace) -> None:
+    """``python -m ltad check``
+
+    Raises:
+        DatasetError: there are faults, which have been printed.
+    """
+    samples = load_dataset(options.folder)
+    print(count_table(samples))
+    faults = check_dataset(tqdm(samples, desc="pictures"))
+    for fault in faults:
+        print(f"fault: {fault}")
+    if faults:
+        raise DatasetError(f"Faults found in {options.folder}: {len(faults)}. Repair the files.")
+    print(f"No faults in {len(samples)} pictures.")
+
+
+def splits(options: Namespace) -> None:
+    """``python -m ltad splits``"""
+    print(splits_table(named_splits(options.dataset)))
+
+
 def pretrain(options: Namespace) -> None:
     """``python -m ltad pretrain``"""
     given = {"steps": options.steps, "pairs": options.pairs, "seed": options.seed}
     settings = replace(
         PretrainingSettings(), **{k: v for k, v in given.items() if v is not None}
     )
-    pretrain_encoder(options.out, settings, options.work / "pretraining", options.device)
+    pretrain_encoder(options.out, settings, options.work / "pretraining", options.device,
+                     start=options.start)
     print(f"The encoder is in {options.out}. Measure it: python -m ltad probe --encoder "
           f"{options.out}")
 
@@ -183,5 +211,5 @@ def probe(options: Namespace) -> None:
 
 
 __all__ = [
-    "evaluate", "parts", "pretrain", "probe", "score", "tokens", "train",
+    "check", "evaluate", "parts", "pretrain", "probe", "score", "splits", "tokens", "train",
 ]

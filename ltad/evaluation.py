@@ -15,11 +15,19 @@ from tqdm import tqdm
 from ltad.baselines import NearestNeighbourBank
 from ltad.calibration import BRANCHES, BranchMaps
 from ltad.data.feature_store import build_store
+from ltad.data.layouts import read_mask
 from ltad.encoders.base import Encoder
-from ltad.images import read_image
-from ltad.metrics import ClassResult, PixelScores, Results, image_auroc
+from ltad.metrics import (
+    ClassResult,
+    Results,
+    image_auroc,
+    image_average_precision,
+    image_f1_max,
+    resampled_auroc,
+)
+from ltad.metrics_pixel import PixelScores
 from ltad.service import Scorer
-from ltad.types import DatasetError, Sample, SettingError
+from ltad.types import DatasetError, ImageError, Sample, SettingError
 
 BATCH = 16
 Measure = Callable[[Sequence[Sample]], BranchMaps]
@@ -30,7 +38,7 @@ class Evaluation:
     """Results of a model on a test set.
 
     Attributes:
-        results: AUROC per class and branch, with All / High / Low.
+        results: AUROC per class and branch, with All / High / Low, and more of the combined branch.
         recognised: class -> share of its test pictures whose class the model ranked first.
         settings: the score settings used.
     """
@@ -51,33 +59,41 @@ def load_mask(sample: Sample, size: int) -> np.ndarray | None:
     if sample.mask_path is None:
         return None
     try:
-        mask = read_image(sample.mask_path).convert("L")
-    except Exception as error:
+        mask = Image.fromarray(read_mask(sample.mask_path))
+    except ImageError as error:
         raise DatasetError(f"{sample.mask_path} cannot be read as a mask: {error}") from error
-    return np.asarray(mask.resize((size, size), Image.Resampling.NEAREST)) > 127
+    return np.asarray(mask.resize((size, size), Image.Resampling.NEAREST))
 
 
 def evaluate_class(samples: Sequence[Sample], measure: Measure, train_count: int) -> ClassResult:
-    """AUROC per image and pixel of one class's test pictures.
+    """AUROC per image and pixel of one class's test pictures; more of the combined branch.
 
-    The pixel figure covers the pictures with a mask and all good ones; without any mask it is None.
+    The pixel figures cover the pictures with a mask and all good ones; without any mask they are
+    None.
     """
     labels, scores = [], {b: [] for b in BRANCHES}
-    pixels = {b: PixelScores() for b in BRANCHES}
+    pixels = {b: PixelScores(with_regions=b == "combined") for b in BRANCHES}
     for start in range(0, len(samples), BATCH):
         batch = samples[start : start + BATCH]
         measured = measure(batch)
         labels += [sample.is_defective for sample in batch]
+        masks = [load_mask(sample, measured.maps["combined"].shape[-1]) for sample in batch]
         for branch in BRANCHES:
             scores[branch] += measured.scores[branch].tolist()
-            for sample, anomaly_map in zip(batch, measured.maps[branch], strict=True):
-                mask = load_mask(sample, anomaly_map.shape[-1])
+            for mask, anomaly_map in zip(masks, measured.maps[branch], strict=True):
                 if mask is not None:
                     pixels[branch].add(mask, anomaly_map.float().cpu().numpy())
+    name, combined = samples[0].class_name, scores["combined"]
     return ClassResult(
-        samples[0].class_name, train_count,
+        name, train_count,
         {b: image_auroc(labels, scores[b]) for b in BRANCHES},
         {b: pixels[b].auroc() for b in BRANCHES},
+        image_average_precision=image_average_precision(labels, combined),
+        image_f1_max=image_f1_max(labels, combined),
+        pixel_average_precision=pixels["combined"].average_precision(),
+        pixel_f1_max=pixels["combined"].f1_max(),
+        aupro=pixels["combined"].aupro(),
+        resampled_image_auroc=resampled_auroc(labels, combined, name),
     )
 
 
@@ -88,7 +104,7 @@ def test_samples(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
         if sample.split == "test":
             groups[sample.class_name].append(sample)
     if not groups:
-        raise DatasetError("The folder holds no test pictures (CLASS/test/TYPE/*.png).")
+        raise DatasetError("The data set holds no test pictures (MVTec AD: CLASS/test/TYPE/*.png).")
     return dict(sorted(groups.items()))
 
 

@@ -1,11 +1,12 @@
-"""AUROC per image and per pixel, and the table of a benchmark's results.
+"""AUROC and other figures per image and per pixel, and the tables of a benchmark's results.
 
-Fractions in [0, 1] everywhere but in the printed table, which is in percent. None stands for an
-AUROC that does not exist, because only one of the two labels occurs.
+Fractions in [0, 1] everywhere but in the printed tables, which are in percent. None stands for a
+figure that does not exist, because only one of the two labels occurs.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,10 +14,20 @@ from typing import Any
 import numpy as np
 
 from ltad.data.longtail import majority
+from ltad.metrics_pixel import PixelScores, area_under_roc, average_precision, f1_max
 
 BRANCHES = ("combined", "reconstruction", "semantic")
 METRICS = ("image", "pixel")
-BINS = 2**20
+FIGURES = {
+    "image_average_precision": "image AP",
+    "image_f1_max": "image F1-max",
+    "pixel_average_precision": "pixel AP",
+    "pixel_f1_max": "pixel F1-max",
+    "aupro": "AUPRO",
+}
+"""Figures of the combined branch beside AUROC: field of `ClassResult` -> heading."""
+RESAMPLES = 200
+INTERVAL_PERCENTILES = (2.5, 97.5)
 
 
 def image_auroc(
@@ -30,13 +41,21 @@ def image_auroc(
     Raises:
         ValueError: the lengths differ, or a score is not finite.
     """
-    labels, scores = np.asarray(labels).astype(bool), np.asarray(scores, np.float64)
-    if labels.ndim != 1 or labels.shape != scores.shape:
-        raise ValueError(f"labels {labels.shape} and scores {scores.shape} must both be (n,)")
-    _require_finite(scores)
-    _, places = np.unique(scores, return_inverse=True)
-    return _area(np.bincount(places[labels], minlength=places.size),
-                 np.bincount(places[~labels], minlength=places.size))
+    return area_under_roc(*_counted(labels, scores))
+
+
+def image_average_precision(
+    labels: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray
+) -> float | None:
+    """Exact average precision, in [0, 1]; arguments, None and errors as `image_auroc`."""
+    return average_precision(*_counted(labels, scores))
+
+
+def image_f1_max(
+    labels: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray
+) -> float | None:
+    """The largest F1 of any threshold, in [0, 1]; arguments, None and errors as `image_auroc`."""
+    return f1_max(*_counted(labels, scores))
 
 
 def pixel_auroc(masks: Iterable[np.ndarray], maps: Iterable[np.ndarray]) -> float | None:
@@ -50,76 +69,49 @@ def pixel_auroc(masks: Iterable[np.ndarray], maps: Iterable[np.ndarray]) -> floa
     return pixels.auroc()
 
 
-class PixelScores:
-    """Pixel scores of normal and defective pixels, counted in 2^20 equal bins (16 MB in all).
+def resampled_auroc(
+    labels: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray, name: str,
+    seed: int = 0,
+) -> tuple[float, ...] | None:
+    """Bootstrap: the AUROC of each of 200 draws of n pictures, with replacement.
 
-    The bins cover the first map; a later value outside doubles the range, merging bins in pairs,
-    so that the values seen span more than a quarter of the bins. Scores that share a bin count as
-    ties, which puts the result within `error` of the exact AUROC.
+    A draw without both labels is drawn again. The draws depend on (`seed`, `name`) alone, so that
+    each class has its own whatever the order of the classes.
+
+    Args:
+        labels, scores: as for `image_auroc`.
+        name: the class.
+        seed: of the draws.
+
+    Returns:
+        Floats in [0, 1] in the order of the draws, or None if all labels are the same.
     """
-
-    def __init__(self) -> None:
-        self._counts = np.zeros((2, BINS), np.int64)
-        self._low = 0.0
-        self._width = 0.0
-
-    def add(self, mask: np.ndarray, anomaly_map: np.ndarray) -> None:
-        """Count a map (H, W) of finite numbers; `mask` (H, W) is nonzero at defective pixels.
-
-        Raises:
-            ValueError: the shapes differ or a score is not finite.
-        """
-        mask, scores = np.asarray(mask).astype(bool), np.asarray(anomaly_map, np.float64)
-        if mask.shape != scores.shape or mask.size == 0:
-            raise ValueError(f"mask {mask.shape} and map {scores.shape} must have one shape")
-        _require_finite(scores)
-        self._cover(float(scores.min()), float(scores.max()))
-        bins = np.minimum(((scores - self._low) / self._width).astype(np.int64), BINS - 1)
-        self._counts[0] += np.bincount(bins[~mask], minlength=BINS)
-        self._counts[1] += np.bincount(bins[mask], minlength=BINS)
-
-    def auroc(self) -> float | None:
-        """The AUROC of all pixels so far, or None if all are normal or all defective."""
-        return _area(self._counts[1], self._counts[0])
-
-    @property
-    def error(self) -> float:
-        """Largest possible distance to the exact AUROC: half the share of pairs in one bin."""
-        normal, defective = self._counts.astype(np.float64)
-        pairs = normal.sum() * defective.sum()
-        return float(0.5 * (normal @ defective) / pairs) if pairs else 0.0
-
-    def _cover(self, low: float, high: float) -> None:
-        if self._width == 0:
-            self._low = low
-            self._width = max(high - low, 1e-9 * max(1.0, abs(low))) / BINS
-        while high > self._low + BINS * self._width:
-            self._double(keep_at=0)
-        while low < self._low:
-            self._low -= BINS * self._width
-            self._double(keep_at=BINS // 2)
-
-    def _double(self, keep_at: int) -> None:
-        """Twice the bin width; what was counted moves to the half that starts at `keep_at`."""
-        merged = self._counts.reshape(2, BINS // 2, 2).sum(axis=2)
-        self._counts = np.zeros_like(self._counts)
-        self._counts[:, keep_at : keep_at + BINS // 2] = merged
-        self._width *= 2
-
-
-def _require_finite(scores: np.ndarray) -> None:
-    if not np.isfinite(scores).all():
-        raise ValueError("a score is not a finite number, so no AUROC exists")
-
-
-def _area(positive: np.ndarray, negative: np.ndarray) -> float | None:
-    """AUROC from the counts of both labels at rising scores: P(above) + P(equal) / 2."""
-    positive, negative = positive.astype(np.float64), negative.astype(np.float64)
-    pairs = positive.sum() * negative.sum()
-    if pairs == 0:
+    labels, scores = np.asarray(labels).astype(bool), np.asarray(scores, np.float64)
+    if labels.all() or not labels.any():
         return None
-    below = np.cumsum(negative) - negative
-    return float(positive @ (below + negative / 2) / pairs)
+    key = np.random.SeedSequence((seed, zlib.crc32(name.encode())))
+    rng = np.random.default_rng(key)
+    found: list[float] = []
+    while len(found) < RESAMPLES:
+        drawn = rng.integers(len(labels), size=len(labels))
+        value = image_auroc(labels[drawn], scores[drawn])
+        if value is not None:
+            found.append(value)
+    return tuple(found)
+
+
+def _counted(
+    labels: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Counts of anomalies and of normal pictures at each rising score."""
+    labels, scores = np.asarray(labels).astype(bool), np.asarray(scores, np.float64)
+    if labels.ndim != 1 or labels.shape != scores.shape:
+        raise ValueError(f"labels {labels.shape} and scores {scores.shape} must both be (n,)")
+    if not np.isfinite(scores).all():
+        raise ValueError("a score is not a finite number, so it cannot be ranked")
+    _, places = np.unique(scores, return_inverse=True)
+    return (np.bincount(places[labels], minlength=places.size),
+            np.bincount(places[~labels], minlength=places.size))
 
 
 @dataclass(frozen=True)
@@ -131,12 +123,26 @@ class ClassResult:
         train_count: training pictures that it had, which decides between High and Low.
         image, pixel: AUROC in [0, 1] by branch ("combined", "reconstruction", "semantic"), or
             None where the test set has one label only.
+        image_average_precision, image_f1_max, pixel_average_precision, pixel_f1_max, aupro: of
+            the combined branch, in [0, 1], or None if not measured or not defined.
+        resampled_image_auroc: of the combined branch, see `resampled_auroc`.
     """
 
     class_name: str
     train_count: int
     image: dict[str, float | None]
     pixel: dict[str, float | None]
+    image_average_precision: float | None = None
+    image_f1_max: float | None = None
+    pixel_average_precision: float | None = None
+    pixel_f1_max: float | None = None
+    aupro: float | None = None
+    resampled_image_auroc: tuple[float, ...] | None = None
+
+    @property
+    def image_interval(self) -> tuple[float, float] | None:
+        """95% interval (low, high) of the combined image AUROC, as `Results.intervals`."""
+        return _interval([self.resampled_image_auroc] if self.resampled_image_auroc else [])
 
 
 @dataclass(frozen=True)
@@ -177,11 +183,48 @@ class Results:
             for metric in METRICS
         }
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: classes, summary, groups and missing; values are fractions."""
+    def figures(self) -> dict[str, dict[str, float | None]]:
+        """Means over classes of what `FIGURES` lists: group -> figure -> fraction.
+
+        As in `summary`, a class without a value is left out.
+        """
         return {
-            "classes": [asdict(result) for result in self.classes],
+            group: {
+                figure: _mean(
+                    getattr(result, figure) for result in self.classes
+                    if result.class_name in names
+                )
+                for figure in FIGURES
+            }
+            for group, names in self.groups().items()
+        }
+
+    def intervals(self) -> dict[str, tuple[float, float] | None]:
+        """95% interval of the mean combined image AUROC: group -> (low, high).
+
+        Percentile bootstrap: each class's test pictures are drawn anew, and the classes' AUROC of
+        one draw is averaged. None where no class was resampled.
+        """
+        return {
+            group: _interval([
+                result.resampled_image_auroc for result in self.classes
+                if result.class_name in names and result.resampled_image_auroc is not None
+            ])
+            for group, names in self.groups().items()
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: classes, means, intervals, groups, missing; all as fractions."""
+        classes = []
+        for result in self.classes:
+            entry = asdict(result) | {"image_interval": result.image_interval}
+            del entry["resampled_image_auroc"]  # long, and the interval says what it is for
+            classes.append(entry)
+        return {
+            "classes": classes,
             "summary": self.summary(),
+            "figures": self.figures(),
+            "intervals": self.intervals(),
             "groups": self.groups(),
             "missing": self.missing(),
         }
@@ -191,10 +234,7 @@ class Results:
         rows = [_row(r.class_name, r.train_count, r.image, r.pixel) for r in self.classes]
         means = [_row(g, "", m["image"], m["pixel"]) for g, m in self.summary().items()]
         heading = ["class", "train"] + [f"{m} {b}" for m in METRICS for b in BRANCHES]
-        widths = [max(map(len, column)) for column in zip(heading, *rows, *means, strict=True)]
-        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-        lines = [_line(heading, widths), rule, *(_line(row, widths) for row in rows), rule,
-                 *(_line(row, widths) for row in means)]
+        lines = [_ruled(heading, rows, means)]
         for metric, names in self.missing().items():
             if names:
                 lines.append(
@@ -203,18 +243,62 @@ class Results:
                 )
         return "\n".join(lines)
 
+    def figures_table(self) -> str:
+        """The combined branch's other figures in percent, and its image AUROC's intervals."""
+        rows = [
+            _figures_row(r.class_name, (getattr(r, f) for f in FIGURES), r.image_interval)
+            for r in self.classes
+        ]
+        intervals = self.intervals()
+        means = [
+            _figures_row(group, values.values(), intervals[group])
+            for group, values in self.figures().items()
+        ]
+        return _ruled(["class", *FIGURES.values(), "image AUROC, 95%"], rows, means)
+
     def _mean(self, names: list[str], metric: str, branch: str) -> float | None:
-        values = [
+        return _mean(
             getattr(result, metric).get(branch)
             for result in self.classes if result.class_name in names
-        ]
-        known = [value for value in values if value is not None]
-        return float(np.mean(known)) if known else None
+        )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _interval(resampled: list[tuple[float, ...]]) -> tuple[float, float] | None:
+    if not resampled:
+        return None
+    low, high = np.percentile(np.mean(resampled, axis=0), INTERVAL_PERCENTILES)
+    return float(low), float(high)
+
+
+def _percent(value: float | None) -> str:
+    return "n/a" if value is None else f"{100 * value:.2f}"
 
 
 def _row(name: str, count: int | str, image: dict, pixel: dict) -> list[str]:
     values = [image.get(b) for b in BRANCHES] + [pixel.get(b) for b in BRANCHES]
-    return [name, str(count)] + ["n/a" if v is None else f"{100 * v:.2f}" for v in values]
+    return [name, str(count), *map(_percent, values)]
+
+
+def _figures_row(
+    name: str, values: Iterable[float | None], interval: tuple[float, float] | None
+) -> list[str]:
+    ends = "n/a" if interval is None else " - ".join(map(_percent, interval))
+    return [name, *map(_percent, values), ends]
+
+
+def _ruled(heading: list[str], rows: list[list[str]], means: list[list[str]]) -> str:
+    """Heading, rows and means in aligned columns, with rules between them."""
+    widths = [max(map(len, column)) for column in zip(heading, *rows, *means, strict=True)]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return "\n".join([
+        _line(heading, widths), rule, *(_line(row, widths) for row in rows), rule,
+        *(_line(row, widths) for row in means),
+    ])
 
 
 def _line(cells: list[str], widths: list[int]) -> str:

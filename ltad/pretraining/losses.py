@@ -1,8 +1,8 @@
 """What the embedded encoder learns from: names for whole pictures, good or broken for each place.
 
 The image tower's last map lives in the joint space, because ALIGN's image embedding is its mean;
-so the difference of a twin pair's two caption embeddings, t_abnormal - t_normal, can be held
-against every position of it.
+so the difference of two sentences' embeddings, t_abnormal - t_normal, can be held against every
+position of it.
 """
 
 from __future__ import annotations
@@ -12,31 +12,43 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class LayerProbes(nn.Module):
-    """Linear maps from early layers to the joint space, used in training only.
+class DamageAnchor(nn.Module):
+    """The direction of the joint space that means damage, for every place and for every sentence.
 
-    They hand the dense target to the layers that LTAD taps, so that these carry the traces of
-    damage at their own, finer resolution. `offset` is the log odds of damage anywhere.
+    Used in training only. It splits a hard problem in two: the image tower learns at once which
+    places are damaged, and the text tower that "abnormal" minus "normal" points that way. The maps
+    hand the same target to the layers that LTAD taps, so that these carry the traces of damage at
+    their own, finer resolution. `offset` is the log odds of damage anywhere.
     """
+
+    SCALE = 4.0
+    MARGIN = 0.5
 
     def __init__(self, channels: tuple[int, ...], joint_width: int) -> None:
         super().__init__()
-        # Damaged places are few. Without an offset of its own the joint space would have to spend
-        # a direction on that, in which all pictures and all texts agree.
-        self.offset = nn.Parameter(torch.tensor(-2.5))
-        self.maps = nn.ModuleList(nn.Conv2d(c, joint_width, 1) for c in channels)
+        self.point = nn.Parameter(torch.randn(joint_width))
+        self.offset = nn.Parameter(torch.tensor(-1.0))
+        self.maps = nn.ModuleList(nn.Conv2d(c, joint_width, 1, bias=False) for c in channels)
 
-    def logits(self, layers: list[Tensor], directions: Tensor) -> list[Tensor]:
-        """(B, H_l, W_l) each, for layers (B, C_l, H_l, W_l) and directions (B, d)."""
-        outputs = []
-        for layer, probe in zip(layers, self.maps, strict=True):
-            weight = directions @ probe.weight.flatten(1)
-            outputs.append(
-                torch.einsum("bchw,bc->bhw", layer, weight)
-                + (directions @ probe.bias)[:, None, None]
-                + self.offset
-            )
-        return outputs
+    @property
+    def direction(self) -> Tensor:
+        """(d,), unit length."""
+        return functional.normalize(self.point, dim=0)
+
+    def logits(self, layers: list[Tensor], last: Tensor) -> list[Tensor]:
+        """Log odds of damage (B, H_l, W_l) at each place of the last map, then of each layer."""
+        weights = [self.direction, *(self.direction @ m.weight.flatten(1) for m in self.maps)]
+        return [
+            self.SCALE * torch.einsum("bchw,c->bhw", layer, weight) + self.offset
+            for layer, weight in zip([last, *layers], weights, strict=True)
+        ]
+
+    def text_loss(self, normal: Tensor, abnormal: Tensor) -> Tensor:
+        """Zero where abnormal - normal, (P, d) unit texts, points this way, `MARGIN` long."""
+        difference = abnormal - normal
+        aligned = functional.cosine_similarity(difference, self.direction[None], dim=1)
+        length = difference @ self.direction
+        return (1.0 - aligned).mean() + functional.relu(self.MARGIN - length).mean()
 
 
 class NameAnchors(nn.Module):
@@ -79,19 +91,23 @@ def contrastive_loss(
     )
 
 
-def dense_loss(logits: Tensor, masks: Tensor, positive_weight: float = 3.0) -> Tensor:
-    """Binary cross entropy of each place, and of the three highest places for each picture.
+def dense_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Cross entropy of damaged and of sound places, in equal parts, and of whole pictures.
+
+    Damaged places are one in fifty; averaged over all places they would hardly count. Places that
+    the mask barely touches belong to neither side.
 
     Args:
-        logits: (B, H, W), log odds of "abnormal" at each place.
+        logits: (B, H, W), log odds of damage at each place.
         masks: (B, S, S) in [0, 1]; all zero for a good picture.
-        positive_weight: weight of damaged places, which are few.
     """
     share = functional.adaptive_avg_pool2d(masks[:, None], logits.shape[-2:])[:, 0]
-    peak = functional.adaptive_max_pool2d(masks[:, None], logits.shape[-2:])[:, 0]
-    target = torch.maximum((share * 4).clamp(max=1.0), 0.5 * (share > 0.02) * peak)
-    weight = 1.0 + (positive_weight - 1.0) * target
-    places = functional.binary_cross_entropy_with_logits(logits, target, weight=weight)
+    damaged = (6.0 * share).clamp(max=1.0) * (share > 0.04)
+    sound = (share == 0).float()
+    places = (damaged * functional.softplus(-logits)).sum() / damaged.sum().clamp(min=1.0)
+    places = places + (sound * functional.softplus(logits)).sum() / sound.sum().clamp(min=1.0)
     top = logits.flatten(1).topk(3, dim=1).values.mean(dim=1)
     flawed = (masks.flatten(1).amax(dim=1) > 0.5).float()
-    return places + 0.3 * functional.binary_cross_entropy_with_logits(top, flawed)
+    # Only the order of pictures counts here, so their common level is taken out.
+    ranking = functional.binary_cross_entropy_with_logits(top - top.detach().mean(), flawed)
+    return places + 0.5 * ranking

@@ -82,6 +82,16 @@ class Pool:
         """(n,) int64, the index of each pair's subject among all subjects in sorted order."""
         return np.unique([pair.subject for pair in self.pairs], return_inverse=True)[1]
 
+    @cached_property
+    def part_positions(self) -> np.ndarray:
+        """Positions of the pairs that show parts."""
+        return np.flatnonzero([pair.is_part for pair in self.pairs])
+
+    @cached_property
+    def scene_positions(self) -> np.ndarray:
+        """Positions of the pairs that show generic scenes."""
+        return np.flatnonzero([not pair.is_part for pair in self.pairs])
+
 
 def build_pool(folder: str | Path, pairs: int, size: int, seed: int = 0) -> Pool:
     """Render `pairs` twin pairs under `folder`, or go on where an earlier call was killed.

@@ -19,7 +19,7 @@ from ltad.config import FeatureSettings
 from ltad.data import captions
 from ltad.encoders import AlignEncoder
 from ltad.pretraining.augment import augment_pairs
-from ltad.pretraining.losses import LayerProbes, NameAnchors, contrastive_loss, dense_loss
+from ltad.pretraining.losses import DamageAnchor, NameAnchors, contrastive_loss, dense_loss
 from ltad.pretraining.model import small_align, word_tokenizer
 from ltad.pretraining.pool import Pair, Pool, build_pool
 from ltad.seeds import generator, torch_generator
@@ -47,26 +47,24 @@ class PretrainingSettings:
         learning_rate, weight_decay: AdamW's; warm-up over 3% of the steps, then a cosine to zero.
         text_rate: the text tower's learning rate as a share of the image tower's; a transformer
             from scratch collapses to one sentence at the rate that suits a convolutional tower.
-        anchor_weight: of the name anchors.
-        dense_weight, probe_weight: of the dense loss on the last map, and on the tapped layers.
-        dense_scale: factor on the dot products with unit-length texts, which are the log odds.
+        dense_weight, layer_weight: of the dense loss on the last map, and on each tapped layer.
+        parts_share: share of each batch that shows parts; the rest shows generic scenes.
         precision: "bfloat16" or "float32" for the image tower's arithmetic.
         seed: of every draw.
     """
 
     pairs: int = 14_000
     image_size: int = 192
-    small_size: int = 128
-    small_share: float = 0.5
-    steps: int = 1_700
+    small_size: int = 160
+    small_share: float = 0.45
+    steps: int = 1_300
     batch_pairs: int = 40
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.02
     text_rate: float = 0.3
-    anchor_weight: float = 1.0
     dense_weight: float = 2.0
-    probe_weight: float = 0.5
-    dense_scale: float = 8.0
+    layer_weight: float = 0.5
+    parts_share: float = 0.7
     precision: str = "bfloat16"
     seed: int = 0
 
@@ -94,7 +92,7 @@ class Trainee:
         blocks = self.model.vision_model.encoder.blocks
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed + 1)
-            self.probes = LayerProbes(
+            self.damage = DamageAnchor(
                 tuple(blocks[t].projection.project_conv.out_channels for t in PROBED_TAPS),
                 self.model.config.projection_dim,
             ).to(self.device)
@@ -103,7 +101,7 @@ class Trainee:
         self.model.temperature.requires_grad_(False)
         text = [*self.model.text_model.parameters(), *self.model.text_projection.parameters()]
         image = [
-            *self.model.vision_model.parameters(), *self.probes.parameters(),
+            *self.model.vision_model.parameters(), *self.damage.parameters(),
             *self.anchors.parameters(),
         ]
         self.optimizer = torch.optim.AdamW(
@@ -114,13 +112,13 @@ class Trainee:
     def tensors(self) -> dict[str, Tensor]:
         return {
             **{f"model.{k}": v for k, v in self.model.state_dict().items()},
-            **{f"probes.{k}": v for k, v in self.probes.state_dict().items()},
+            **{f"damage.{k}": v for k, v in self.damage.state_dict().items()},
             **{f"anchors.{k}": v for k, v in self.anchors.state_dict().items()},
             **optimizer_tensors(self.optimizer),
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        owners = {"model.": self.model, "probes.": self.probes, "anchors.": self.anchors}
+        owners = {"model.": self.model, "damage.": self.damage, "anchors.": self.anchors}
         for prefix, module in owners.items():
             module.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -167,7 +165,11 @@ def batch(
 ) -> tuple[Tensor, Tensor, list[str], list[str], Tensor]:
     """Views (P, 2, 3, S, S), masks (P, S, S), both captions, subjects (P,) of step `step`."""
     rng = generator(settings.seed, 2, step)
-    chosen = np.sort(rng.choice(len(pool.pairs), settings.batch_pairs, replace=False))
+    parts = round(settings.parts_share * settings.batch_pairs)
+    chosen = np.sort(np.concatenate([
+        rng.choice(pool.part_positions, parts, replace=False),
+        rng.choice(pool.scene_positions, settings.batch_pairs - parts, replace=False),
+    ]))
     images = torch.from_numpy(pool.images[chosen]).permute(0, 1, 4, 2, 3).float() / 127.5 - 1.0
     masks = torch.from_numpy(pool.masks[chosen]).float()
     small = step < settings.small_share * settings.steps
@@ -191,24 +193,21 @@ def train_step(trainee: Trainee, pool: Pool, step: int) -> dict[str, float]:
     masks = torch.cat([torch.zeros_like(masks), masks])
     layers, last = trainee.image_layers(pixels)
     texts = functional.normalize(trainee.texts(good + bad), dim=1)
-    direction = settings.dense_scale * (texts[count:] - texts[:count])
-    directions = torch.cat([direction, direction])
     embeddings, temperature = last.mean(dim=(2, 3)), trainee.model.temperature
-    naming = contrastive_loss(embeddings, texts, temperature, good + bad)
     subjects = torch.cat([subjects, subjects]).to(trainee.device)
-    anchored = sum(trainee.anchors.loss(e, subjects, temperature) for e in (embeddings, texts))
-    logits = torch.einsum("bdhw,bd->bhw", last, directions) + trainee.probes.offset
-    dense = dense_loss(logits, masks)
-    probed = sum(dense_loss(logits, masks) for logits in trainee.probes.logits(layers, directions))
-    loss = (
-        naming + settings.anchor_weight * anchored
-        + settings.dense_weight * dense + settings.probe_weight * probed
-    )
+    dense, *probed = (dense_loss(x, masks) for x in trainee.damage.logits(layers, last))
+    losses = {
+        "naming": contrastive_loss(embeddings, texts, temperature, good + bad),
+        "anchors": sum(trainee.anchors.loss(e, subjects, temperature) for e in (embeddings, texts)),
+        "condition": trainee.damage.text_loss(texts[:count], texts[count:]),
+        "dense": settings.dense_weight * dense,
+        "layers": settings.layer_weight * sum(probed),
+    }
+    loss = sum(losses.values())
     trainee.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(trainee.model.parameters(), 1.0)
     trainee.optimizer.step()
-    losses = {"naming": naming, "anchors": anchored, "dense": dense, "probes": probed}
     return {name: value.item() for name, value in losses.items()}
 
 
@@ -218,6 +217,7 @@ def pretrain(
     work: str | Path = ".ltad/pretraining",
     device: str = "cpu",
     save_every: int = 100,
+    start: str | Path | None = None,
 ) -> AlignEncoder:
     """Train the embedded encoder, or go on where a killed training stopped.
 
@@ -227,6 +227,7 @@ def pretrain(
         work: folder for the rendered pool and the resumable state.
         device: where to train.
         save_every: steps between two states on disk.
+        start: a state file of an earlier pre-training whose image tower to begin from.
     """
     work = Path(work)
     pool = build_pool(work, settings.pairs, settings.image_size, settings.seed)
@@ -234,6 +235,8 @@ def pretrain(
     trainee = Trainee(settings, tokenizer, pool.subjects.max() + 1, device)
     state = work / STATE_FILE
     first = _resume(trainee, state)
+    if first == 0 and start is not None:
+        _begin_from(trainee, start)
     trainee.model.train()
     log = (work / "log.jsonl").open("a", encoding="utf-8")
     began = time.monotonic()
@@ -255,6 +258,14 @@ def pretrain(
     encoder.save(out)
     (Path(out) / "pretraining.json").write_text(json.dumps(asdict(settings), indent=2) + "\n")
     return encoder
+
+
+def _begin_from(trainee: Trainee, start: str | Path) -> None:
+    prefix = "model.vision_model."
+    tensors, _ = read_tensors(start)
+    trainee.model.vision_model.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    )
 
 
 def _resume(trainee: Trainee, state: Path) -> int:

@@ -1,0 +1,348 @@
+"""The three published layouts: counts, labels, masks by name, and every damage named."""
+
+import csv
+import shutil
+from argparse import Namespace
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ltad.__main__ import main
+from ltad.commands import training_samples
+from ltad.data.check import check_dataset, count_table
+from ltad.data.layouts import load_dataset, read_mask
+from ltad.evaluation import load_mask
+from ltad.types import DatasetError, Sample
+
+SIZE = (24, 16)  # width, height
+DEFECT = (slice(4, 9), slice(10, 20))
+
+
+def picture(path: Path, seed: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (SIZE[1], SIZE[0], 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def mask(path: Path, value: int) -> Path:
+    """A rectangle of `value`; of another label, 1, in its last row if `value` is a label."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.zeros(SIZE[::-1], np.uint8)
+    pixels[DEFECT] = value
+    if value < 255:
+        pixels[DEFECT[0].stop - 1, DEFECT[1]] = 1
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def make_mvtec(root: Path) -> Path:
+    for number, name in enumerate(("bottle", "cable")):
+        for index in range(3):
+            picture(root / name / "train" / "good" / f"{index:03d}.png", 100 * number + index)
+        picture(root / name / "test" / "good" / "000.png", 100 * number + 50)
+        for index in range(2):
+            picture(root / name / "test" / "cut" / f"{index:03d}.png", 100 * number + 60 + index)
+            mask(root / name / "ground_truth" / "cut" / f"{index:03d}_mask.png", 255)
+    return root
+
+
+def make_visa(root: Path) -> Path:
+    rows = []
+    for number, name in enumerate(("candle", "pcb1")):
+        data = root / name / "Data"
+        for index, split in enumerate(("test", "train", "train", "train")):
+            path = picture(data / "Images" / "Normal" / f"{index:04d}.JPG", 100 * number + index)
+            rows.append((name, split, "normal", path, None))
+        for index in (1, 0):  # the list's order is not the files' order
+            image = data / "Images" / "Anomaly" / f"{index:03d}.JPG"
+            path = picture(image, 100 * number + 60 + index)
+            found = mask(data / "Masks" / "Anomaly" / f"{index:03d}.png", 1 + index)
+            rows.append((name, "test", "anomaly", path, found))
+    write_list(root, [
+        (*row[:3], *(path.relative_to(root).as_posix() if path else "" for path in row[3:]))
+        for row in rows
+    ])
+    return root
+
+
+def write_list(root: Path, rows: list) -> None:
+    (root / "split_csv").mkdir(exist_ok=True)
+    with (root / "split_csv" / "1cls.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("object", "split", "label", "image", "mask"), *rows])
+
+
+def make_dagm(root: Path) -> Path:
+    for number in (2, 10):
+        for split, first in (("Train", 1), ("Test", 101)):
+            folder = root / f"Class{number}" / split
+            for index in range(first, first + 4):
+                picture(folder / f"{index:04d}.PNG", 1000 * number + index)
+            mask(folder / "Label" / f"{first + 2:04d}_label.PNG", 255)
+            (folder / "Label" / "Labels.txt").write_text(
+                f"1\n1\t0\t{first:04d}.PNG\t0\t0\n"
+                f"3\t1\t{first + 2:04d}.PNG\t0\t{first + 2:04d}_label.PNG\n"
+            )
+    return root
+
+
+MAKERS = {"mvtec": make_mvtec, "visa": make_visa, "dagm": make_dagm}
+COUNTS = {
+    "mvtec": {(c, s, d): n for c in ("bottle", "cable")
+              for s, d, n in (("train", None, 3), ("test", None, 1), ("test", "cut", 2))},
+    "visa": {(c, s, d): n for c in ("candle", "pcb1")
+             for s, d, n in (("train", None, 3), ("test", None, 1), ("test", "anomaly", 2))},
+    "dagm": {(c, s, d): n for c in ("Class2", "Class10")
+             for s, d, n in (("train", None, 3), ("test", None, 3), ("test", "defect", 1))},
+}
+
+
+@pytest.fixture(params=MAKERS)
+def layout(request, tmp_path) -> tuple[str, Path]:
+    return request.param, MAKERS[request.param](tmp_path / "data")
+
+
+def test_counts_classes_labels_and_masks(layout):
+    name, root = layout
+    samples = load_dataset(root)
+    assert Counter((s.class_name, s.split, s.defect) for s in samples) == COUNTS[name]
+    order = list(dict.fromkeys(s.class_name for s in samples))
+    assert order == list(dict.fromkeys(c for c, _, _ in COUNTS[name]))
+    for sample in samples:
+        assert sample.path.is_file() and sample.class_name in sample.path.parts
+        assert (sample.mask_path is not None) == sample.is_defective
+        if sample.is_defective:
+            stem = sample.mask_path.stem.removesuffix("_mask").removesuffix("_label")
+            assert stem == sample.path.stem and sample.class_name in sample.mask_path.parts
+    assert check_dataset(iter(samples)) == []
+
+
+def test_masks_are_where_they_are_not_black(layout):
+    expected = np.zeros(SIZE[::-1], bool)
+    expected[DEFECT] = True
+    defective = [s for s in load_dataset(layout[1]) if s.is_defective]
+    for sample in defective:
+        found = read_mask(sample.mask_path)
+        assert found.dtype == bool and np.array_equal(found, expected)
+        resized = load_mask(sample, 48)
+        assert resized.shape == (48, 48) and resized.mean() == pytest.approx(expected.mean())
+
+
+def test_every_layout_trains_under_a_split(layout):
+    options = Namespace(data=str(layout[1]), split="step3", seed=0, list=None)
+    kept, about = training_samples(options)
+    assert about["split"] == "step3"
+    assert sorted(Counter(s.class_name for s in kept if s.split == "train").values()) == [1, 3]
+
+
+def test_dagm_in_the_order_of_the_numbers_and_of_one_class(tmp_path, monkeypatch):
+    root = make_dagm(tmp_path)
+    assert [s.path.name for s in load_dataset(root)][:7] == [
+        "0001.PNG", "0002.PNG", "0004.PNG", "0101.PNG", "0102.PNG", "0103.PNG", "0104.PNG"
+    ]
+    monkeypatch.chdir(root / "Class10")
+    assert {s.class_name for s in load_dataset(".")} == {"Class10"}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_what_a_mask_marks(tmp_path, suffix):
+    pixels = np.zeros((16, 16), np.uint8)
+    path = tmp_path / f"mask{suffix}"
+    Image.fromarray(pixels).save(path)
+    assert not read_mask(path).any()
+    pixels[:, :8], pixels[:, 8:] = 1, 9
+    Image.fromarray(pixels).save(path, quality=100)
+    # labels 1 and 9 are both defects; in a JPEG, 1 may be noise
+    assert read_mask(path).mean() == (1.0 if suffix == ".png" else 0.5)
+    pixels[:, :8], pixels[:, 8:] = 60, 200  # a grey edge is not white
+    Image.fromarray(pixels).save(path, quality=100)
+    assert read_mask(path).mean() == 0.5
+
+
+def test_no_layout(tmp_path):
+    with pytest.raises(DatasetError, match="nowhere is not a folder"):
+        load_dataset(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match=r"train/good.*1cls\.csv.*_label\.PNG"):
+        load_dataset(tmp_path)
+
+
+def sample_of(root: Path, name: str) -> Sample:
+    """The first sample of that kind, to be damaged."""
+    return next(s for s in load_dataset(root) if (s.defect or s.split) == name)
+
+
+def cut_off(root: Path) -> str:
+    path = sample_of(root, "train").path
+    path.write_bytes(path.read_bytes()[:-40])
+    return path.name
+
+
+def no_picture(root: Path) -> str:
+    path = sample_of(root, "train").path
+    path.write_text("text")
+    return path.name
+
+
+def lost_picture(root: Path) -> str:
+    path = sample_of(root, "anomaly").path
+    path.unlink()
+    return path.name
+
+
+def lost_mask(root: Path) -> str:
+    sample = sample_of(root, "cut")
+    sample.mask_path.unlink()
+    return str(sample.path)
+
+
+def lost_listed_mask(root: Path) -> str:
+    sample = sample_of(root, "anomaly")
+    sample.mask_path.unlink()
+    return str(sample.mask_path)
+
+
+def lost_label(root: Path) -> str:
+    sample = sample_of(root, "defect")
+    sample.mask_path.unlink()
+    return str(sample.path)
+
+
+def small_mask(root: Path) -> str:
+    path = sample_of(root, "cut").mask_path
+    Image.new("L", (12, 16), 255).save(path)
+    return f"{path} is 12 x 16"
+
+
+def empty_mask(root: Path) -> str:
+    path = sample_of(root, "cut").mask_path
+    Image.new("L", SIZE).save(path)
+    return f"{path} marks no pixel"
+
+
+def broken_mask(root: Path) -> str:
+    path = sample_of(root, "defect").mask_path
+    path.write_bytes(b"")
+    return f"{path} is empty"
+
+
+def no_test_pictures(root: Path) -> str:
+    shutil.rmtree(root / "cable" / "test")
+    return f"{root / 'cable' / 'train' / 'good'} belongs to class cable, which has no test"
+
+
+def trained_on_a_test_picture(root: Path) -> str:
+    path, copy = sample_of(root, "cut").path, root / "cable" / "train" / "good" / "900.png"
+    shutil.copy(path, copy)
+    return str(copy)
+
+
+@pytest.mark.parametrize(
+    "name, damage",
+    [
+        ("mvtec", cut_off), ("dagm", cut_off), ("visa", cut_off), ("mvtec", no_picture),
+        ("visa", lost_picture), ("mvtec", lost_mask), ("visa", lost_listed_mask),
+        ("dagm", lost_label), ("mvtec", small_mask), ("mvtec", empty_mask),
+        ("dagm", broken_mask), ("mvtec", no_test_pictures), ("mvtec", trained_on_a_test_picture),
+    ],
+)
+def test_damage_is_a_fault_that_names_the_file(tmp_path, capsys, name, damage):
+    root = MAKERS[name](tmp_path / "data")
+    named = damage(root)
+    faults = check_dataset(load_dataset(root))
+    assert len(faults) == 1 and named in faults[0]
+    assert main(["check", str(root)]) == 1
+    printed = capsys.readouterr()
+    assert f"fault: {faults[0]}" in printed.out and f"{root}: 1." in printed.err
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"split": "val"}, "split 'val'"),
+        ({"label": "bad"}, "label 'bad'"),
+        ({"image": ""}, "no image"),
+        ({"image": "../other.JPG"}, "must stay inside"),
+        ({"image": "/etc/hostname"}, "must stay inside"),
+        ({"split": "train"}, "000.JPG for training"),
+        ({"mask": "candle/Data/Masks/Anomaly/001.png"}, r"000\.JPG the mask .*001\.png"),
+        ({"mask": "pcb1/Data/Masks/Anomaly/000.png"}, r"000\.JPG the mask pcb1"),
+    ],
+)
+def test_wrong_rows_of_visa(tmp_path, change, message):
+    root = make_visa(tmp_path)
+    with (root / "split_csv" / "1cls.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    row = next(r for r in rows if r["image"] == "candle/Data/Images/Anomaly/000.JPG")
+    line = rows.index(row) + 2
+    row |= change
+    write_list(root, [tuple(row.values()) for row in rows])
+    with pytest.raises(DatasetError, match=rf"Line {line} of .*1cls\.csv .*{message}"):
+        load_dataset(root)
+
+
+def test_wrong_lists_of_visa(tmp_path):
+    root = make_visa(tmp_path)
+    path = root / "split_csv" / "1cls.csv"
+    for content, message in (
+        (b"object,split,image,mask\n", "no column 'label'"),
+        (b"object,split,label,image,mask\n", "lists no picture"),
+        (b"object,split,label,image,mask\npcb1,train\n", "has no label"),
+        (b"\xff\xfe", "cannot be read"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(DatasetError, match=rf"1cls\.csv .*{message}"):
+            load_dataset(root)
+    path.unlink()
+    with pytest.raises(DatasetError, match=r"1cls\.csv cannot be read"):
+        load_dataset(root)
+
+
+def test_a_defective_row_without_a_mask(tmp_path):
+    root = make_visa(tmp_path)
+    text = (root / "split_csv" / "1cls.csv").read_text()
+    (root / "split_csv" / "1cls.csv").write_text(
+        text.replace("pcb1/Data/Masks/Anomaly/000.png", "")
+    )
+    assert [s.mask_path for s in load_dataset(root) if s.is_defective].count(None) == 1
+    (fault,) = check_dataset(load_dataset(root))
+    assert "000.JPG is defective but has no mask" in fault
+
+
+def test_wrong_folders_of_dagm(tmp_path):
+    root = make_dagm(tmp_path)
+    stray = mask(root / "Class2" / "Train" / "Label" / "0777_label.PNG", 255)
+    with pytest.raises(DatasetError, match=r"0777_label\.PNG is named after no picture"):
+        load_dataset(root)
+    stray.rename(stray.with_name("0001.PNG"))
+    with pytest.raises(DatasetError, match=r"0001\.PNG is named after no picture"):
+        load_dataset(root)
+    (root / "Class2" / "Train" / "Label" / "0001.PNG").unlink()
+    (root / "Class10" / "Train" / "Label" / "Labels.txt").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(DatasetError, match=r"Labels\.txt cannot be read"):
+        load_dataset(root)
+    shutil.rmtree(root / "Class10" / "Train")
+    with pytest.raises(DatasetError, match="Class10/Train holds no normal pictures"):
+        load_dataset(root)
+
+
+def test_a_class_without_training_pictures(tmp_path):
+    samples = [s for s in load_dataset(make_mvtec(tmp_path)) if s.split == "test"]
+    faults = check_dataset(samples)
+    assert len(faults) == 2
+    assert "bottle" in faults[0] and all("has no training pictures" in f for f in faults)
+
+
+def test_check_prints_counts(layout, capsys):
+    name, root = layout
+    assert main(["check", str(root)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(count_table(load_dataset(root)))
+    for (class_name, split, defect), count in COUNTS[name].items():
+        assert [class_name, split, str(count), defect or "good"] in [
+            line.split() for line in printed.splitlines()
+        ]
+    assert f"No faults in {sum(COUNTS[name].values())} pictures." in printed
+    assert main(["check", str(root / "nowhere")]) == 1

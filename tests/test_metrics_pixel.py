@@ -1,0 +1,266 @@
+"""Streamed figures against scikit-learn, against AUPRO's definition, and within their bounds."""
+
+import json
+import time
+import tracemalloc
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+from ltad.metrics import (
+    BRANCHES,
+    FIGURES,
+    RESAMPLES,
+    ClassResult,
+    Results,
+    image_auroc,
+    image_average_precision,
+    image_f1_max,
+    resampled_auroc,
+)
+from ltad.metrics_pixel import PixelScores
+
+MAPS_OF_MVTEC = 1725
+
+
+def maps_and_masks(seed: int, count: int = 6, digits: int = 9) -> tuple[list, list]:
+    """Maps (16, 20) that rise in some of their defects; the first mask is empty."""
+    rng = np.random.default_rng(seed)
+    masks, maps = [], []
+    for index in range(count):
+        mask = np.zeros((16, 20), bool)
+        for _ in range(index):
+            top, left = rng.integers(0, 13), rng.integers(0, 17)
+            mask[top : top + rng.integers(1, 5), left : left + rng.integers(1, 5)] = True
+        masks.append(mask)
+        scores = rng.gamma(2, size=mask.shape) + mask * rng.random() * 4
+        maps.append(np.round(scores, digits).astype(np.float32))
+    return masks, maps
+
+
+def counted(masks, maps, **options) -> PixelScores:
+    pixels = PixelScores(with_regions=True, **options)
+    for mask, anomaly_map in zip(masks, maps, strict=True):
+        pixels.add(mask, anomaly_map)
+    return pixels
+
+
+def f1_max_of_sklearn(labels, scores) -> float:
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    return float(np.nanmax(2 * precision * recall / np.maximum(precision + recall, 1e-12)))
+
+
+def regions_of(mask) -> list[set]:
+    """Connected pixels, corners included, by flooding."""
+    left, regions = set(map(tuple, np.argwhere(mask))), []
+    while left:
+        region, edge = set(), [left.pop()]
+        while edge:
+            y, x = edge.pop()
+            region.add((y, x))
+            near = {(y + i, x + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & left
+            left -= near
+            edge += near
+        regions.append(region)
+    return regions
+
+
+def aupro_by_definition(masks, maps, limit: float = 0.3) -> float:
+    """Every threshold in turn; the curve's last piece is cut at the limit by similar triangles."""
+    regions = [(m, r) for mask, m in zip(masks, maps, strict=True) for r in regions_of(mask)]
+    normal = np.concatenate([m[~mask] for mask, m in zip(masks, maps, strict=True)])
+    points = [(0.0, 0.0)]
+    for threshold in np.unique(np.ravel(maps))[::-1]:
+        covered = [np.mean([m[p] >= threshold for p in region]) for m, region in regions]
+        points.append((np.mean(normal >= threshold), np.mean(covered)))
+    area = 0.0
+    for (x, y), (next_x, next_y) in pairwise(points):
+        if next_x > limit:
+            next_y = y + (next_y - y) * (limit - x) / (next_x - x)
+            return (area + (limit - x) * (y + next_y) / 2) / limit
+        area += (next_x - x) * (y + next_y) / 2
+    return area / limit
+
+
+@pytest.mark.parametrize("digits", [0, 1, 9])
+def test_image_figures_are_sklearns(digits):
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, 200)
+    scores = np.round(rng.normal(size=200) + labels, digits)
+    assert image_average_precision(labels, scores) == pytest.approx(
+        average_precision_score(labels, scores), abs=1e-12
+    )
+    assert image_f1_max(labels, scores) == pytest.approx(
+        f1_max_of_sklearn(labels, scores), abs=1e-12
+    )
+
+
+def test_image_figures_by_hand():
+    # falling: anomaly, good, anomaly. AP = 1/2 * 1 + 1/2 * 2/3; F1: 2/3, 2/4, 4/5
+    assert image_average_precision([1, 0, 1], [3, 2, 1]) == pytest.approx(5 / 6)
+    assert image_f1_max([1, 0, 1], [3, 2, 1]) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("figure", [image_average_precision, image_f1_max])
+def test_image_figures_refuse(figure):
+    assert figure([1, 1], [1, 2]) is None and figure([0, 0], [1, 2]) is None
+    assert figure([], []) is None
+    for labels, scores in (([0, 1], [1.0]), ([0, 1], [1.0, np.nan])):
+        with pytest.raises(ValueError):
+            figure(labels, scores)
+
+
+@pytest.mark.parametrize("seed, digits", [(0, 9), (1, 9), (2, 1), (3, 0)])
+def test_pixel_figures_are_exact_but_for_the_bins(seed, digits):
+    masks, maps = maps_and_masks(seed, digits=digits)
+    pixels, labels, scores = counted(masks, maps), np.ravel(masks), np.ravel(maps)
+    exact = {
+        "auroc": roc_auc_score(labels, scores),
+        "average_precision": average_precision_score(labels, scores),
+        "f1_max": f1_max_of_sklearn(labels, scores),
+        "aupro": aupro_by_definition(masks, maps),
+    }
+    for name, value in exact.items():
+        # with rounded scores no two share a bin, though the bound cannot tell their ties from it
+        error = 1e-9 if digits < 9 else pixels.errors()[name] + 1e-9
+        assert error < 1e-3
+        assert getattr(pixels, name)() == pytest.approx(value, abs=error), name
+
+
+@pytest.mark.parametrize("limit", [0.01, 0.05, 0.5, 1.0])
+def test_aupro_at_other_limits(limit):
+    masks, maps = maps_and_masks(4)
+    assert counted(masks, maps).aupro(limit) == pytest.approx(
+        aupro_by_definition(masks, maps, limit), abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("bins", [4, 16, 64, 1024])
+@pytest.mark.parametrize("seed", range(4))
+def test_coarse_bins_stay_within_the_stated_error(bins, seed):
+    masks, maps = maps_and_masks(seed)
+    maps[3] = -3 * maps[3]  # the bins must grow both ways
+    fine, coarse = counted(masks, maps), counted(masks, maps, bins=bins)
+    for name, error in coarse.errors().items():
+        difference = abs(getattr(coarse, name)() - getattr(fine, name)())
+        assert difference <= error + fine.errors()[name] + 1e-12, name
+    assert coarse.errors()["aupro"] > 0 and max(fine.errors().values()) < 1e-3
+
+
+def test_aupro_by_hand():
+    mask = np.zeros((8, 10), bool)
+    mask[0, :4] = mask[4, 4] = True  # regions of 4 and 1 pixels, 75 normal ones
+    scores = np.zeros((8, 10))
+    scores[0, :2], scores[7, :3] = 3, 2  # half of one region, then 3 / 75 of the normal pixels
+    pixels = counted([mask], [scores])
+    # overlap 0.25 up to 0.04, then a line from 0.25 to 1 at rate 1, cut at 0.3
+    end = 0.25 + 0.75 * 0.26 / 0.96
+    assert pixels.aupro() == pytest.approx((0.04 * 0.25 + 0.26 * (0.25 + end) / 2) / 0.3)
+
+
+def test_perfect_maps_reach_one_and_corners_connect():
+    mask = np.eye(9, dtype=np.uint8) * 255
+    pixels = counted([mask], [mask])
+    assert {pixels.auroc(), pixels.average_precision(), pixels.f1_max(), pixels.aupro()} == {1.0}
+    assert pixels.errors() == dict.fromkeys(pixels.errors(), 0.0)
+    assert len(regions_of(mask)) == 1 == pixels._regions
+
+
+def test_one_label_has_no_figures():
+    for mask in (np.zeros((3, 3)), np.ones((3, 3))):
+        pixels = counted([mask], [np.arange(9.0).reshape(3, 3)])
+        assert pixels.average_precision() is pixels.f1_max() is pixels.aupro() is None
+        assert set(pixels.errors().values()) == {0.0}
+    without = PixelScores()
+    without.add(np.eye(3), np.eye(3))
+    assert without.aupro() is None and without.f1_max() == 1.0
+
+
+def test_resampling_is_seeded_by_class():
+    rng = np.random.default_rng(2)
+    labels = np.arange(60) % 3 == 0
+    scores = rng.normal(size=60) + labels
+    drawn = resampled_auroc(labels, scores, "nut")
+    assert len(drawn) == RESAMPLES and drawn == resampled_auroc(labels, scores, "nut")
+    assert drawn != resampled_auroc(labels, scores, "gear")
+    assert drawn != resampled_auroc(labels, scores, "nut", seed=1)
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    assert low < image_auroc(labels, scores) < high and 0.1 < high - low < 0.4
+    assert resampled_auroc([1, 1], [1, 2], "nut") is None
+    assert set(resampled_auroc([0, 1], [1, 2], "nut")) == {1.0}
+
+
+@pytest.fixture
+def results():
+    rng = np.random.default_rng(3)
+    labels = np.arange(40) % 2
+
+    def entry(name, count, gap):
+        return ClassResult(
+            name, count, dict.fromkeys(BRANCHES, 0.5), dict.fromkeys(BRANCHES, 0.5),
+            0.9, 0.8, 0.7, 0.6, 0.5,
+            resampled_auroc(labels, rng.normal(size=40) + gap * labels, name),
+        )
+
+    bare = ClassResult("wood", 1, dict.fromkeys(BRANCHES), dict.fromkeys(BRANCHES))
+    return Results((entry("nut", 9, 2), entry("gear", 3, 1), entry("tile", 2, 1), bare))
+
+
+def test_figures_and_intervals(results):
+    assert results.figures()["All"] == pytest.approx(
+        dict(zip(FIGURES, (0.9, 0.8, 0.7, 0.6, 0.5), strict=True))
+    )
+    intervals = results.intervals()
+    expected = np.percentile(
+        [np.mean(d) for d in zip(*(r.resampled_image_auroc for r in results.classes[:2]),
+                                 strict=True)], (2.5, 97.5),
+    )
+    assert intervals["High"] == pytest.approx(tuple(expected))
+    assert intervals["Low"] == results.classes[2].image_interval
+    assert results.classes[3].image_interval is None
+    width = {name: high - low for name, (low, high) in intervals.items()}
+    assert width["All"] < width["High"]  # a mean of more classes is surer
+
+
+def test_figures_table_and_json(results):
+    lines = results.figures_table().splitlines()
+    assert len({len(line) for line in lines}) == 1
+    cells = {line.split()[0]: line.split()[1:] for line in lines}
+    assert cells["gear"][:5] == ["90.00", "80.00", "70.00", "60.00", "50.00"]
+    assert cells["gear"][6] == "-" and cells["wood"] == ["n/a"] * 6
+    assert float(cells["All"][5]) < float(cells["All"][7])
+    data = json.loads(json.dumps(results.to_dict()))
+    assert data["classes"][0]["aupro"] == 0.5 and data["classes"][3]["image_interval"] is None
+    assert data["intervals"]["Low"] == list(results.intervals()["Low"])
+    assert data["figures"]["High"]["pixel_f1_max"] == pytest.approx(0.6)
+    assert "resampled_image_auroc" not in data["classes"][0]
+
+
+def test_without_figures_there_are_no_values():
+    bare = ClassResult("wood", 1, dict.fromkeys(BRANCHES), dict.fromkeys(BRANCHES))
+    assert Results((bare,)).intervals()["All"] is None
+    assert Results(()).figures()["All"] == dict.fromkeys(FIGURES)
+    assert "n/a" in Results(()).figures_table()
+
+
+@pytest.mark.slow
+def test_the_test_set_of_mvtec_fits_the_bound():
+    """1,725 maps of 224 x 224: under 60 s and 2 GiB."""
+    rng = np.random.default_rng(5)
+    mask = np.kron(rng.random((16, 16)) < 0.05, np.ones((14, 14)))
+    noise = rng.gamma(2, size=(224, 224)).astype(np.float32)
+    tracemalloc.start()
+    began = time.monotonic()
+    pixels = PixelScores(with_regions=True)
+    for index in range(MAPS_OF_MVTEC):
+        own = np.roll(mask, index, axis=0)
+        pixels.add(own, np.roll(noise, 7 * index) + own * (1 + index % 3))
+    assert 0.3 < pixels.aupro() < pixels.auroc() < 1
+    assert 0.1 < pixels.average_precision() < 1 and 0.1 < pixels.f1_max() < 1
+    assert max(pixels.errors().values()) < 1e-3
+    seconds, peak = time.monotonic() - began, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    print(f"{seconds:.1f} s, {peak / 2**20:.0f} MiB at most")
+    assert seconds < 60 and peak < 2 * 2**30
