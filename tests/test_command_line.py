@@ -53,7 +53,8 @@ def test_errors_are_one_line_and_exit_status_1(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "evaluate", "score", "tokens", "parts", "pretrain", "probe", "check", "splits"]
+    "command",
+    ["train", "evaluate", "score", "tokens", "parts", "pretrain", "probe", "check", "splits"],
 )
 def test_help_of_every_command(command, capsys):
     with pytest.raises(SystemExit) as stopped:
