@@ -7,7 +7,8 @@
 """
 
 from ltad.config import Config, preset
-from ltad.service import Prepared, Scorer, load_scorer
+from ltad.loading import load_scorer
+from ltad.service import Prepared, Scorer
 from ltad.types import Detection, LTADError, NearestToken, Region, Sample
 
 __version__ = "0.1.0"

@@ -221,3 +221,22 @@ class Calibration:
             name: NormalScores.of(self._readings[name], normal[i], abnormal[i], settings)
             for i, name in enumerate(names)
         }
+
+
+def explain(scores: dict[str, float], limits: Limits) -> str:
+    """One sentence: which branch raised the alarm, and what the threshold rests on."""
+    over = [b for b in ("reconstruction", "semantic") if scores[b] > limits.thresholds[b]]
+    basis = f"{limits.pictures} held-out good pictures " + (
+        "of all classes together, because this class has too few of its own"
+        if limits.is_pooled else "of this class"
+    )
+    if scores["combined"] <= limits.thresholds["combined"]:
+        aside = f"; the {over[0]} branch alone is above its own threshold" if over else ""
+        return f"No alarm: the score lies within the range of {basis}{aside}."
+    if len(over) == 2:
+        cause = "Both branches raise the alarm"
+    elif over:
+        cause = f"The {over[0]} branch raises the alarm; the other stays within its range"
+    else:
+        cause = "Neither branch is above its own threshold; only their sum is"
+    return f"{cause}. The range comes from {basis}."

@@ -21,10 +21,11 @@ from ltad.data.write_parts import write_parts
 from ltad.encoders import load_encoder
 from ltad.evaluation import evaluate as evaluate_model
 from ltad.evaluation import evaluate_bank
+from ltad.loading import load_scorer
 from ltad.pretraining.probe import probe as probe_encoder
 from ltad.pretraining.train import PretrainingSettings
 from ltad.pretraining.train import pretrain as pretrain_encoder
-from ltad.service import Scorer, load_scorer
+from ltad.service import Scorer
 from ltad.training.train import train as train_detector
 from ltad.types import DatasetError, Sample, SettingError
 

@@ -12,10 +12,17 @@ from typing import Any
 
 from ltad.types import SettingError
 
+PROMPT_SEPARATOR = "|"
+
 
 def _require(condition: bool, name: str, value: object, rule: str) -> None:
     if not condition:
         raise SettingError(f"{name} is {value!r}, but it must be {rule}.")
+
+
+def prompts_of(words: str) -> list[str]:
+    """The prompts of a setting: ``"a normal | a good"`` holds two, whose texts are averaged."""
+    return [prompt.strip() for prompt in words.split(PROMPT_SEPARATOR)]
 
 
 @dataclass(frozen=True)
@@ -53,13 +60,16 @@ class ModelSettings:
     """The detector (METHOD sections 3 to 6).
 
     Attributes:
-        normal_prompt, abnormal_prompt: v^n and v^a (paper: "a", "a broken").
+        normal_prompt, abnormal_prompt: v^n and v^a (paper: "a", "a broken"). Several prompts with
+            " | " between them have their text embeddings averaged (Table 7, 7.3).
         lam: lambda of equation (5).
         tau: temperature of equation (3).
         name_length: m, learned vectors per pseudo class name.
         name_init: "object", "random" or "class_name" (Table 6).
         learn_names: False keeps the names at their initial value (Table 6, 6.5).
         normalize_text: scale t to unit length (open; equation (4) writes it raw).
+        text_classifier: "encoder" takes t_n and t_a from T; "learned" learns two vectors a class
+            in their place, together with Phi (Table 8, 8.2).
         layer_pooling: "max", "mean", or "none" (one map of the concatenation; Table 7).
         hidden_width, layers, heads, feedforward, dropout: the RM's transformer (open; UniAD).
         neighbour_mask: side of the masked neighbourhood in attention, odd; 0 masks nothing (open).
@@ -77,6 +87,7 @@ class ModelSettings:
     name_init: str = "object"
     learn_names: bool = True
     normalize_text: bool = False
+    text_classifier: str = "encoder"
     layer_pooling: str = "max"
     hidden_width: int = 256
     layers: int = 4
@@ -91,7 +102,8 @@ class ModelSettings:
 
     def __post_init__(self) -> None:
         for name in ("normal_prompt", "abnormal_prompt"):
-            _require(bool(getattr(self, name).strip()), name, getattr(self, name), "not empty")
+            _require(all(prompts_of(getattr(self, name))), name, getattr(self, name),
+                     "one or more prompts with ' | ' between them, none of them empty")
         _require(self.lam >= 0, "lam", self.lam, "zero or more")
         _require(self.tau > 0, "tau", self.tau, "above zero")
         for name in ("name_length", "hidden_width", "layers", "heads", "feedforward",
@@ -103,6 +115,7 @@ class ModelSettings:
         _require(self.neighbour_mask == 0 or self.neighbour_mask % 2 == 1, "neighbour_mask",
                  self.neighbour_mask, "0 or an odd side")
         _one_of("name_init", self.name_init, ("object", "random", "class_name"))
+        _one_of("text_classifier", self.text_classifier, ("encoder", "learned"))
         _one_of("layer_pooling", self.layer_pooling, ("max", "mean", "none"))
         _one_of("synthesis", self.synthesis, ("vae", "autoencoder"))
 
@@ -121,6 +134,8 @@ class TrainingSettings:
         kl_weight: factor of the KL term in equation (6) (open).
         real_probability: p_c, chance that phase 2 takes f^real rather than f^syn.
         distribution_aware: DAS (Table 6, 6.4): p_c inversely related to the class's count.
+        skip_phase1: leave the names and D untrained (UniAD; Table 6, 6.1 and 6.2); phase 2 must
+            then take f^real only.
         noise_scale: n of the feature jitter N(0,1) * ||p_i|| / C * n (open; UniAD's 20).
         minimum_steps: a phase runs at least this many optimiser steps (open; 0), because an epoch
             of a few images is a fraction of a batch.
@@ -136,6 +151,7 @@ class TrainingSettings:
     kl_weight: float = 1e-3
     real_probability: float = 0.5
     distribution_aware: bool = False
+    skip_phase1: bool = False
     noise_scale: float = 20.0
     minimum_steps: int = 0
     validation_fraction: float = 0.15
@@ -149,8 +165,16 @@ class TrainingSettings:
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above zero")
         _require(0 <= self.real_probability <= 1, "real_probability", self.real_probability,
                  "in [0, 1]")
+        _require(not (self.skip_phase1 and self.uses_synthesis), "skip_phase1", self.skip_phase1,
+                 "False unless real_probability is 1 and distribution_aware False, because without "
+                 "phase 1 there is nothing to synthesise features with")
         _require(0 <= self.validation_fraction < 0.9, "validation_fraction",
                  self.validation_fraction, "in [0, 0.9)")
+
+    @property
+    def uses_synthesis(self) -> bool:
+        """Whether phase 2 ever takes f^syn."""
+        return self.real_probability < 1 or self.distribution_aware
 
 
 @dataclass(frozen=True)
@@ -179,11 +203,18 @@ class Config:
         Raises SettingError for a name that no group of settings holds.
         """
         groups = {name: getattr(self, name) for name in ("features", "model", "training")}
+        changed: dict[str, dict[str, Any]] = {name: {} for name in groups}
         for key, value in changes.items():
-            owners = [name for name, group in groups.items() if hasattr(group, key)]
+            owners = [
+                name for name, group in groups.items()
+                if key in {f.name for f in dataclasses.fields(group)}
+            ]
             _require(bool(owners), key, value, "a setting of features, model or training")
-            groups[owners[0]] = dataclasses.replace(groups[owners[0]], **{key: value})
-        return Config(**groups)
+            changed[owners[0]][key] = value
+        # A group's changes are made at once: one alone may contradict what another replaces.
+        return Config(**{
+            name: dataclasses.replace(group, **changed[name]) for name, group in groups.items()
+        })
 
 
 def build(kind: type, data: dict[str, Any]) -> Any:

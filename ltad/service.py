@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from huggingface_hub import snapshot_download
 from PIL import Image
 from torch import Tensor
 
@@ -27,19 +25,18 @@ from ltad.calibration import (
     BRANCHES,
     BranchMaps,
     Calibration,
-    Limits,
     Readings,
     ScoreSettings,
     branch_maps,
+    explain,
 )
-from ltad.checkpoint import Checkpoint, load_checkpoint, read_model_file
-from ltad.config import Config
-from ltad.encoders import Encoder, load_encoder
+from ltad.checkpoint import Checkpoint
+from ltad.encoders import Encoder
 from ltad.features import patch_features
 from ltad.images import ImageSource, content_key, read_image
 from ltad.recognition import Recognition
 from ltad.tokens import TokenExplorer, VocabularyMap
-from ltad.types import CheckpointError, Detection, NearestToken, PromptError, SettingError
+from ltad.types import Detection, NearestToken, PromptError, SettingError
 
 FEATURE_MEMORY = 256 * 2**20
 READING_MEMORY = 512 * 2**20
@@ -59,45 +56,6 @@ class Prepared:
 
     key: str
     pixels: np.ndarray
-
-
-def load_scorer(
-    name: str | Path, device: str = "cpu", cache: str | Path | None = None
-) -> Scorer:
-    """A scorer for a trained model.
-
-    Args:
-        name: a model folder, or the name of one on the Hugging Face hub.
-        device: "cpu", "cuda", "mps", ...
-        cache: folder of the disk cache; by default ``$LTAD_CACHE`` or ``~/.cache/ltad``.
-
-    Raises:
-        CheckpointError: no such model, or a damaged one.
-        EncoderMismatchError: its encoder is not the one it was trained on.
-    """
-    folder = Path(name)
-    if not folder.is_dir():
-        folder = _download(str(name))
-    data = read_model_file(folder)
-    beside = folder / data["encoder"]
-    encoder = load_encoder(
-        beside if beside.is_dir() else data["encoder"],
-        Config.from_dict(data["config"]).features, device,
-    )
-    checkpoint = load_checkpoint(folder, encoder)
-    cache = Path(cache or os.environ.get("LTAD_CACHE") or Path.home() / ".cache" / "ltad")
-    return Scorer(encoder, checkpoint, ByteCache(cache), name=folder.name)
-
-
-def _download(name: str) -> Path:
-    try:
-        return Path(snapshot_download(name))
-    except Exception as error:
-        raise CheckpointError(
-            f"{name!r} is no folder here, and it could not be fetched from the hub: "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}. Give a model "
-            "folder such as assets/demo."
-        ) from error
 
 
 class Scorer:
@@ -382,22 +340,3 @@ class Scorer:
             lam=settings.lam, tau=settings.tau, false_alarm_rate=rate,
             unknown_words=tuple(dict.fromkeys(unknown)),
         )
-
-
-def explain(scores: dict[str, float], limits: Limits) -> str:
-    """One sentence: which branch raised the alarm, and what the threshold rests on."""
-    over = [b for b in ("reconstruction", "semantic") if scores[b] > limits.thresholds[b]]
-    basis = f"{limits.pictures} held-out good pictures " + (
-        "of all classes together, because this class has too few of its own"
-        if limits.is_pooled else "of this class"
-    )
-    if scores["combined"] <= limits.thresholds["combined"]:
-        aside = f"; the {over[0]} branch alone is above its own threshold" if over else ""
-        return f"No alarm: the score lies within the range of {basis}{aside}."
-    if len(over) == 2:
-        cause = "Both branches raise the alarm"
-    elif over:
-        cause = f"The {over[0]} branch raises the alarm; the other stays within its range"
-    else:
-        cause = "Neither branch is above its own threshold; only their sum is"
-    return f"{cause}. The range comes from {basis}."

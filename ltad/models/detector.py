@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ltad.config import Config
+from ltad.config import Config, prompts_of
 from ltad.encoders.base import Encoder
 from ltad.models.names import PseudoClassNames
 from ltad.models.reconstruction import ReconstructionModule
 from ltad.models.semantic import SemanticHead
 from ltad.models.synthesis import FeatureSynthesizer
-from ltad.types import UnknownClassError
+from ltad.types import PromptError, UnknownClassError
 
 
 class Detector(nn.Module):
@@ -45,7 +45,8 @@ class Detector(nn.Module):
                 model.heads, model.feedforward, model.dropout, model.neighbour_mask,
             )
             self.semantic = SemanticHead(
-                encoder.channels, encoder.joint_width, model.layer_pooling
+                encoder.channels, encoder.joint_width, model.layer_pooling,
+                len(self.class_names) if model.text_classifier == "learned" else 0,
             )
 
     def index(self, class_name: str) -> int:
@@ -58,6 +59,30 @@ class Detector(nn.Module):
         return self.class_names.index(class_name)
 
     def texts(self, encoder: Encoder, words: str, indices: Sequence[int]) -> Tensor:
-        """T([words; s_c]) for each class index, (n, d); raw or unit length as configured."""
-        texts = encoder.text_embeddings(self.names.prompts(words, indices))
+        """T([words; s_c]) for each class index, (n, d); raw or unit length as configured.
+
+        Several prompts in `words`, with " | " between them, give the mean of their texts. A model
+        with a learned classifier gives its learned t_n or t_a, and T for the name alone.
+
+        Raises:
+            PromptError: other words than the model's own, and the classifier is learned.
+        """
+        if words and self.semantic.class_texts is not None:
+            return self._learned_texts(words, indices)
+        each = [self._text(encoder, prompt, indices) for prompt in prompts_of(words)]
+        return torch.stack(each).mean(dim=0) if len(each) > 1 else each[0]
+
+    def _text(self, encoder: Encoder, prompt: str, indices: Sequence[int]) -> Tensor:
+        texts = encoder.text_embeddings(self.names.prompts(prompt, indices))
         return functional.normalize(texts, dim=1) if self.config.model.normalize_text else texts
+
+    def _learned_texts(self, words: str, indices: Sequence[int]) -> Tensor:
+        model = self.config.model
+        known = [prompts_of(model.normal_prompt), prompts_of(model.abnormal_prompt)]
+        if prompts_of(words) not in known:
+            raise PromptError(
+                f"This model's classifier is learned and reads no words, so {words!r} means "
+                f"nothing to it. Leave the prompts at {model.normal_prompt!r} and "
+                f"{model.abnormal_prompt!r}."
+            )
+        return self.semantic.class_texts[list(indices), known.index(prompts_of(words))]

@@ -18,13 +18,20 @@ class SemanticHead(nn.Module):
         joint_width: d.
         pooling: "max" (equation 2), "mean", or "none": one linear map of the concatenation
             (Table 7, 7.1).
+        learned_classes: above zero, t_n and t_a of so many classes are learned here rather than
+            read from the text encoder (Table 8, 8.2): `class_texts`, (classes, 2, d).
     """
 
-    def __init__(self, channels: Sequence[int], joint_width: int, pooling: str) -> None:
+    def __init__(
+        self, channels: Sequence[int], joint_width: int, pooling: str, learned_classes: int = 0
+    ) -> None:
         super().__init__()
         self.channels = tuple(channels) if pooling != "none" else (sum(channels),)
         self.pooling = pooling
         self.maps = nn.ModuleList(nn.Linear(width, joint_width) for width in self.channels)
+        self.class_texts = nn.Parameter(
+            torch.randn(learned_classes, 2, joint_width) * joint_width**-0.5
+        ) if learned_classes else None
 
     def forward(self, patches: Tensor) -> Tensor:
         """p^ (B, d, G, G) of patch features (B, C, G, G); any grid, for the head is per patch."""

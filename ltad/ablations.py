@@ -1,0 +1,179 @@
+"""The paper's ablations as rows: which settings each changes, and by which branch it is scored.
+
+Tables 3 and 6 to 9 and Figure 6 of the paper. A row says nothing that the base settings say too, so
+that any preset may stand under a table. `ltad.ablate` runs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ltad.calibration import BRANCHES
+from ltad.config import Config
+from ltad.published import published
+from ltad.seeds import generator
+from ltad.types import SettingError
+
+GROUPS = ("All", "High", "Low")
+TASKS = {"image": "Det.", "pixel": "Seg."}
+"""Metric of `ltad.metrics` -> the paper's word for it."""
+NORMAL_PROMPTS = ("a", "a normal", "a good", "a flawless")
+ABNORMAL_PROMPTS = ("a broken", "a damaged", "an abnormal", "a defective")
+NAME_LENGTHS = (1, 2, 3, 4, 5)
+"""Lengths of s_c to try (open: Figure 6 is a chart; the paper states its peak, 2, only)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        id: the paper's number, e.g. "6.4"; its own within "main", 9 and Figure 6.
+        name: in words.
+        branch: whose scores count: "reconstruction" (without SAD), "semantic" (without RM), or
+            "combined".
+        changes: settings that differ from the base.
+        shuffles_names: score each class with the name of another (8.1).
+        is_bank: a nearest-neighbour bank in the detector's place.
+        wants_encoder: what the row needs instead of the table's encoder; "" for nothing. Such a
+            row runs only when it is asked for.
+        source: table and row in `ltad.published`, or None where the paper prints no number.
+        columns: "Det. All" and its like -> the column of `source` that holds it.
+    """
+
+    id: str
+    name: str
+    branch: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    shuffles_names: bool = False
+    is_bank: bool = False
+    wants_encoder: str = ""
+    source: tuple[int, str] | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.branch not in BRANCHES:
+            raise SettingError(
+                f"branch of row {self.id} is {self.branch!r}, but it must be one of "
+                + ", ".join(BRANCHES) + "."
+            )
+
+    def config(self, base: Config) -> Config:
+        """The base settings with this row's changes. Raises SettingError where they clash."""
+        return base.replace(**self.changes)
+
+    def paper(self, task: str, group: str) -> float | None:
+        """The paper's AUROC in percent, or None: `task` "Det." or "Seg.", `group` "All", ..."""
+        column = self.columns.get(f"{task} {group}")
+        if self.source is None or column is None:
+            return None
+        number, row = self.source
+        return published(number).value(row.format(task=task), column)
+
+
+def derangement(count: int, seed: int) -> list[int]:
+    """A permutation of 0..count-1 that leaves nothing in its place.
+
+    Raises:
+        SettingError: fewer than two things.
+    """
+    if count < 2:
+        raise SettingError("Names can be shuffled among two classes or more; there is only one.")
+    random = generator(seed, 60)
+    while True:  # about e tries, whatever the count
+        order = random.permutation(count)
+        if (order != np.arange(count)).all():
+            return order.tolist()
+
+
+def rows_of(table: str, ids: Sequence[str] | None = None) -> tuple[Row, ...]:
+    """The rows of a table, or those of them named by `ids`.
+
+    Raises:
+        SettingError: no such table or row; the message lists them.
+    """
+    if table not in TABLES:
+        raise SettingError(f"table is {table!r}, but it must be one of {', '.join(TABLES)}.")
+    rows = {row.id: row for row in TABLES[table]}
+    for row_id in ids or ():
+        if row_id not in rows:
+            raise SettingError(f"{row_id!r} is no row of {table}. It has: {', '.join(rows)}.")
+    return tuple(rows[row_id] for row_id in ids) if ids else TABLES[table]
+
+
+_SIX = {f"{task} {group}": f"{task} {group}" for task in TASKS.values() for group in GROUPS}
+_UNIAD = {"skip_phase1": True, "real_probability": 1.0}
+
+
+def _numbered(row_id: str, branch: str, **details: Any) -> Row:
+    """A row of Tables 6 to 8, whose figures stand under its own number."""
+    table = published(int(row_id[0]))
+    return Row(row_id, table.about[row_id], branch, source=(table.number, row_id), columns=_SIX,
+               **details)
+
+
+def _main(row_id: str, name: str, branch: str, column: str = "", **details: Any) -> Row:
+    """A row of the main comparison, with Table 3's figures at step100."""
+    return Row(row_id, name, branch, source=(3, "step100 {task}") if column else None,
+               columns={f"{t} All": column for t in TASKS.values()} if column else {}, **details)
+
+
+def _prompt_pair(number: int, normal: str, abnormal: str) -> Row:
+    """A cell of Table 9."""
+    return Row(
+        f"9.{number}", f"{normal} / {abnormal}", "semantic",
+        {"normal_prompt": normal, "abnormal_prompt": abnormal}, source=(9, normal),
+        columns={f"{task} All": f"{abnormal} {task}" for task in TASKS.values()},
+    )
+
+
+TABLES: dict[str, tuple[Row, ...]] = {
+    "main": (
+        _main("main.1", "UniAD", "reconstruction", "UniAD", changes=_UNIAD),
+        _main("main.2", "LTAD without SAD", "reconstruction", "LTAD w/o SAD"),
+        _main("main.3", "LTAD", "combined", "LTAD"),
+        _main("main.4", "nearest-neighbour bank", "combined", is_bank=True),
+    ),
+    "table6": (
+        _numbered("6.1", "reconstruction", changes=_UNIAD,
+                  wants_encoder="an EfficientNet trained on ImageNet, in ALIGN's format"),
+        _numbered("6.2", "reconstruction", changes=_UNIAD),
+        _numbered("6.3", "reconstruction", changes={"synthesis": "autoencoder"}),
+        _numbered("6.4", "reconstruction", changes={"distribution_aware": True}),
+        _numbered("6.5", "reconstruction",
+                  changes={"name_init": "class_name", "learn_names": False}),
+        _numbered("6.6", "reconstruction", changes={"name_init": "class_name"}),
+        _numbered("6.7", "reconstruction", changes={"name_init": "random"}),
+        _numbered("6.8", "reconstruction"),
+    ),
+    "table7": (
+        _numbered("7.1", "semantic", changes={"layer_pooling": "none"}),
+        _numbered("7.2", "semantic", changes={"layer_pooling": "mean"}),
+        # The paper does not list its several prompts (open); Table 9's are the ones it names.
+        _numbered("7.3", "semantic", changes={
+            "normal_prompt": " | ".join(NORMAL_PROMPTS),
+            "abnormal_prompt": " | ".join(ABNORMAL_PROMPTS),
+        }),
+        _numbered("7.4", "semantic"),
+    ),
+    "table8": (
+        _numbered("8.1", "semantic", shuffles_names=True),
+        _numbered("8.2", "semantic", changes={"text_classifier": "learned"}),
+        _numbered("8.3", "semantic"),
+    ),
+    "table9": tuple(
+        _prompt_pair(number, normal, abnormal)
+        for number, (normal, abnormal) in enumerate(
+            ((n, a) for n in NORMAL_PROMPTS for a in ABNORMAL_PROMPTS), start=1
+        )
+    ),
+    "figure6": tuple(
+        Row(f"figure6.{length}", f"length of s_c: {length}", "reconstruction",
+            {"name_length": length})
+        for length in NAME_LENGTHS
+    ),
+}
