@@ -6,9 +6,12 @@ import torch
 from PIL import Image
 from transformers import AlignConfig, AlignModel
 
-from ltad.config import FeatureSettings
+from ltad import scoring
+from ltad.calibration import Readings, ScoreSettings, branch_maps, semantic_grid
+from ltad.config import FeatureSettings, preset
 from ltad.encoders import AlignEncoder, load_encoder
 from ltad.features import patch_features, split_layers
+from ltad.models import Detector
 from ltad.types import CheckpointError, PromptError, SettingError
 
 
@@ -58,6 +61,39 @@ def test_full_size_learned_token_path_equals_get_text_features(full_size):
                  [full_size.token_vectors(words[2])]]
         found = full_size.text_embeddings(split)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_full_size_scores_equal_a_numpy_transcription(full_size):
+    config = preset("paper-mvtec")
+    detector = Detector(["bottle", "cable"], full_size, config).eval()
+    pixels = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    with torch.inference_mode():
+        patches = patch_features(full_size.image_features(pixels).taps, 14)
+        rebuilt = detector.reconstruction(patches)
+        readings = Readings(
+            scoring.reconstruction_score(rebuilt, patches), detector.semantic(patches)
+        )
+        normal, abnormal = (detector.texts(full_size, words, [1]) for words in ("a", "a broken"))
+        settings = ScoreSettings("a", "a broken", 500.0, 1.0, 16, 224)
+        found = branch_maps(readings, normal, abnormal, settings)
+    p, pi = patches[0].double().numpy(), rebuilt[0].double().numpy()
+    s_rec = ((pi - p) ** 2).sum(axis=0)                                              # (1)
+    layers = np.split(p, np.cumsum(full_size.channels)[:-1])
+    p_hat = np.max([                                                                 # (2)
+        np.einsum("dc,chw->dhw", phi.weight.detach().double().numpy(), layer)
+        + phi.bias.detach().double().numpy()[:, None, None]
+        for phi, layer in zip(detector.semantic.maps, layers, strict=True)
+    ], axis=0)
+    logits = [np.einsum("d,dhw->hw", t[0].double().numpy(), p_hat) for t in (normal, abnormal)]
+    top = np.maximum(*logits)
+    powers = [np.exp(logit - top) for logit in logits]
+    s_sem = powers[1] / (powers[0] + powers[1])                                      # (3), (4)
+    np.testing.assert_allclose(readings.reconstruction[0], s_rec, rtol=1e-4)
+    np.testing.assert_allclose(semantic_grid(readings, normal, abnormal, settings)[0], s_sem,
+                               atol=1e-4)
+    s_map = scoring.upsample(torch.from_numpy(s_rec + 500.0 * s_sem)[None], 224)[0]  # (5)
+    np.testing.assert_allclose(found.maps["combined"][0], s_map, rtol=1e-4)
 
 
 def test_no_block_past_the_last_tap_runs(tiny_encoder):
