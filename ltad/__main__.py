@@ -11,6 +11,7 @@ from pathlib import Path
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from ltad import commands
+from ltad.ablations import TABLES
 from ltad.config import PRESETS
 from ltad.data.named_splits import NATURAL_COUNTS
 from ltad.types import LTADError
@@ -37,7 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Long-tailed anomaly detection with learnable class names (LTAD, CVPR 2024).",
     )
     group = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_train, _evaluate, _score, _tokens, _check, _splits, _parts, _pretrain, _probe):
+    for add in (_train, _evaluate, _ablate, _score, _tokens, _check, _splits, _parts, _pretrain,
+                _probe):
         add(group)
     return parser
 
@@ -62,6 +64,12 @@ def _train(group) -> None:
         group, "train", "Train a detector on good pictures.",
         "Killed at any moment, the same command goes on where it stopped.", commands.train,
     )
+    _training(parser, split="none")
+    parser.add_argument("--out", type=Path, required=True, help="the model folder to write")
+    _work(parser)
+
+
+def _training(parser: argparse.ArgumentParser, split: str) -> None:
     parser.add_argument("--data", required=True,
                         help="folder in the layout of MVTec AD, VisA or DAGM 2007, or 'parts' for "
                              "the rendered benchmark")
@@ -70,12 +78,10 @@ def _train(group) -> None:
     parser.add_argument("--preset", default="demo", choices=PRESETS, help="all settings at once")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE",
                         help="single settings, e.g. lam=300 phase2_epochs=50")
-    parser.add_argument("--split", default="none", help="long tail: exp100, step200, ... or none")
+    parser.add_argument("--split", default=split, help="long tail: exp100, step200, ... or none")
     parser.add_argument("--list", type=Path, default=None,
                         help="file that lists the training pictures, instead of --split")
     parser.add_argument("--seed", type=int, default=0, help="of the split and of the training")
-    parser.add_argument("--out", type=Path, required=True, help="the model folder to write")
-    _work(parser)
 
 
 def _evaluate(group) -> None:
@@ -91,6 +97,21 @@ def _evaluate(group) -> None:
                         help="also a nearest-neighbour bank on the same features and pictures")
     parser.add_argument("--json", type=Path, default=None, help="write everything to this file")
     _settings(parser)
+    _work(parser)
+
+
+def _ablate(group) -> None:
+    parser = _command(
+        group, "ablate", "Run a table of the paper's ablations, its figures beside one's own.",
+        "Rows share every stage of the training that they can. Killed at any moment, the same "
+        "command goes on where it stopped.", commands.ablate,
+    )
+    parser.add_argument("table", choices=TABLES, metavar="TABLE", help=", ".join(TABLES))
+    _training(parser, split="step100")
+    parser.add_argument("--rows", nargs="+", default=None, metavar="ROW",
+                        help="only these rows, e.g. 6.2 6.8")
+    parser.add_argument("--out", type=Path, required=True,
+                        help="folder for one JSON report a row; finished rows are not run again")
     _work(parser)
 
 

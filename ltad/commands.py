@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ltad.ablate import Study, report_table, run_table
+from ltad.ablations import rows_of
 from ltad.config import Config, preset
 from ltad.data.check import check_dataset, count_table
 from ltad.data.folders import load_folder, read_list, select
@@ -119,6 +121,22 @@ def _evaluation_samples(scorer: Scorer, options: Namespace) -> list[Sample]:
     return load_folder(_parts_folder(options.work, about["split"], about["split_seed"]))
 
 
+def ablate(options: Namespace) -> None:
+    """``python -m ltad ablate``"""
+    began = time.monotonic()
+    rows = rows_of(options.table, options.rows)
+    base = configured(preset(options.preset), options.set).replace(seed=options.seed)
+    encoder = load_encoder(options.encoder, base.features, options.device)
+    samples, _ = training_samples(options)
+    study = Study.of(samples, encoder, base, options.work)
+    runnable = [row for row in rows if options.rows or not row.wants_encoder]
+    reports = run_table(study, runnable, base, options.out)
+    print("\n" + report_table(rows, reports))
+    print(f"Seconds: {time.monotonic() - began:.0f} now, "
+          f"{sum(report['seconds'] for report in reports.values()):.0f} for all rows. "
+          f"Reports: {options.out}")
+
+
 def score(options: Namespace) -> None:
     """``python -m ltad score``"""
     scorer = load_scorer(options.checkpoint, options.device)
@@ -212,5 +230,6 @@ def probe(options: Namespace) -> None:
 
 
 __all__ = [
-    "check", "evaluate", "parts", "pretrain", "probe", "score", "splits", "tokens", "train",
+    "ablate", "check", "evaluate", "parts", "pretrain", "probe", "score", "splits", "tokens",
+    "train",
 ]

@@ -22,7 +22,7 @@ def _require(condition: bool, name: str, value: object, rule: str) -> None:
 
 def prompts_of(words: str) -> list[str]:
     """The prompts of a setting: ``"a normal | a good"`` holds two, whose texts are averaged."""
-    return [prompt.strip() for prompt in words.split(PROMPT_SEPARATOR)]
+    return [" ".join(prompt.split()) for prompt in words.split(PROMPT_SEPARATOR)]
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from ltad.calibration import (
     explain,
 )
 from ltad.checkpoint import Checkpoint
+from ltad.config import PROMPT_SEPARATOR
 from ltad.encoders import Encoder
 from ltad.features import patch_features
 from ltad.images import ImageSource, content_key, read_image
@@ -204,7 +205,7 @@ class Scorer:
 
     def unknown_words(self, words: str) -> list[str]:
         """Words that the vocabulary does not hold whole."""
-        return self.encoder.unknown_words(words)
+        return self.encoder.unknown_words(words.replace(PROMPT_SEPARATOR, " "))
 
     def nearest_tokens(self, class_name: str, k: int = 10) -> list[list[NearestToken]]:
         """For each of the class's m learned vectors, the k nearest vocabulary words."""

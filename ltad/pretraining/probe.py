@@ -54,6 +54,14 @@ def named(words: str, part_class: str) -> str:
     return f"{article(name)} {name}" if words == "a" else f"{words} {name}"
 
 
+@dataclass(frozen=True)
+class _Pictures:
+    """Last maps (n, d, h, w) of rendered pictures, and their masks (n, S, S)."""
+
+    maps: Tensor
+    masks: np.ndarray
+
+
 @torch.inference_mode()
 def probe(encoder: AlignEncoder, per_defect: int = 8, good: int = 32) -> ProbeResult:
     """Measure an encoder on freshly rendered parts.
@@ -67,83 +75,67 @@ def probe(encoder: AlignEncoder, per_defect: int = 8, good: int = 32) -> ProbeRe
     hits, rows = [], []
     by_prompts: dict[str, list[float]] = {}
     for part_class in tqdm(PART_CLASSES, desc="probe"):
-        normal_maps, embeddings = _last_maps(encoder, part_class, good, None)
+        normal = _render(encoder, part_class, good, None)
         if part_class in SEEN_PART_CLASSES:
-            best = (functional.normalize(embeddings, dim=1) @ names.T).argmax(dim=1)
+            embeddings = functional.normalize(normal.maps.mean(dim=(2, 3)), dim=1)
+            best = (embeddings @ names.T).argmax(dim=1)
             hits += (best == SEEN_PART_CLASSES.index(part_class)).tolist()
         flawed = {
-            d: _last_maps(encoder, part_class, per_defect, d)[0]
-            for d in applicable_defects(part_class)
+            d: _render(encoder, part_class, per_defect, d) for d in applicable_defects(part_class)
         }
         for prompts in PAIRS:
-            found = _compare(encoder, part_class, prompts, normal_maps, flawed, per_defect)
+            found = _compare(encoder, part_class, prompts, normal, flawed)
             if prompts == PAIRS[0]:
                 rows += found
             by_prompts.setdefault(" / ".join(prompts), []).extend(
                 image for group, image, _ in found if group == "seen"
             )
+    groups = sorted({group for group, _, _ in rows})
     return ProbeResult(
         float(np.mean(hits)),
-        {g: float(np.mean([i for group, i, _ in rows if group == g])) for g in _groups(rows)},
-        {g: float(np.mean([p for group, _, p in rows if group == g])) for g in _groups(rows)},
+        {g: float(np.mean([i for group, i, _ in rows if group == g])) for g in groups},
+        {g: float(np.mean([p for group, _, p in rows if group == g])) for g in groups},
         {pair: float(np.mean(values)) for pair, values in by_prompts.items()},
     )
 
 
-def _groups(rows: list[tuple[str, float, float]]) -> list[str]:
-    return sorted({group for group, _, _ in rows})
-
-
-def _last_maps(
-    encoder: AlignEncoder, part_class: str, count: int, defect: str | None
-) -> tuple[Tensor, Tensor]:
-    """Last maps (n, d, h, w) and image embeddings (n, d) of rendered pictures."""
-    pixels = torch.stack([
-        encoder.pixels(Image.fromarray(_picture(part_class, i, encoder, defect).image))
-        for i in range(count)
-    ])
-    maps = encoder.image_features(pixels, with_latent=True).latent
-    return maps, maps.mean(dim=(2, 3))
-
-
-def _picture(part_class: str, index: int, encoder: AlignEncoder, defect: str | None):
-    seed = test_seed(index if defect is None else DEFECTIVE_OFFSET + index)
-    return render_part(part_class, seed, encoder.settings.image_size, defect)
+def _render(encoder: AlignEncoder, part_class: str, count: int, defect: str | None) -> _Pictures:
+    size, offset = encoder.settings.image_size, 0 if defect is None else DEFECTIVE_OFFSET
+    drawn = [render_part(part_class, test_seed(offset + i), size, defect) for i in range(count)]
+    pixels = torch.stack([encoder.pixels(Image.fromarray(d.image)) for d in drawn])
+    latent = encoder.image_features(pixels, with_latent=True).latent
+    return _Pictures(latent, np.stack([d.mask for d in drawn]))
 
 
 def _compare(
-    encoder: AlignEncoder, part_class: str, prompts: tuple[str, str], normal_maps: Tensor,
-    flawed: dict[str, Tensor], per_defect: int,
+    encoder: AlignEncoder, part_class: str, prompts: tuple[str, str], normal: _Pictures,
+    flawed: dict[str, _Pictures],
 ) -> list[tuple[str, float, float]]:
     """(group, image AUROC, pixel AUROC) for the seen and the unseen defects of one class."""
-    normal, abnormal = unit_texts(encoder, [named(words, part_class) for words in prompts])
-    direction = abnormal - normal
-    size = encoder.settings.image_size
-
-    def logits(maps: Tensor) -> Tensor:
-        return torch.einsum("bdhw,d->bhw", maps, direction)
-
-    def scores(maps: Tensor) -> list[float]:
-        return logits(maps).flatten(1).topk(TOP_PLACES, dim=1).values.mean(dim=1).tolist()
-
-    rows, good = [], scores(normal_maps)
+    good_text, bad_text = unit_texts(encoder, [named(words, part_class) for words in prompts])
+    logits = {
+        d: torch.einsum("bdhw,d->bhw", pictures.maps, bad_text - good_text)
+        for d, pictures in {None: normal, **flawed}.items()
+    }
+    scores = {
+        d: v.flatten(1).topk(TOP_PLACES, dim=1).values.mean(dim=1).tolist()
+        for d, v in logits.items()
+    }
+    rows = []
     for is_unseen in (False, True):
         defects = [d for d in flawed if (d in UNSEEN_DEFECT_TYPES) == is_unseen]
         if not defects:
             continue
-        bad = [score for d in defects for score in scores(flawed[d])]
         pixels = PixelScores()
-        for anomaly_map in upsample(logits(normal_maps), size):
-            pixels.add(np.zeros((size, size), bool), anomaly_map.numpy())
-        for defect in defects:
-            for index, anomaly_map in enumerate(upsample(logits(flawed[defect]), size)):
-                mask = _picture(part_class, index, encoder, defect).mask
-                pixels.add(mask, anomaly_map.numpy())
-        labels = [0] * len(good) + [1] * len(bad)
-        rows.append((
-            _group(part_class in SEEN_PART_CLASSES, is_unseen),
-            image_auroc(labels, good + bad), pixels.auroc(),
-        ))
+        for defect in (None, *defects):
+            masks = normal.masks if defect is None else flawed[defect].masks
+            maps = upsample(logits[defect], encoder.settings.image_size).numpy()
+            for mask, anomaly_map in zip(masks, maps, strict=True):
+                pixels.add(mask, anomaly_map)
+        bad = [score for d in defects for score in scores[d]]
+        labels = [0] * len(scores[None]) + [1] * len(bad)
+        group = _group(part_class in SEEN_PART_CLASSES, is_unseen)
+        rows.append((group, image_auroc(labels, scores[None] + bad), pixels.auroc()))
     return rows
 
 

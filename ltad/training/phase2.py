@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from ltad.training.data import TrainingData
 from ltad.training.loop import Report, batch_indices, run_phase, steps_of
 
 PHASE = 2
+PARTS = ("reconstruction", "semantic")
+"""The detector's parts that phase 2 trains. They share no parameter and no random draw, so that
+each one alone ends with the same weights as both together."""
 
 
 @dataclass(frozen=True)
@@ -73,36 +77,53 @@ def normal_features(
     return features
 
 
+def reconstruction_loss(detector: Detector, normal: Tensor, abnormal: Tensor) -> Tensor:
+    """L_rec of equation (7): squared L2 distance to p^n, mean over patches."""
+    return (detector.reconstruction(abnormal) - normal).square().sum(dim=1).mean()
+
+
+def semantic_loss(
+    detector: Detector, texts: ClassTexts, classes: Tensor, normal: Tensor, abnormal: Tensor
+) -> Tensor:
+    """L_sem of equation (8): binary cross entropy, mean over patches."""
+    learned, tau = detector.semantic.class_texts, detector.config.model.tau
+    pair = (texts.normal[classes], texts.abnormal[classes])
+    if learned is not None:
+        pair = learned[classes].unbind(dim=1)
+    logits = [semantic_logit(detector.semantic(p), *pair) / tau for p in (normal, abnormal)]
+    return 0.5 * (functional.softplus(logits[0]) + functional.softplus(-logits[1])).mean()
+
+
 def phase2_losses(
-    detector: Detector, texts: ClassTexts, data: TrainingData, step: int
+    detector: Detector, texts: ClassTexts, data: TrainingData, step: int,
+    parts: Sequence[str] = PARTS,
 ) -> dict[str, Tensor]:
-    """L_rec of equation (7) and L_sem of equation (8) for one step."""
-    training, tau = detector.config.training, detector.config.model.tau
+    """The losses of `parts` for one step, by part."""
+    training = detector.config.training
     chosen = batch_indices(len(data), step, training, PHASE)
     normal = normal_features(detector, texts, data, chosen, step)
     random = torch_generator(training.seed, PHASE, 2, step)
     abnormal = feature_jitter(normal, training.noise_scale, random)
-    rebuilt = detector.reconstruction(abnormal)
-    classes = data.classes[chosen]
-    pair = (texts.normal[classes], texts.abnormal[classes])
-    logits = [semantic_logit(detector.semantic(p), *pair) / tau for p in (normal, abnormal)]
-    return {
-        "reconstruction": (rebuilt - normal).square().sum(dim=1).mean(),
-        "semantic": 0.5 * (functional.softplus(logits[0]) + functional.softplus(-logits[1])).mean(),
-    }
+    losses = {}
+    if "reconstruction" in parts:
+        losses["reconstruction"] = reconstruction_loss(detector, normal, abnormal)
+    if "semantic" in parts:
+        losses["semantic"] = semantic_loss(detector, texts, data.classes[chosen], normal, abnormal)
+    return losses
 
 
 def train_phase2(
     detector: Detector, encoder: Encoder, data: TrainingData, state: Path, key: dict,
-    report: Report | None = None,
+    report: Report | None = None, parts: Sequence[str] = PARTS,
 ) -> None:
-    """Learn RM and Phi; the names, D and both encoders stay as they are."""
+    """Learn RM and Phi, or one of them; the names, D and both encoders stay as they are."""
     training = detector.config.training
     texts = ClassTexts.of(detector, encoder)
-    learned = nn.ModuleList([detector.reconstruction, detector.semantic])
+    learned = nn.ModuleList(getattr(detector, part) for part in PARTS if part in parts)
     learned.train()
     run_phase(
-        "phase 2", learned, lambda step: phase2_losses(detector, texts, data, step),
+        "phase 2" if set(parts) == set(PARTS) else f"phase 2, {' and '.join(parts)}",
+        learned, lambda step: phase2_losses(detector, texts, data, step, parts),
         steps_of(len(data), training.phase2_epochs, training), training, state, key, report,
     )
     learned.eval()

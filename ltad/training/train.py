@@ -61,11 +61,7 @@ def train(
     """
     began = time.monotonic()
     out = Path(out)
-    training = sorted(
-        (s for s in samples if s.split == "train"), key=lambda s: (s.class_name, str(s.path))
-    )
-    if any(sample.is_defective for sample in training):
-        raise DatasetError("A defective picture is among the training pictures.")
+    training = training_pictures(samples)
     class_names = tuple(sorted({sample.class_name for sample in training}))
     store = build_store(training, encoder, features)
     kept, held_out = hold_out(store, class_names, config)
@@ -76,7 +72,8 @@ def train(
         "pictures": _identity(store, kept),
     }
     states = [out / f"phase{number}.state.safetensors" for number in (1, 2)]
-    train_phase1(detector, encoder, data, states[0], _plain(key), report)
+    if not config.training.skip_phase1:
+        train_phase1(detector, encoder, data, states[0], _plain(key), report)
     train_phase2(detector, encoder, data, states[1], _plain(key), report)
     detector.eval()
     facts = {
@@ -101,6 +98,20 @@ def train(
     for state in states:
         state.unlink(missing_ok=True)
     return checkpoint
+
+
+def training_pictures(samples: Sequence[Sample]) -> list[Sample]:
+    """The training pictures of a data set in a fixed order.
+
+    Raises:
+        DatasetError: a defective picture is among them.
+    """
+    training = sorted(
+        (s for s in samples if s.split == "train"), key=lambda s: (s.class_name, str(s.path))
+    )
+    if any(sample.is_defective for sample in training):
+        raise DatasetError("A defective picture is among the training pictures.")
+    return training
 
 
 def hold_out(

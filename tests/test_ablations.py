@@ -1,0 +1,294 @@
+"""The ablations: valid rows, shared stages, resuming, and the settings that only they use."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ltad import ablate
+from ltad.__main__ import build_parser, main
+from ltad.ablate import Study, detector_measure, report_table, run_table, trained_detector
+from ltad.ablations import GROUPS, TABLES, TASKS, derangement, rows_of
+from ltad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ltad.config import Config, preset, prompts_of
+from ltad.data.folders import load_folder
+from ltad.models import Detector
+from ltad.training import loop, stages
+from ltad.training.phase2 import PARTS, ClassTexts, phase2_losses
+from ltad.training.state import read_tensors, write_tensors
+from ltad.training.train import train
+from ltad.types import CheckpointError, DatasetError, PromptError, SettingError
+
+EVERY_ROW = [row for rows in TABLES.values() for row in rows]
+
+
+@pytest.fixture(scope="module")
+def quick_config(tiny_config) -> Config:
+    return tiny_config.replace(phase1_epochs=1, phase2_epochs=2)
+
+
+@pytest.fixture(scope="module")
+def study(tiny_encoder, parts_folder, quick_config, tmp_path_factory) -> Study:
+    return Study.of(
+        load_folder(parts_folder), tiny_encoder, quick_config, tmp_path_factory.mktemp("work")
+    )
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list[str]:
+    """The stages that were trained, in order."""
+    made = []
+
+    def counted(name, original):
+        def wrapper(*args, **options):
+            made.append(options["parts"][0] if "parts" in options else name)
+            return original(*args, **options)
+        monkeypatch.setattr(stages, name, wrapper)
+
+    for name in ("train_phase1", "train_phase2"):
+        counted(name, getattr(stages, name))
+    return made
+
+
+def row(row_id: str):
+    return next(r for r in EVERY_ROW if r.id == row_id)
+
+
+@pytest.mark.parametrize("one", EVERY_ROW, ids=lambda one: one.id)
+def test_every_row_is_a_valid_configuration(one):
+    for name in ("demo", "paper-mvtec"):
+        config = one.config(preset(name))
+        assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    for task in TASKS.values():
+        for group in GROUPS:
+            figure = one.paper(task, group)
+            assert figure is None or 50 < figure < 100
+
+
+def test_the_tables_hold_the_papers_rows():
+    assert {name: len(rows) for name, rows in TABLES.items()} == {
+        "main": 4, "table6": 8, "table7": 4, "table8": 3, "table9": 16, "figure6": 5,
+    }
+    assert len({r.id for r in EVERY_ROW}) == len(EVERY_ROW)
+    assert row("6.4").paper("Det.", "High") == 97.77 and row("8.1").paper("Seg.", "All") == 63.74
+    assert row("9.13").paper("Det.", "All") == 65.63 and row("9.13").paper("Det.", "Low") is None
+    assert row("main.3").paper("Det.", "All") == 87.36
+    assert [r.id for r in rows_of("table7", ["7.4", "7.1"])] == ["7.4", "7.1"]
+    with pytest.raises(SettingError, match="table9"):
+        rows_of("table5")
+    with pytest.raises(SettingError, match=r"7\.3"):
+        rows_of("table7", ["7.5"])
+
+
+def test_bad_settings_are_refused(tiny_config):
+    with pytest.raises(SettingError, match="real_probability is 1"):
+        tiny_config.replace(skip_phase1=True)
+    for changes in ({"skip_phase1": True, "real_probability": 1.0},
+                    {"real_probability": 1.0, "skip_phase1": True}):
+        assert not tiny_config.replace(**changes).training.uses_synthesis
+    with pytest.raises(SettingError, match="none of them empty"):
+        tiny_config.replace(normal_prompt="a | ")
+    with pytest.raises(SettingError, match="'encoder', 'learned'"):
+        tiny_config.replace(text_classifier="svm")
+    assert prompts_of("a  normal |a good") == ["a normal", "a good"] and prompts_of("") == [""]
+
+
+def test_a_table_runs_prints_both_figures_and_resumes(
+    parts_folder, tiny_encoder_folder, quick_config, tmp_path, calls, capsys
+):
+    settings = ["image_size=64", "taps=[0,1,2,4]", "grid=7", "semantic_grid=8", "hidden_width=32",
+                "layers=1", "heads=4", "decoder_width=32", "phase1_epochs=1", "phase2_epochs=1"]
+    command = ["ablate", "table7", "--data", str(parts_folder), "--split", "none", "--encoder",
+               str(tiny_encoder_folder), "--work", str(tmp_path / "work"), "--out",
+               str(tmp_path / "out"), "--rows", "7.2", "7.4", "--set", *settings]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "Det. All" in printed and "(81.25)" in printed and "(84.12)" in printed
+    assert calls == ["train_phase1", "semantic", "semantic"]
+    report = json.loads((tmp_path / "out" / "7.4.json").read_text())
+    assert report["stages"] == {"phase1": "reused", "semantic": "trained"}
+    assert f"{100 * report['summary']['Low']['image']:.2f} (72.84)" in printed
+    assert {c["class_name"] for c in report["classes"]} == set(report["counts"])
+    assert report["branch"] == "semantic" and report["paper"]["Det. All"] == 84.12
+    assert report["seed"] == 0 and {"torch", "python"} <= set(report["versions"])
+    before = calls.copy()
+    assert main(command) == 0
+    assert calls == before and "finished before" in capsys.readouterr().out
+    assert main([*command, "lam=7"]) == 1
+    assert "other settings" in capsys.readouterr().err
+
+
+def test_a_stage_is_trained_once_for_all_rows(study, quick_config, calls):
+    done = {
+        one.id: trained_detector(study, one, one.config(quick_config))[1]
+        for one in map(row, ("6.2", "6.4", "6.8", "7.2", "8.1", "8.3", "9.1", "9.2", "main.1",
+                             "main.2", "main.3"))
+    }
+    assert calls.count("train_phase1") == 1
+    assert calls.count("reconstruction") == 3  # UniAD, DAS, LTAD
+    assert calls.count("semantic") == 3  # mean pooling, LTAD, "a damaged"
+    assert set(done["6.2"]) == {"reconstruction"} and set(done["9.2"]) == {"phase1", "semantic"}
+    assert set(done["main.3"].values()) == {"reused"}
+
+
+def test_a_finished_row_is_not_run_again(study, quick_config, tmp_path, monkeypatch):
+    rows = [row(row_id) for row_id in ("8.1", "8.3", "9.1", "main.4")]
+    reports = run_table(study, rows, quick_config, tmp_path)
+    assert reports["main.4"]["stages"] == {}
+    assert reports["8.3"]["summary"] == reports["9.1"]["summary"] != reports["8.1"]["summary"]
+    monkeypatch.setattr(ablate, "run_row", lambda *_: pytest.fail("a finished row ran again"))
+    assert run_table(study, rows, quick_config, tmp_path) == reports
+    (tmp_path / "8.1.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"8\.1\.json"):
+        run_table(study, rows, quick_config, tmp_path)
+
+
+def test_a_killed_stage_goes_on_where_it_stopped(study, quick_config, tmp_path, monkeypatch):
+    config = quick_config.replace(phase2_epochs=3, noise_scale=10.0)
+    whole, _ = trained_detector(replace(study, stages=tmp_path / "whole"), row("7.4"), config)
+    killed = replace(study, stages=tmp_path / "killed")
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_STATES", 0.0)
+
+    def stop_at_the_second_step(path, tensors, **about):
+        write_tensors(path, tensors, **about)
+        if path.name.startswith("semantic") and about["step"] == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "write_tensors", stop_at_the_second_step)
+        with pytest.raises(KeyboardInterrupt):
+            trained_detector(killed, row("7.4"), config)
+    state, = (tmp_path / "killed").glob("semantic-*.state.safetensors")
+    again, done = trained_detector(killed, row("7.4"), config)
+    assert done == {"phase1": "reused", "semantic": "trained"} and not state.exists()
+    expected, found = whole.state_dict(), again.state_dict()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_row_that_wants_another_encoder_says_so():
+    printed = report_table(rows_of("table6", ["6.1"]), {})
+    assert "- (82.63)" in printed and "6.1 was not run" in printed and "--encoder" in printed
+
+
+def test_rm_and_phi_apart_have_the_weights_of_both_together(
+    study, quick_config, tiny_encoder, parts_folder, tmp_path
+):
+    detector, _ = trained_detector(study, row("main.3"), quick_config)
+    train(load_folder(parts_folder), tiny_encoder, quick_config, tmp_path / "model", "encoder",
+          features=tmp_path / "features")
+    together, _ = read_tensors(tmp_path / "model" / "detector.safetensors")
+    apart = detector.state_dict()
+    assert len(PARTS) == 2 and any(name.startswith("semantic") for name in apart)
+    assert all(torch.equal(together[f"detector.{name}"], apart[name]) for name in apart)
+
+
+def test_uniad_skips_phase_1(study, quick_config, tiny_encoder, parts_folder, tmp_path):
+    config = row("main.1").config(quick_config)
+    fresh = Detector(study.class_names, tiny_encoder, config).state_dict()
+    checkpoint = train(
+        load_folder(parts_folder), tiny_encoder, config, tmp_path / "model", "encoder",
+        features=tmp_path / "features",
+    )
+    moved = {
+        name.split(".")[0] for name, value in checkpoint.detector.state_dict().items()
+        if not torch.equal(value, fresh[name])
+    }
+    assert moved == {"reconstruction", "semantic"}
+
+
+def test_shuffled_names_score_by_another_classs_name(study, quick_config):
+    order = derangement(len(study.class_names), quick_config.training.seed)
+    assert sorted(order) == [0, 1, 2] and all(i != j for i, j in enumerate(order))
+    assert order == derangement(3, 0) and derangement(2, 5) == [1, 0]
+    with pytest.raises(SettingError, match="only one"):
+        derangement(1, 0)
+    detector, _ = trained_detector(study, row("8.1"), quick_config)
+    plain, shuffled = (detector_measure(study, detector, s) for s in (False, True))
+    own, other, named = plain(0, [0, 1]), shuffled(0, [0, 1]), plain(order[0], [0, 1])
+    assert not torch.equal(own.maps["semantic"], other.maps["semantic"])
+    torch.testing.assert_close(other.maps["semantic"], named.maps["semantic"])
+    assert torch.equal(own.maps["reconstruction"], other.maps["reconstruction"])
+
+
+def test_several_prompts_give_the_mean_of_their_texts(tiny_encoder, tiny_config):
+    detector = Detector(("screw", "leather"), tiny_encoder, tiny_config)
+    with torch.no_grad():
+        single = [detector.texts(tiny_encoder, words, [0, 1]) for words in ("a normal", "a good")]
+        several = detector.texts(tiny_encoder, "a normal | a good", [0, 1])
+    torch.testing.assert_close(several, (single[0] + single[1]) / 2)
+    assert not torch.allclose(single[0], single[1])
+
+
+def test_the_page_sees_no_unknown_word_in_the_separator(tiny_scorer):
+    assert tiny_scorer.unknown_words("a normal | a good") == []
+
+
+def test_a_learned_classifier_trains_without_the_text_encoder(
+    study, quick_config, tiny_encoder, tmp_path, monkeypatch
+):
+    config = quick_config.replace(text_classifier="learned", skip_phase1=True, real_probability=1.0)
+    detector = Detector(study.class_names, tiny_encoder, config)
+    before = {k: v.clone() for k, v in detector.semantic.state_dict().items()}
+    texts = ClassTexts.of(detector, tiny_encoder)
+
+    def refuse(*_args, **_options):
+        raise AssertionError("the text encoder ran")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tiny_encoder, "text_embeddings", refuse)
+        optimizer = torch.optim.AdamW(detector.semantic.parameters(), lr=1e-2)
+        losses = []
+        for _ in range(20):
+            loss = phase2_losses(detector, texts, study.data, 0, ("semantic",))["semantic"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        detector.requires_grad_(False)
+        maps = detector_measure(study, detector, shuffles_names=False)(0, [0, 1]).maps["semantic"]
+    after = detector.semantic.state_dict()
+    assert losses[-1] < losses[0] and torch.isfinite(maps).all()
+    assert not torch.equal(before["class_texts"], after["class_texts"])
+    t_n, t_a = (detector.texts(tiny_encoder, words, [1]) for words in ("a", "a broken"))
+    assert torch.equal(torch.cat([t_n, t_a]), after["class_texts"][1])
+    with pytest.raises(PromptError, match="reads no words"):
+        detector.texts(tiny_encoder, "a good", [0])
+
+
+def test_a_learned_classifier_survives_its_model_folder(
+    tiny_model_folder, tiny_encoder, quick_config, tmp_path
+):
+    old = load_checkpoint(tiny_model_folder, tiny_encoder)
+    config = quick_config.replace(text_classifier="learned")
+    detector = Detector(old.detector.class_names, tiny_encoder, config)
+    save_checkpoint(tmp_path, Checkpoint(
+        detector, old.recogniser, {}, "encoder", tiny_encoder.fingerprint, {}
+    ))
+    found = load_checkpoint(tmp_path, tiny_encoder).detector.semantic.class_texts
+    assert torch.equal(found, detector.semantic.class_texts)
+
+
+def test_a_model_folder_without_the_new_settings_loads(tiny_model_folder, tiny_encoder, tmp_path):
+    data = json.loads((tiny_model_folder / "model.json").read_text())
+    del data["config"]["model"]["text_classifier"], data["config"]["training"]["skip_phase1"]
+    (tmp_path / "model.json").write_text(json.dumps(data))
+    weights = "detector.safetensors"
+    (tmp_path / weights).write_bytes((tiny_model_folder / weights).read_bytes())
+    assert load_checkpoint(tmp_path, tiny_encoder).detector.semantic.class_texts is None
+
+
+def test_a_class_without_training_pictures_is_named(
+    tiny_encoder, parts_folder, quick_config, tmp_path
+):
+    samples = [
+        s for s in load_folder(parts_folder) if s.split == "test" or s.class_name != "screw"
+    ]
+    with pytest.raises(DatasetError, match="screw"):
+        Study.of(samples, tiny_encoder, quick_config, tmp_path)
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        build_parser().parse_args(["ablate", "--help"])
+    assert stopped.value.code == 0 and "figure6" in capsys.readouterr().out
