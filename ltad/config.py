@@ -71,6 +71,8 @@ class ModelSettings:
         text_classifier: "encoder" takes t_n and t_a from T; "learned" learns two vectors a class
             in their place, together with Phi (Table 8, 8.2).
         layer_pooling: "max", "mean", or "none" (one map of the concatenation; Table 7).
+        semantic_start: what Phi starts from (open): "random", or "aligned": the linear maps that
+            come nearest to the encoder's own joint space, its last map, on the training pictures.
         hidden_width, layers, heads, feedforward, dropout: the RM's transformer (open; UniAD).
         neighbour_mask: side of the masked neighbourhood in attention, odd; 0 masks nothing (open).
         score_pool: side in pixels of the average pooling before the maximum (open; UniAD).
@@ -89,6 +91,7 @@ class ModelSettings:
     normalize_text: bool = False
     text_classifier: str = "encoder"
     layer_pooling: str = "max"
+    semantic_start: str = "random"
     hidden_width: int = 256
     layers: int = 4
     heads: int = 8
@@ -117,6 +120,7 @@ class ModelSettings:
         _one_of("name_init", self.name_init, ("object", "random", "class_name"))
         _one_of("text_classifier", self.text_classifier, ("encoder", "learned"))
         _one_of("layer_pooling", self.layer_pooling, ("max", "mean", "none"))
+        _one_of("semantic_start", self.semantic_start, ("random", "aligned"))
         _one_of("synthesis", self.synthesis, ("vae", "autoencoder"))
 
 
@@ -131,6 +135,7 @@ class TrainingSettings:
     Attributes:
         phase1_epochs, phase2_epochs: passes over the training images.
         learning_rate, weight_decay, batch_size: AdamW's (batch size open; UniAD's 64).
+        semantic_rate: Phi's learning rate as a share of `learning_rate` (open; 1).
         kl_weight: factor of the KL term in equation (6) (open).
         real_probability: p_c, chance that phase 2 takes f^real rather than f^syn.
         distribution_aware: DAS (Table 6, 6.4): p_c inversely related to the class's count.
@@ -146,6 +151,7 @@ class TrainingSettings:
     phase1_epochs: int = 100
     phase2_epochs: int = 500
     learning_rate: float = 1e-4
+    semantic_rate: float = 1.0
     weight_decay: float = 1e-4
     batch_size: int = 64
     kl_weight: float = 1e-3
@@ -162,6 +168,7 @@ class TrainingSettings:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("kl_weight", "weight_decay", "noise_scale", "minimum_steps", "seed"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "zero or more")
+        _require(self.semantic_rate > 0, "semantic_rate", self.semantic_rate, "above zero")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above zero")
         _require(0 <= self.real_probability <= 1, "real_probability", self.real_probability,
                  "in [0, 1]")
@@ -244,13 +251,15 @@ _PRESETS = {
     "paper-visa": _PAPER.replace(lam=400.0),
     "paper-dagm": _PAPER.replace(lam=300.0),
     "demo": Config(
-        features=FeatureSettings(image_size=192, taps=(0, 1, 3, 8), grid=14, semantic_grid=24),
+        features=FeatureSettings(image_size=192, taps=(3, 6, 8, 10), grid=12, semantic_grid=12),
         model=ModelSettings(
             hidden_width=128, layers=2, heads=4, feedforward=256, dropout=0.0,
-            score_pool=16, decoder_width=128, decoder_expansion=2,
+            score_pool=16, decoder_width=128, decoder_expansion=2, semantic_start="aligned",
         ),
         training=TrainingSettings(
-            phase1_epochs=15, phase2_epochs=60, learning_rate=1e-3, batch_size=32,
+            phase1_epochs=15, phase2_epochs=50, learning_rate=1e-3, batch_size=32,
+            semantic_rate=0.01,
+            validation_fraction=0.2,
         ),
     ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,33 +38,37 @@ def batch_indices(pictures: int, step: int, settings: TrainingSettings, phase: i
 
 def run_phase(
     title: str,
-    learned: nn.Module,
+    learned: nn.ModuleList,
     step_losses: Callable[[int], dict[str, Tensor]],
     steps: int,
     settings: TrainingSettings,
     state: Path,
     key: Mapping[str, Any],
     report: Report | None = None,
+    rates: Sequence[float] | None = None,
 ) -> None:
     """Optimise `learned` for `steps` steps, or go on where a killed run stopped.
 
     Args:
         title: shown in the progress bar.
-        learned: the module whose parameters change.
+        learned: the modules whose parameters change.
         step_losses: losses of step k, whose sum is minimised; must depend on k only.
         steps: in total.
         settings: learning rate, weight decay, seed.
         state: file of the resumable state.
         key: what the state belongs to; a state with another key is refused.
         report: called after every step.
+        rates: share of the learning rate for each of `learned`; 1 by default.
 
     Raises:
         SettingError: the state on disk belongs to other settings or data.
         CheckpointError: the state cannot be written, or the loss is not a number.
     """
-    optimizer = torch.optim.AdamW(
-        learned.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    groups = [
+        {"params": list(part.parameters()), "lr": settings.learning_rate * rate}
+        for part, rate in zip(learned, rates or [1.0] * len(learned), strict=True)
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
     first = _resume(learned, optimizer, state, key)
     saved = time.monotonic()
     with (

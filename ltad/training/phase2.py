@@ -15,6 +15,7 @@ from ltad.encoders.base import Encoder
 from ltad.models import Detector
 from ltad.scoring import semantic_logit
 from ltad.seeds import torch_generator
+from ltad.training.alignment import align
 from ltad.training.data import TrainingData
 from ltad.training.loop import Report, batch_indices, run_phase, steps_of
 
@@ -119,11 +120,16 @@ def train_phase2(
     """Learn RM and Phi, or one of them; the names, D and both encoders stay as they are."""
     training = detector.config.training
     texts = ClassTexts.of(detector, encoder)
-    learned = nn.ModuleList(getattr(detector, part) for part in PARTS if part in parts)
+    if "semantic" in parts and detector.config.model.semantic_start == "aligned":
+        align(detector.semantic, data)
+    chosen = [part for part in PARTS if part in parts]
+    learned = nn.ModuleList(getattr(detector, part) for part in chosen)
+    rates = [training.semantic_rate if part == "semantic" else 1.0 for part in chosen]
     learned.train()
     run_phase(
         "phase 2" if set(parts) == set(PARTS) else f"phase 2, {' and '.join(parts)}",
         learned, lambda step: phase2_losses(detector, texts, data, step, parts),
         steps_of(len(data), training.phase2_epochs, training), training, state, key, report,
+        rates,
     )
     learned.eval()
