@@ -9,15 +9,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from ltad.config import preset
-from ltad.data.feature_store import build_store
+from ltad.data.feature_store import FeatureStore, build_store
 from ltad.data.folders import load_folder
-from ltad.models import Detector
+from ltad.models import Detector, SemanticHead
 from ltad.models.synthesis import Synthesis
 from ltad.training import loop
+from ltad.training.alignment import align
 from ltad.training.data import TrainingData
 from ltad.training.phase1 import kl_loss, phase1_losses
 from ltad.training.phase2 import ClassTexts, feature_jitter, phase2_losses, real_probability
@@ -84,6 +86,21 @@ def test_feature_jitter_has_the_stated_size():
     noise = feature_jitter(patches, 20.0, torch.Generator().manual_seed(0)) - patches
     expected = patches.norm(dim=1) / 100 * 20
     torch.testing.assert_close(noise.std(dim=1).mean(), expected.mean(), rtol=0.02, atol=0)
+
+
+def test_aligned_start_finds_a_linear_joint_space():
+    rng = np.random.default_rng(0)
+    patches = rng.normal(size=(6, 5, 7, 7)).astype(np.float16)
+    weight = rng.normal(size=(4, 5))
+    latents = np.einsum("dc,nchw->ndhw", weight, patches.astype(np.float32)).astype(np.float32)
+    store = FeatureStore((), patches, patches, latents)
+    data = TrainingData(store, np.arange(6), torch.zeros(6).long(), (6,), torch.device("cpu"))
+    head = SemanticHead((2, 3), 4, "none")
+    align(head, data)
+    found = head.maps[0].weight.detach().numpy()
+    np.testing.assert_allclose(found, weight, atol=0.1)  # the ridge shrinks a little
+    with pytest.raises(ValueError, match="joint space 9"):
+        align(SemanticHead((5,), 9, "max"), data)
 
 
 def test_distribution_aware_sampling_follows_the_counts():

@@ -33,6 +33,8 @@ from ltad.types import SettingError
 
 STATE_FILE = "training-state.safetensors"
 PROBED_TAPS = (1, 3, 8)
+READ_TAPS = (3, 6, 8, 10)
+"""The ends of stages 3 to 6: in so small a tower, earlier layers know textures, not damage."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +254,8 @@ def pretrain(
                 write_tensors(state, trainee.tensors(), step=step + 1, settings=asdict(settings))
     encoder = AlignEncoder(
         trainee.model, tokenizer,
-        FeatureSettings(image_size=settings.image_size, taps=(0, 1, 3, 8), semantic_grid=24),
+        FeatureSettings(settings.image_size, READ_TAPS, settings.image_size // 16,
+                        settings.image_size // 16),
         device,
     )
     encoder.save(out)

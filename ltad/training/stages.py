@@ -33,8 +33,9 @@ STAGE_SETTINGS = {
     "phase1": ("name_length", "name_init", "learn_names", "normalize_text", "synthesis", *_DECODER,
                "phase1_epochs", "kl_weight", "skip_phase1", *_OPTIMISER),
     "reconstruction": (*_DECODER, *_TRANSFORMER, *_PHASE_2),
-    "semantic": (*_DECODER, *_TRANSFORMER, "semantic_start", "semantic_rate", "normal_prompt", "abnormal_prompt", "tau",
-                 "normalize_text", "layer_pooling", "text_classifier", *_PHASE_2),
+    "semantic": (*_DECODER, *_TRANSFORMER, "semantic_start", "semantic_rate", "normal_prompt",
+                 "abnormal_prompt", "tau", "normalize_text", "layer_pooling", "text_classifier",
+                 *_PHASE_2),
 }
 """The settings of model and training that each stage depends on."""
 
