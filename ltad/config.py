@@ -255,10 +255,11 @@ _PRESETS = {
         model=ModelSettings(
             hidden_width=128, layers=2, heads=4, feedforward=256, dropout=0.0,
             score_pool=16, decoder_width=128, decoder_expansion=2, semantic_start="aligned",
+            lam=12000.0, tau=2.0,
         ),
         training=TrainingSettings(
             phase1_epochs=15, phase2_epochs=50, learning_rate=1e-3, batch_size=32,
-            semantic_rate=0.01,
+            semantic_rate=1e-4,
             validation_fraction=0.2,
         ),
     ),
