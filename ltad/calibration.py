@@ -16,7 +16,7 @@ from ltad.features import to_grid
 
 BRANCHES = ("combined", "reconstruction", "semantic")
 SCALE_QUANTILES = (0.5, 0.995)
-SCALE_STRETCH = 3.0
+SCALE_STRETCH = 1.5
 REMEMBERED = 128
 
 
@@ -157,7 +157,7 @@ class Limits:
     pictures: int
 
 
-def limits_of(normal: NormalScores, rate: float, is_pooled: bool) -> Limits:
+def limits_of(normal: NormalScores, rate: float, lam: float, is_pooled: bool) -> Limits:
     """Conformal thresholds at false-alarm rate `rate`, and the drawing scale."""
     scale = {
         b: (normal.low[b], normal.low[b] + SCALE_STRETCH * max(normal.high[b] - normal.low[b],
@@ -166,6 +166,9 @@ def limits_of(normal: NormalScores, rate: float, is_pooled: bool) -> Limits:
     }
     low, high = scale["semantic"]
     scale["semantic"] = (min(low, 0.5), max(min(high, 1.0), 0.5))
+    low, high = scale["combined"]
+    # S_sem ends at 1, so no colour is spent on sums that cannot occur.
+    scale["combined"] = (low, max(min(high, scale["reconstruction"][1] + lam), low * (1 + 1e-6)))
     return Limits(
         {b: scoring.conformal_threshold(normal.scores[b], rate) for b in BRANCHES},
         {b: float(np.median(normal.scores[b])) for b in BRANCHES},
@@ -195,10 +198,11 @@ class Calibration:
         """Limits of one class; pooled over all when it has too few pictures for the rate."""
         own = self._readings.get(class_name)
         if own is not None and len(own) + 1 >= 1.0 / rate:
-            return limits_of(self._normal([class_name], settings)[0], rate, is_pooled=False)
+            own_scores = self._normal([class_name], settings)[0]
+            return limits_of(own_scores, rate, settings.lam, is_pooled=False)
         parts = self._normal(list(self._readings), settings)
         alone = len(parts) == 1 and own is not None
-        return limits_of(pooled(parts), rate, is_pooled=not alone)
+        return limits_of(pooled(parts), rate, settings.lam, is_pooled=not alone)
 
     def _normal(self, names: list[str], settings: ScoreSettings) -> list[NormalScores]:
         with self._lock:
