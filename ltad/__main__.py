@@ -180,7 +180,7 @@ def _pretrain(group) -> None:
     parser.add_argument("--steps", type=int, default=None, help="by default the recipe's")
     parser.add_argument("--pairs", type=int, default=None, help="by default the recipe's")
     parser.add_argument("--start", type=Path, default=None,
-                        help="state file of an earlier run whose image tower to begin from")
+                        help="state file of an earlier run whose weights to begin from")
     parser.add_argument("--seed", type=int, default=0)
     _work(parser)
 

@@ -12,9 +12,23 @@ from ltad.encoders import load_encoder
 from ltad.pretraining import train as recipe
 from ltad.pretraining.augment import augment_pairs
 from ltad.pretraining.losses import contrastive_loss, dense_loss
+from ltad.pretraining.model import (
+    REPEATS,
+    SHALLOW_REPEATS,
+    deepened,
+    small_align,
+    word_tokenizer,
+)
 from ltad.pretraining.pool import SEEN_PART_CLASSES, build_pool, render_pair, seen_defects
 from ltad.pretraining.probe import named, probe
-from ltad.pretraining.train import PretrainingSettings, pretrain
+from ltad.pretraining.train import (
+    STATE_FILE,
+    PretrainingSettings,
+    Trainee,
+    begin_from,
+    pretrain,
+)
+from ltad.training.state import read_tensors
 
 SETTINGS = PretrainingSettings(
     pairs=24, image_size=64, small_size=48, steps=4, batch_pairs=6, precision="float32"
@@ -89,6 +103,41 @@ def test_a_stopped_pretraining_ends_with_the_same_weights(tmp_path, monkeypatch)
     assert load_encoder(tmp_path / "parts").fingerprint == resumed.fingerprint
     assert json.loads((tmp_path / "parts" / "pretraining.json").read_text())["steps"] == 4
     assert resumed.unknown_words(" ".join(all_words())) == []
+
+
+def test_a_deepened_tower_computes_the_same():
+    words, side = 40, 64
+    shallow = small_align(words, repeats=SHALLOW_REPEATS, image_size=side, seed=3).eval()
+    for module in shallow.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    deep = small_align(words, repeats=REPEATS, image_size=side, seed=4).eval()
+    prefix = "vision_model.encoder.blocks."
+    weights = shallow.state_dict()
+    blocks = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    others = {k: v for k, v in weights.items() if not k.startswith(prefix)}
+    moved = {prefix + k: v for k, v in deepened(blocks, SHALLOW_REPEATS, REPEATS).items()}
+    missing = deep.load_state_dict({**others, **moved}, strict=False)
+    assert missing.missing_keys and not missing.unexpected_keys
+    pixels = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            deep.vision_model(pixels).last_hidden_state,
+            shallow.vision_model(pixels).last_hidden_state,
+        )
+
+
+def test_a_later_pretraining_begins_with_the_weights_of_an_earlier_one(tmp_path):
+    pretrain(tmp_path / "first", SETTINGS, tmp_path / "work_a")
+    state = tmp_path / "work_a" / STATE_FILE
+    tokenizer = word_tokenizer(all_words())
+    subjects = len({pair.subject for pair in build_pool(tmp_path / "work_a", 24, 64).pairs})
+    trainee = Trainee(SETTINGS, tokenizer, subjects, "cpu")
+    begin_from(trainee, state)
+    for name, value in read_tensors(state)[0].items():
+        if not name.startswith("optimizer."):
+            assert torch.equal(value, trainee.tensors()[name]), name
+    assert not trainee.optimizer.state
 
 
 def test_probe_reports_seen_and_unseen_apart(tiny_encoder):

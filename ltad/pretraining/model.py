@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 import torch
+from torch import Tensor
 from transformers import AlignConfig, AlignModel, BertTokenizer
 
 PROMPT_TOKENS = 64
-
+REPEATS = (1, 1, 4, 5, 3, 3, 1)
+"""Blocks of each stage: most of them where the map is small, and blocks are cheap."""
+SHALLOW_REPEATS = (1, 1, 2, 3, 2, 2, 1)
+"""A shallower tower, quicker to begin with; `deepened` turns it into the deeper one."""
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CHARACTERS = string.ascii_lowercase + string.digits + string.punctuation
@@ -33,7 +38,7 @@ def word_tokenizer(words: Iterable[str]) -> BertTokenizer:
 def small_align(
     vocabulary_size: int,
     channels: Sequence[int] = (16, 32, 48, 96, 112, 160, 256),
-    repeats: Sequence[int] = (1, 1, 2, 3, 2, 2, 1),
+    repeats: Sequence[int] = REPEATS,
     expansion: Sequence[int] = (1, 3, 3, 3, 4, 4, 4),
     strides: Sequence[int] = (1, 2, 2, 2, 1, 1, 1),
     text_width: int = 192,
@@ -44,7 +49,8 @@ def small_align(
     """A randomly initialised AlignModel of the given shape; the last map has 1/16 the input's side.
 
     Depthwise kernels are 3 x 3 throughout: their backward pass on a CPU is ten times faster than
-    that of 5 x 5, and the strides of 16 leave enough blocks to see the whole picture.
+    that of 5 x 5, and the strides of 16 leave enough blocks to see the whole picture. A block with
+    a shortcut starts as the identity (its last batch norm's weight is zero).
     """
     config = AlignConfig(
         text_config={
@@ -66,4 +72,35 @@ def small_align(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return AlignModel(config)
+        model = AlignModel(config)
+    for block in model.vision_model.encoder.blocks:
+        if block.projection.apply_dropout:
+            torch.nn.init.zeros_(block.projection.project_bn.weight)
+    return model
+
+
+def stage_ends(repeats: Sequence[int] = REPEATS) -> list[int]:
+    """Index of the last block of each stage."""
+    return [end - 1 for end in accumulate(repeats)]
+
+
+def deepened(
+    blocks: dict[str, Tensor], old: Sequence[int], new: Sequence[int]
+) -> dict[str, Tensor]:
+    """The blocks of a shallower tower under the names that they have in a deeper one.
+
+    A block that the deeper tower adds at the end of a stage starts as the identity (see
+    `small_align`), so both towers compute the same.
+
+    Args:
+        blocks: tensors named ``INDEX.REST``, of a tower with `old` repeats.
+        old, new: blocks of each stage; none of `old` exceeds that of `new`.
+    """
+    moved = {}
+    for stage, count in enumerate(old):
+        for number in range(count):
+            moved[sum(old[:stage]) + number] = sum(new[:stage]) + number
+    return {
+        f"{moved[int(index)]}.{rest}": tensor
+        for (index, rest), tensor in ((k.split(".", 1), v) for k, v in blocks.items())
+    }

@@ -87,6 +87,12 @@ class Pool:
         """Positions of the pairs that show parts."""
         return np.flatnonzero([pair.is_part for pair in self.pairs])
 
+    def positions_of(self, part_classes: tuple[str, ...]) -> np.ndarray:
+        """Positions of the pairs that show one of these part classes."""
+        return np.flatnonzero(
+            [pair.is_part and pair.subject in part_classes for pair in self.pairs]
+        )
+
     @cached_property
     def scene_positions(self) -> np.ndarray:
         """Positions of the pairs that show generic scenes."""

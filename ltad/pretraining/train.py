@@ -20,7 +20,14 @@ from ltad.data import captions
 from ltad.encoders import AlignEncoder
 from ltad.pretraining.augment import augment_pairs
 from ltad.pretraining.losses import DamageAnchor, NameAnchors, contrastive_loss, dense_loss
-from ltad.pretraining.model import small_align, word_tokenizer
+from ltad.pretraining.model import (
+    REPEATS,
+    SHALLOW_REPEATS,
+    deepened,
+    small_align,
+    stage_ends,
+    word_tokenizer,
+)
 from ltad.pretraining.pool import Pair, Pool, build_pool
 from ltad.seeds import generator, torch_generator
 from ltad.training.state import (
@@ -32,9 +39,13 @@ from ltad.training.state import (
 from ltad.types import SettingError
 
 STATE_FILE = "training-state.safetensors"
-PROBED_TAPS = (1, 3, 8)
-READ_TAPS = (3, 6, 8, 10)
+BLOCKS = "model.vision_model.encoder.blocks."
+_ENDS = stage_ends()
+PROBED_TAPS = (_ENDS[1], _ENDS[2], _ENDS[4])
+READ_TAPS = tuple(_ENDS[2:6])
 """The ends of stages 3 to 6: in so small a tower, earlier layers know textures, not damage."""
+HARD_PARTS = ("bearing", "button", "circuit_board", "connector", "screw", "wire_mesh")
+"""Parts of much detail: trained on all alike, an encoder hardly learns what damages these."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,7 @@ class PretrainingSettings:
             from scratch collapses to one sentence at the rate that suits a convolutional tower.
         dense_weight, layer_weight: of the dense loss on the last map, and on each tapped layer.
         parts_share: share of each batch that shows parts; the rest shows generic scenes.
+        hard_share: share of those parts that come from `HARD_PARTS` alone.
         precision: "bfloat16" or "float32" for the image tower's arithmetic.
         seed: of every draw.
     """
@@ -58,15 +70,16 @@ class PretrainingSettings:
     pairs: int = 14_000
     image_size: int = 192
     small_size: int = 160
-    small_share: float = 0.45
-    steps: int = 1_300
-    batch_pairs: int = 40
-    learning_rate: float = 1.5e-3
+    small_share: float = 0.3
+    steps: int = 2_000
+    batch_pairs: int = 32
+    learning_rate: float = 1.2e-3
     weight_decay: float = 0.02
     text_rate: float = 0.3
     dense_weight: float = 2.0
     layer_weight: float = 0.5
     parts_share: float = 0.7
+    hard_share: float = 0.45
     precision: str = "bfloat16"
     seed: int = 0
 
@@ -168,8 +181,10 @@ def batch(
     """Views (P, 2, 3, S, S), masks (P, S, S), both captions, subjects (P,) of step `step`."""
     rng = generator(settings.seed, 2, step)
     parts = round(settings.parts_share * settings.batch_pairs)
+    hard = round(settings.hard_share * parts)
     chosen = np.sort(np.concatenate([
-        rng.choice(pool.part_positions, parts, replace=False),
+        rng.choice(pool.positions_of(HARD_PARTS), hard, replace=False),
+        rng.choice(pool.part_positions, parts - hard, replace=False),
         rng.choice(pool.scene_positions, settings.batch_pairs - parts, replace=False),
     ]))
     images = torch.from_numpy(pool.images[chosen]).permute(0, 1, 4, 2, 3).float() / 127.5 - 1.0
@@ -229,7 +244,7 @@ def pretrain(
         work: folder for the rendered pool and the resumable state.
         device: where to train.
         save_every: steps between two states on disk.
-        start: a state file of an earlier pre-training whose image tower to begin from.
+        start: a state file of an earlier pre-training whose weights to begin from.
     """
     work = Path(work)
     pool = build_pool(work, settings.pairs, settings.image_size, settings.seed)
@@ -238,7 +253,7 @@ def pretrain(
     state = work / STATE_FILE
     first = _resume(trainee, state)
     if first == 0 and start is not None:
-        _begin_from(trainee, start)
+        begin_from(trainee, start)
     trainee.model.train()
     log = (work / "log.jsonl").open("a", encoding="utf-8")
     began = time.monotonic()
@@ -263,12 +278,16 @@ def pretrain(
     return encoder
 
 
-def _begin_from(trainee: Trainee, start: str | Path) -> None:
-    prefix = "model.vision_model."
+def begin_from(trainee: Trainee, start: str | Path) -> None:
+    """Take over the weights of an earlier training, of as deep or a shallower image tower."""
     tensors, _ = read_tensors(start)
-    trainee.model.vision_model.load_state_dict(
-        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    )
+    kept = {k: v for k, v in tensors.items() if not k.startswith((BLOCKS, "optimizer."))}
+    blocks = {k.removeprefix(BLOCKS): v for k, v in tensors.items() if k.startswith(BLOCKS)}
+    count = 1 + max(int(name.split(".")[0]) for name in blocks)
+    old = SHALLOW_REPEATS if count == sum(SHALLOW_REPEATS) else REPEATS
+    added = {k: v for k, v in trainee.tensors().items() if k.startswith(BLOCKS)}
+    moved = {BLOCKS + k: v for k, v in deepened(blocks, old, REPEATS).items()}
+    trainee.restore({**kept, **added, **moved})
 
 
 def _resume(trainee: Trainee, state: Path) -> int:

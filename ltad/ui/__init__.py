@@ -11,17 +11,29 @@ from typing import Any
 
 import gradio as gr
 
+from ltad.shelf import ModelShelf
 from ltad.ui.answer import escape, readable
 from ltad.ui.class_names import build_class_names
 from ltad.ui.inspect import build_inspect, find_examples
+from ltad.workspace import Workspace
 
 _FOLDER = Path(__file__).parent
 _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 _FONTS_MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 
 
-def build_app(scorer: Any, examples: Path = Path("assets/examples")) -> gr.Blocks:
-    """The whole page for one :class:`ltad.Scorer`; `examples` is a folder of ``*.jpg``."""
+def build_app(
+    scorer: Any, examples: Path = Path("assets/examples"), workspace: Workspace | None = None
+) -> gr.Blocks:
+    """The whole page.
+
+    Args:
+        scorer: the :class:`ltad.Scorer` that the page starts with.
+        examples: a folder of ``*.jpg``.
+        workspace: where the page keeps what people make; by default ``.ltad`` in this folder.
+    """
+    workspace = workspace or Workspace()
+    shelf = ModelShelf(scorer, workspace.models)  # noqa: F841
     with gr.Blocks(title="LTAD", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.HTML(header_html(scorer), elem_id="lt-header")
         with gr.Tab("Inspect", id="inspect"):
@@ -39,8 +51,8 @@ def launch_options() -> dict[str, Any]:
         "theme": gr.themes.Default(
             primary_hue="indigo", neutral_hue="slate", font=_FONTS, font_mono=_FONTS_MONO,
         ),
-        "css": (_FOLDER / "style.css").read_text("utf-8"),
-        "head": f"<script>{(_FOLDER / 'page.js').read_text('utf-8')}</script>",
+        "css": _joined("*.css"),
+        "head": f"<script>{_joined('*.js')}</script>",
         "footer_links": ["api", "settings"],
         "run_history": False,
         "enable_monitoring": False,
@@ -48,6 +60,12 @@ def launch_options() -> dict[str, Any]:
         "max_file_size": "60mb",
         "state_session_capacity": 500,
     }
+
+
+def _joined(pattern: str) -> str:
+    """The styles or scripts of all tabs, those of the page first."""
+    files = sorted(_FOLDER.glob(pattern), key=lambda f: (f.stem not in ("page", "style"), f.name))
+    return "\n".join(file.read_text("utf-8") for file in files)
 
 
 def header_html(scorer: Any) -> str:
