@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from abc import ABCMeta
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +25,8 @@ from ltad.ui.errors import page_error
 
 
 def photo_upload(**settings: Any) -> gr.Image:
-    """A ``gr.Image`` that hands its handlers an RGB picture, from trusted places only.
-
-    The methods are replaced on the instance, because Gradio writes a stub file beside the source
-    of every subclass of a component.
-    """
-    component = gr.Image(type="pil", **settings)
-    fetch = component.async_move_resource_to_block_cache
-
-    async def fetch_local(url_or_file_path: str | Path | None) -> str | None:
-        if url_or_file_path is not None and is_http_url_like(str(url_or_file_path)):
-            raise page_error(ImageError("Send the picture itself, not its address."))
-        return await fetch(url_or_file_path)
-
-    component.preprocess = read_upload
-    component.async_move_resource_to_block_cache = fetch_local
-    component.example_payload = lambda: {
-        "path": "part.jpg", "meta": {"_type": "gradio.FileData"}
-    }
-    return component
+    """A ``gr.Image`` that hands its handlers an RGB picture, from trusted places only."""
+    return _PhotoUpload(type="pil", **settings)
 
 
 def read_upload(payload: ImageData | None) -> Image.Image | None:
@@ -79,3 +63,20 @@ def _inline_bytes(url: str) -> bytes:
 def _name(payload: ImageData) -> str:
     """What messages call the picture: the visitor's own file name, never a path on the server."""
     return Path(payload.orig_name or "").name[:80] or "The picture"
+
+
+async def _fetch_local(self: gr.Image, url_or_file_path: str | Path | None) -> str | None:
+    if url_or_file_path is not None and is_http_url_like(str(url_or_file_path)):
+        raise page_error(ImageError("Send the picture itself, not its address."))
+    return await gr.Image.async_move_resource_to_block_cache(self, url_or_file_path)
+
+
+# A class, because Gradio makes a new component of the same class whenever a listener updates one,
+# as a click on an example does. Made past Gradio's metaclass, which would write a stub file beside
+# this source.
+_PhotoUpload = ABCMeta.__new__(type(gr.Image), "Image", (gr.Image,), {
+    "__module__": __name__,
+    "preprocess": lambda self, payload: read_upload(payload),
+    "async_move_resource_to_block_cache": _fetch_local,
+    "example_payload": lambda self: {"path": "part.jpg", "meta": {"_type": "gradio.FileData"}},
+})
