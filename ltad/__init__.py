@@ -6,13 +6,30 @@
 >>> detection.is_anomalous, detection.class_name, detection.score
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ltad.config import Config, preset
-from ltad.loading import load_scorer
-from ltad.service import Prepared, Scorer
 from ltad.types import Detection, LTADError, NearestToken, Region, Sample
+
+if TYPE_CHECKING:
+    from ltad.loading import load_scorer
+    from ltad.service import Prepared, Scorer
 
 __version__ = "0.1.0"
 __all__ = [
     "Config", "Detection", "LTADError", "NearestToken", "Prepared", "Region", "Sample", "Scorer",
     "load_scorer", "preset",
 ]
+# These need torch, which takes seconds to import; the database and the tables do not.
+_LATER = {
+    "load_scorer": "ltad.loading", "Prepared": "ltad.service", "Scorer": "ltad.service",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)

@@ -1,4 +1,4 @@
-"""Pictures of a result: the colour scale, the heatmaps, and the values under the pointer.
+"""Pictures of a result: the photograph, the scale's gradient, and the values under the pointer.
 
 Everything here is a pure function of arrays. A map keeps its own size; the page stretches it over
 the photograph.
@@ -13,44 +13,14 @@ import zlib
 import numpy as np
 from PIL import Image
 
-# Calm to alarming. Lightness rises all the way, so the order survives without colour vision.
-_ANCHORS = np.array(
-    [(27, 16, 65), (104, 31, 122), (190, 52, 96), (240, 116, 62), (253, 226, 108)], np.float64
-)
-_LEVELS = 256
-_OPAQUE_FROM = 0.55  # below this share of the scale the photograph shines through
+from ltad.heatmap import colour_table
+
 PHOTO_SIDE = 448
-
-
-def colour_table() -> np.ndarray:
-    """The fixed scale, (256, 4) uint8 RGBA: the lowest level is invisible, the upper half solid."""
-    level = np.linspace(0, 1, _LEVELS)
-    stops = np.linspace(0, 1, len(_ANCHORS))
-    channels = [np.interp(level, stops, _ANCHORS[:, channel]) for channel in range(3)]
-    alpha = 255 * np.clip(level / _OPAQUE_FROM, 0, 1)
-    return np.stack([*channels, alpha], axis=1).round().astype(np.uint8)
-
-
-def colour_levels(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Scale levels 0..255 of a map, (H, W) uint8; values beyond the scale take its ends."""
-    span = max(high - low, 1e-12)
-    share = np.clip((np.nan_to_num(values) - low) / span, 0, 1)
-    return (share * (_LEVELS - 1)).round().astype(np.uint8)
-
-
-def heat_png(values: np.ndarray, low: float, high: float) -> bytes:
-    """A map drawn on the fixed scale: a PNG with transparency, of the map's size."""
-    table = colour_table()
-    picture = Image.fromarray(colour_levels(values, low, high))
-    picture.putpalette(table[:, :3].tobytes())
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", transparency=table[:, 3].tobytes(), compress_level=4)
-    return buffer.getvalue()
 
 
 def scale_gradient() -> str:
     """The colour scale as a CSS gradient from left to right."""
-    stops = colour_table()[np.linspace(0, _LEVELS - 1, 12).round().astype(int)]
+    stops = colour_table()[np.linspace(0, 255, 12).round().astype(int)]
     return "linear-gradient(90deg, " + ", ".join(
         f"rgb({red} {green} {blue} / {alpha / 255:.2f})" for red, green, blue, alpha in stops
     ) + ")"

@@ -1,0 +1,64 @@
+"""The pictures of the batches: each file under the hash of its bytes, so a content is kept once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from ltad.desk.records import DeskError
+from ltad.images import read_image
+
+_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+class PictureStore:
+    """Files by content in a folder, safe for threads and processes.
+
+    Args:
+        folder: made when the first picture comes.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def put(self, content: bytes) -> str:
+        """Keep a picture's file; returns its key, the SHA-256 of its bytes in hexadecimal."""
+        key = hashlib.sha256(content).hexdigest()
+        path = self.path(key)
+        if path.is_file():
+            return key
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, partial = tempfile.mkstemp(dir=path.parent)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            Path(partial).replace(path)
+        except OSError as error:
+            raise DeskError(
+                f"A picture cannot be kept in {self.folder} ({error.strerror}). Free some space."
+            ) from error
+        return key
+
+    def path(self, key: str) -> Path:
+        """The file of a key, whether it is there or not. Raises DeskError for what is no key."""
+        if not _KEY.fullmatch(key):
+            raise DeskError(f"{key[:80]!r} is not the key of a picture.")
+        return self.folder / key[:2] / key
+
+    def bytes(self, key: str) -> bytes:
+        """The file's bytes. Raises DeskError when it is not there."""
+        try:
+            return self.path(key).read_bytes()
+        except OSError as error:
+            raise DeskError(
+                f"The picture {key[:12]} is no longer there. Bring it again in a new batch."
+            ) from error
+
+    def image(self, key: str) -> Image.Image:
+        """The picture, RGB and upright. Raises ImageError when it cannot be decoded."""
+        return read_image(self.bytes(key), f"The picture {key[:12]}")

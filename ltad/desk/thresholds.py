@@ -1,0 +1,203 @@
+"""From calibrated limits and people's decisions to thresholds, and how good these are.
+
+A picture raises an alarm when its score is above the threshold of its class. Everything here works
+on stored scores and costs no look at a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ltad.desk.records import DeskError, Reviewed, ThresholdChoice
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How alarms and people's verdicts agree on the reviewed items ("unsure" left out).
+
+    Attributes:
+        true_positives: defective, alarm. false_negatives: defective, no alarm.
+        false_positives: good, alarm. true_negatives: good, no alarm.
+    """
+
+    true_positives: int
+    false_negatives: int
+    false_positives: int
+    true_negatives: int
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the alarms that are defective; None without alarms."""
+        return _share(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the defective items that raise an alarm; None without defective ones."""
+        return _share(self.true_positives, self.true_positives + self.false_negatives)
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of the two; None without alarms and defective items."""
+        wrong = self.false_positives + self.false_negatives
+        return _share(2 * self.true_positives, 2 * self.true_positives + wrong)
+
+    @property
+    def false_alarm_rate(self) -> float | None:
+        """Share of the good items that raise an alarm; None without good ones."""
+        return _share(self.false_positives, self.false_positives + self.true_negatives)
+
+    @property
+    def count(self) -> int:
+        """Reviewed items behind the figures."""
+        return (self.true_positives + self.false_negatives
+                + self.false_positives + self.true_negatives)
+
+
+def quality(reviewed: Iterable[Reviewed], thresholds: Mapping[str, float]) -> Quality:
+    """The agreement at given thresholds by class name."""
+    counts = np.zeros((2, 2), dtype=int)
+    for item in reviewed:
+        counts[int(item.is_defective), int(item.score > thresholds[item.class_name])] += 1
+    return Quality(*map(int, (counts[1, 1], counts[1, 0], counts[0, 1], counts[0, 0])))
+
+
+def best_f1_threshold(decided: Sequence[tuple[float, bool]]) -> float:
+    """The threshold of the highest F1 on (score, is defective) pairs.
+
+    It lies halfway between two reviewed scores; of equally good ones the lowest is taken, which
+    misses least.
+
+    Raises:
+        DeskError: there is not at least one pair of each kind.
+    """
+    scores, is_defective = _sorted_scores(decided)
+    if not 0 < is_defective.sum() < len(scores):
+        raise DeskError(
+            "The best F1 needs at least one part reviewed as good and one as defective. "
+            "Review more, or choose another way."
+        )
+    values = np.unique(scores)
+    candidates = np.concatenate([[np.nextafter(values[0], -np.inf)], _middles(values)])
+    caught = is_defective.sum() - _below(scores[is_defective], candidates)
+    alarms = len(scores) - _below(scores, candidates)
+    f1 = 2 * caught / (alarms + is_defective.sum())
+    return float(candidates[f1.argmax()])
+
+
+def miss_rate_threshold(decided: Sequence[tuple[float, bool]], miss_rate: float) -> float:
+    """The highest threshold that misses at most the share `miss_rate` of the defective pairs.
+
+    Args:
+        decided: (score, is defective) pairs.
+        miss_rate: in [0, 1).
+
+    Raises:
+        DeskError: no pair is defective.
+    """
+    scores, is_defective = _sorted_scores(decided)
+    defective = scores[is_defective]
+    if not len(defective):
+        raise DeskError(
+            "A miss rate needs at least one part reviewed as defective. Review more, or choose "
+            "another way."
+        )
+    # 0.29 * 100 is a little less than 29 in floating point.
+    first_caught = defective[int(miss_rate * len(defective) + 1e-9)]
+    just_below = float(np.nextafter(first_caught, -np.inf))
+    lower = scores[scores < first_caught]
+    return min(float((lower[-1] + first_caught) / 2), just_below) if len(lower) else just_below
+
+
+def current_threshold(
+    choice: ThresholdChoice, calibration_limit: Callable[[float], float],
+    decided: Sequence[tuple[float, bool]],
+) -> float:
+    """The threshold that a choice means now.
+
+    Args:
+        choice: see `ThresholdChoice`.
+        calibration_limit: false-alarm rate -> the model's calibrated threshold.
+        decided: (score, is defective) of the reviewed items that count.
+
+    Raises:
+        DeskError: there are too few decisions for the choice.
+    """
+    if choice.mode == "rate":
+        return calibration_limit(choice.value)
+    if choice.mode == "score":
+        return choice.value
+    if choice.mode == "f1":
+        return best_f1_threshold(decided)
+    return miss_rate_threshold(decided, choice.value)
+
+
+def class_threshold(
+    class_name: str, choices: Mapping[str, ThresholdChoice], default: ThresholdChoice,
+    calibration_limit: Callable[[str, float], float], reviewed: Sequence[Reviewed],
+) -> float:
+    """The threshold of one class: by its own choice, else by the one for all, else by `default`.
+
+    The scores of different classes have different ranges. So where decisions on all classes count
+    together (the choice for all, mode "f1" or "miss"), each score is taken relative to its class's
+    calibrated limit, and the result is one shift for all of them.
+
+    Args:
+        class_name: the class.
+        choices: by class name; "" is the choice for all.
+        default: of mode "rate".
+        calibration_limit: (class name, false-alarm rate) -> calibrated threshold.
+        reviewed: decisions of all classes.
+
+    Raises:
+        DeskError: there are too few decisions for the choice.
+    """
+    def limit(rate: float) -> float:
+        return calibration_limit(class_name, rate)
+
+    if class_name in choices or "" not in choices:
+        own = [(r.score, bool(r.is_defective)) for r in reviewed if r.class_name == class_name]
+        return current_threshold(choices.get(class_name, default), limit, own)
+    choice = choices[""]
+    if choice.mode in ("rate", "score"):
+        return current_threshold(choice, limit, ())
+    margins = [
+        (r.score - calibration_limit(r.class_name, default.value), bool(r.is_defective))
+        for r in reviewed
+    ]
+    return limit(default.value) + current_threshold(choice, limit, margins)
+
+
+def verdicts(items: Iterable, thresholds: Mapping[str, float]) -> dict[int, bool]:
+    """Item id -> whether it raises an alarm now, of the scored ones among `items`.
+
+    Args:
+        items: `Item` or `ItemSummary`.
+        thresholds: by class name.
+    """
+    return {
+        item.id: item.score > thresholds.get(item.class_name, item.threshold)
+        for item in items if item.status == "scored"
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _sorted_scores(decided: Sequence[tuple[float, bool]]) -> tuple[np.ndarray, np.ndarray]:
+    scores = np.array([score for score, _ in decided], dtype=np.float64)
+    is_defective = np.array([bool(defective) for _, defective in decided], dtype=bool)
+    order = scores.argsort(kind="stable")
+    return scores[order], is_defective[order]
+
+
+def _middles(values: np.ndarray) -> np.ndarray:
+    return (values[:-1] + values[1:]) / 2
+
+
+def _below(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """How many of the sorted scores raise no alarm at each threshold."""
+    return np.searchsorted(scores, thresholds, side="right")

@@ -1,0 +1,131 @@
+"""What left the desk comes back to it, whole and without surprises."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from desk_for_tests import Desk
+
+from ltad.desk.archive import write_archive
+from ltad.desk.coco import write_coco
+from ltad.desk.importing import import_decisions
+from ltad.desk.masks import decode_mask
+from ltad.desk.records import DeskError
+from ltad.desk.tables import csv_bytes, json_bytes
+
+
+@pytest.fixture(scope="module")
+def files(parts_folder):
+    return sorted(parts_folder.glob("*/test/*/000.png"))
+
+
+@pytest.fixture
+def desk(tmp_path, tiny_scorer, files):
+    return Desk(tmp_path / "desk", tiny_scorer, files)
+
+
+@pytest.fixture
+def reviewed(desk):
+    desk.review()
+    return desk
+
+
+@pytest.mark.parametrize("kind", ["coco.json", "batch.csv", "batch.json", "batch.zip"])
+def test_round_trip_restores_every_decision(reviewed, tmp_path, tiny_scorer, files, kind):
+    path = tmp_path / kind
+    if kind == "coco.json":
+        write_coco(path, *reviewed.stores, None)
+    elif kind == "batch.csv":
+        path.write_bytes(csv_bytes(reviewed.items))
+    elif kind == "batch.json":
+        path.write_bytes(json_bytes(reviewed.batch, reviewed.items))
+    else:
+        write_archive(path, *reviewed.stores, reviewed.shelf, contents=())
+    fresh = Desk(tmp_path / "fresh", tiny_scorer, files)
+    report = import_decisions(fresh.database, fresh.id, path, kind)
+    expected = reviewed.decisions()
+    if kind in ("batch.csv", "batch.json"):  # a table holds no masks
+        expected = {k: (*v[:4], None, *v[5:]) for k, v in expected.items()}
+    assert len(expected) == 8
+    assert fresh.decisions() == expected
+    assert (report.restored, report.unchanged, report.problems) == (8, 0, [])
+    again = import_decisions(fresh.database, fresh.id, path, kind)
+    assert (again.restored, again.unchanged, again.problems) == (0, 8, [])
+
+
+def test_import_keeps_newer_decisions(reviewed, tmp_path):
+    path = tmp_path / "coco.json"
+    write_coco(path, *reviewed.stores, None)
+    first = reviewed.item("twin.png")
+    reviewed.decide(first, "good", person="Cem")
+    report = import_decisions(reviewed.database, reviewed.id, path)
+    assert (report.restored, report.unchanged) == (0, 7)
+    (conflict,) = report.conflicts
+    assert re.search(r"twin\.png: Cem decided 'good' at .* UTC, later than .*'unsure' by Ada",
+                     conflict)
+    assert reviewed.item("twin.png").verdict == "good"
+    report = import_decisions(reviewed.database, reviewed.id, path, overwrite=True)
+    assert (report.restored, report.conflicts) == (1, ())
+    assert [d.verdict for d in reviewed.database.history(first.id)] == ["unsure", "good", "unsure"]
+
+
+def test_an_older_decision_is_replaced_and_stays_in_the_history(desk):
+    item = desk.items[0]
+    desk.decide(item, "good")
+    rows = "file_name;verdict;decided;person\n{};Defective;{};Bo\nelsewhere.png;good;;\n"
+    late = rows.format(item.file_name, "2999-01-01 10:00").encode()
+    report = import_decisions(desk.database, desk.id, late, person="Cem")
+    assert report.restored == 1
+    assert report.unmatched == ("elsewhere.png: the batch has no picture of this name.",)
+    assert [(d.verdict, d.person) for d in desk.database.history(item.id)] == [
+        ("good", "Ada"), ("defective", "Bo")
+    ]
+    no_time = rows.format(item.file_name, "").replace("Defective", "unsure").encode()
+    assert len(import_decisions(desk.database, desk.id, no_time).conflicts) == 1
+
+
+def test_coco_of_other_programs_is_understood(desk):
+    item = next(item for item in desk.items if item.status == "scored")
+    foreign = {
+        "images": [{"id": 7, "file_name": item.file_name, "width": 96, "height": 96},
+                   {"id": 8, "file_name": "0000.png", "width": 9, "height": 9}],
+        "categories": [{"id": 1, "name": "crack"}, {"id": 2, "name": "hole"}],
+        "annotations": [
+            {"image_id": 7, "category_id": 2, "segmentation": [[10, 20, 14, 20, 14, 23, 10, 23]]},
+            {"image_id": 7, "category_id": 1, "segmentation": {
+                "size": [96, 96], "counts": [96 * 50, 96, 96 * 45]}},
+        ],
+    }
+    report = import_decisions(desk.database, desk.id, json.dumps(foreign).encode(), person="Cem")
+    assert report.restored == 1
+    decision = desk.item(item.file_name).decision
+    assert (decision.verdict, decision.defect_type, decision.person) == (
+        "defective", "hole, crack", "Cem")
+    mask = decode_mask(desk.database.blob(decision.mask_key))
+    expected = np.zeros((96, 96), dtype=bool)
+    expected[20:23, 10:14] = expected[:, 50] = True
+    assert np.array_equal(mask, expected)
+    foreign["annotations"][1]["segmentation"]["size"] = [48, 192]
+    report = import_decisions(desk.database, desk.id, json.dumps(foreign).encode())
+    assert "192 x 48 pixels, but the picture is 96 x 96" in report.unmatched[0]
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"", "is empty"),
+    (b"a,b\n1,2\n", "no column file_name and no column verdict"),
+    (b"file_name,verdict\na.png,bad\n", "line 2: the verdict is 'bad'"),
+    (b"PK\x03\x04 torn", "damaged zip"),
+    (b'{"images": 3}', "no COCO or JSON"),
+    (b'{"images": [', "no COCO or JSON"),
+    (b'{"images": [{"file_name": "a"}]}', "no COCO or JSON"),
+    (b'{"items": [3]}', "no COCO or JSON"),
+    ("file_name,verdict\nä.png,good\n".encode("latin-1"), "not text in UTF-8"),
+])
+def test_files_that_cannot_be_read_say_why(desk, content, message):
+    with pytest.raises(DeskError, match=message) as caught:
+        import_decisions(desk.database, desk.id, content, "shift.csv")
+    assert "shift.csv" in str(caught.value)
+    assert desk.decisions() == {}
