@@ -10,7 +10,7 @@ from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from ltad import commands
+from ltad import commands, run_commands
 from ltad.ablations import TABLES
 from ltad.config import PRESETS
 from ltad.data.named_splits import NATURAL_COUNTS
@@ -38,8 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Long-tailed anomaly detection with learnable class names (LTAD, CVPR 2024).",
     )
     group = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_train, _evaluate, _ablate, _score, _tokens, _check, _splits, _parts, _pretrain,
-                _probe):
+    for add in (_train, _evaluate, _ablate, _runs, _report, _score, _tokens, _check, _splits,
+                _parts, _pretrain, _probe):
         add(group)
     return parser
 
@@ -56,7 +56,7 @@ def _command(group, name: str, summary: str, details: str, run) -> argparse.Argu
 
 def _work(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", type=Path, default=Path(".ltad"),
-                        help="folder for rendered parts and cached features")
+                        help="folder for rendered parts, cached features and runs")
 
 
 def _train(group) -> None:
@@ -95,6 +95,8 @@ def _evaluate(group) -> None:
                              "the rendered benchmark")
     parser.add_argument("--bank", action="store_true",
                         help="also a nearest-neighbour bank on the same features and pictures")
+    parser.add_argument("--run", dest="run_name", default=None, metavar="NAME",
+                        help="keep it as a run, WORK/runs/NAME, for the Results tab and `report`")
     parser.add_argument("--json", type=Path, default=None, help="write everything to this file")
     _settings(parser)
     _work(parser)
@@ -110,9 +112,50 @@ def _ablate(group) -> None:
     _training(parser, split="step100")
     parser.add_argument("--rows", nargs="+", default=None, metavar="ROW",
                         help="only these rows, e.g. 6.2 6.8")
-    parser.add_argument("--out", type=Path, required=True,
-                        help="folder for one JSON report a row; finished rows are not run again")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N",
+                        help="how many seeds, from --seed on; prints mean and deviation")
+    parser.add_argument("--out", type=Path, default=None,
+                        help="folder of the runs, one for each row and seed, by default WORK/runs; "
+                             "finished ones are not run again")
     _work(parser)
+
+
+def _runs(group) -> None:
+    parser = group.add_parser(
+        "runs", help="List, show, compare, delete and repeat evaluations.",
+        description="A run is one kept evaluation: `evaluate --run NAME` and `ablate` make them.",
+    )
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+    run = run_commands
+    _action(actions, "list", "All runs, newest first.", run.list_runs)
+    _action(actions, "show", "A run's facts and its figures.", run.show_run, "name")
+    _action(actions, "compare", "Two runs side by side.", run.compare, "a", "b")
+    deleting = _action(actions, "delete", "Delete runs for good.", run.delete)
+    deleting.add_argument("names", nargs="+", metavar="RUN")
+    again = _action(actions, "again", "Evaluate a run's model again, with its settings and data.",
+                    run.again, "name")
+    again.add_argument("--run", dest="run_name", default=None, metavar="NAME",
+                       help="name of the new run, by default NAME-again")
+
+
+def _action(
+    group, name: str, summary: str, run, *names: str, details: str = ""
+) -> argparse.ArgumentParser:
+    parser = _command(group, name, summary, details, run)
+    for argument in names:
+        parser.add_argument(argument, metavar="RUN", help="name of a run, or its folder")
+    _work(parser)
+    return parser
+
+
+def _report(group) -> None:
+    parser = _action(group, "report", "Write runs as one HTML file that opens without a server.",
+                     run_commands.report)
+    parser.add_argument("names", nargs="+", metavar="RUN",
+                        help="names or folders; the others are compared to the first")
+    parser.add_argument("--out", type=Path, default=Path("report.html"))
+    parser.add_argument("--false-alarm-rate", type=float, default=0.05,
+                        help="of the thresholds: share of good pictures that may raise an alarm")
 
 
 def _settings(parser: argparse.ArgumentParser) -> None:

@@ -136,7 +136,7 @@ TABLES: dict[str, tuple[Row, ...]] = {
         _main("main.1", "UniAD", "reconstruction", "UniAD", changes=_UNIAD),
         _main("main.2", "LTAD without SAD", "reconstruction", "LTAD w/o SAD"),
         _main("main.3", "LTAD", "combined", "LTAD"),
-        _main("main.4", "nearest-neighbour bank", "combined", is_bank=True),
+        _main("main.4", "nearest neighbours", "combined", is_bank=True),
     ),
     "table6": (
         _numbered("6.1", "reconstruction", changes=_UNIAD,

@@ -61,11 +61,12 @@ def _coreset(points: np.ndarray, size: int, rng: np.random.Generator) -> np.ndar
     projected = torch.from_numpy(
         points @ rng.standard_normal((points.shape[1], PROJECTION), dtype=np.float32)
     )
+    squares = projected.square().sum(dim=1)
+    nearest = torch.full_like(squares, torch.inf)
     chosen = [int(rng.integers(len(points)))]
-    nearest = (projected - projected[chosen[0]]).square().sum(dim=1)
     for _ in range(size - 1):
+        # |a - b|^2 as |a|^2 - 2 a.b + |b|^2: one product with a vector a step
+        last = torch.add(squares, projected @ projected[chosen[-1]], alpha=-2)
+        torch.minimum(nearest, last.add_(squares[chosen[-1]]), out=nearest)
         chosen.append(int(nearest.argmax()))
-        torch.minimum(
-            nearest, (projected - projected[chosen[-1]]).square().sum(dim=1), out=nearest
-        )
     return np.array(chosen)

@@ -8,10 +8,11 @@ import time
 from argparse import Namespace
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from ltad.ablate import Study, report_table, run_table
+from ltad.ablate import report_table, run_table, seconds_of
 from ltad.ablations import rows_of
 from ltad.config import Config, preset
 from ltad.data.check import check_dataset, count_table
@@ -21,22 +22,26 @@ from ltad.data.longtail import parse_split, resample
 from ltad.data.named_splits import named_splits, splits_table
 from ltad.data.write_parts import write_parts
 from ltad.encoders import load_encoder
-from ltad.evaluation import evaluate as evaluate_model
-from ltad.evaluation import evaluate_bank
 from ltad.loading import load_scorer
+from ltad.model_runs import ModelEvaluation, evaluate_bank, evaluate_model
 from ltad.pretraining.probe import probe as probe_encoder
 from ltad.pretraining.train import PretrainingSettings
 from ltad.pretraining.train import pretrain as pretrain_encoder
+from ltad.run_files import new_run_folder
+from ltad.run_tables import printed_results
+from ltad.runs import Run
 from ltad.service import Scorer
+from ltad.study import Source, Study
 from ltad.training.train import train as train_detector
 from ltad.types import DatasetError, Sample, SettingError
+from ltad.workspace import Workspace
 
 
 def train(options: Namespace) -> None:
     """``python -m ltad train``"""
     config = configured(preset(options.preset), options.set).replace(seed=options.seed)
     encoder = load_encoder(options.encoder, config.features, options.device)
-    samples, about = training_samples(options)
+    samples, _, about = training_samples(options, options.seed)
     checkpoint = train_detector(
         samples, encoder, config, options.out, _reference(options.encoder, options.out),
         features=options.work / "features", about=about,
@@ -64,17 +69,17 @@ def configured(config: Config, changes: list[str]) -> Config:
     return config.replace(**values)
 
 
-def training_samples(options: Namespace) -> tuple[list[Sample], dict]:
-    """The data set under its split or list, and the facts to keep with the model."""
-    about = {"data": Path(options.data).name, "split": options.split, "split_seed": options.seed}
+def training_samples(options: Namespace, seed: int) -> tuple[list[Sample], Path, dict]:
+    """The data set under its split or list, its folder, and the facts to keep with the model."""
+    about = {"data": Path(options.data).name, "split": options.split, "split_seed": seed}
     if options.data == "parts":
-        return load_folder(_parts_folder(options.work, options.split, options.seed)), about
-    samples = load_dataset(options.data)
+        root = _parts_folder(options.work, options.split, seed)
+        return load_folder(root), root, about
+    samples, root = load_dataset(options.data), Path(options.data)
     if options.list is not None:
-        return select(samples, read_list(options.list, options.data)), {
-            **about, "split": options.list.name
-        }
-    return resample(samples, parse_split(options.split), options.seed), about
+        about["split"] = options.list.name
+        return select(samples, read_list(options.list, options.data)), root, about
+    return resample(samples, parse_split(options.split), seed), root, about
 
 
 def _parts_folder(work: Path, split: str, seed: int) -> Path:
@@ -90,51 +95,79 @@ def _reference(encoder: str, out: Path) -> str:
 def evaluate(options: Namespace) -> None:
     """``python -m ltad evaluate``"""
     scorer = load_scorer(options.checkpoint, options.device)
-    samples = _evaluation_samples(scorer, options)
+    root = _evaluation_root(scorer, options)
+    samples, features = load_dataset(root), options.work / "features"
+    data = Path(options.data).name
+    runs = Workspace(options.work).runs
+    names = [options.run_name, f"{options.run_name}-bank"][: 1 + options.bank]
+    folders = [new_run_folder(runs, name) for name in names if options.run_name]
     found = evaluate_model(
-        scorer, samples, options.normal_prompt, options.abnormal_prompt, options.lam, options.tau
+        scorer, samples, root, features,
+        scorer.score_settings(
+            options.normal_prompt, options.abnormal_prompt, options.lam, options.tau
+        ),
+        options.checkpoint if Path(options.checkpoint).is_dir() else None, data,
     )
-    print(found.results.table())
-    print("\nCombined branch\n" + found.results.figures_table())
-    share = sum(found.recognised.values()) / len(found.recognised)
-    print(f"\nClass recognised: {100 * share:.1f}% of the test pictures (mean over classes)")
-    report = {**found.results.to_dict(), "recognised": found.recognised,
-              "settings": found.settings, "model": scorer.card}
+    report = _told(found) | {"recognised": found.evaluation.recognised_shares(),
+                             "model": scorer.card}
+    if folders:
+        _kept(found, folders[0])
     if options.bank:
-        counts = scorer.checkpoint.about["split_counts"]
-        about = scorer.checkpoint.about
-        used = resample(samples, parse_split(about["split"]), about["split_seed"])
-        bank = evaluate_bank(
-            scorer.encoder, [s for s in used if s.split == "train"], samples,
-            options.work / "features", scorer.config.model.score_pool, counts,
-        )
-        print("\nNearest-neighbour bank (every branch the same distance)\n" + bank.table())
-        report["bank"] = bank.to_dict()
+        bank = evaluate_bank(scorer, samples, root, features, data)
+        report["bank"] = bank.evaluation.results_dict()
+        print("\nNearest-neighbour bank\n"
+              + printed_results(report["bank"], bank.evaluation.branches))
+        if folders:
+            _kept(bank, folders[1])
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def _evaluation_samples(scorer: Scorer, options: Namespace) -> list[Sample]:
+def _evaluation_root(scorer: Scorer, options: Namespace) -> Path:
     if options.data != "parts":
-        return load_dataset(options.data)
+        return Path(options.data)
     about = scorer.checkpoint.about
-    return load_folder(_parts_folder(options.work, about["split"], about["split_seed"]))
+    return _parts_folder(options.work, about["split"], about["split_seed"])
+
+
+def _told(found: ModelEvaluation) -> dict[str, Any]:
+    """Print a model's tables; the figures as plain data."""
+    evaluation = found.evaluation
+    print(evaluation.results.table())
+    print("\nCombined branch\n" + evaluation.results.figures_table())
+    shares = evaluation.recognised_shares().values()
+    print(f"\nClass recognised: {100 * sum(shares) / len(shares):.1f}% of the test pictures "
+          "(mean over classes)")
+    return {**evaluation.results_dict(), "settings": found.facts["settings"]}
+
+
+def _kept(found: ModelEvaluation, folder: Path) -> None:
+    found.write(folder)
+    print(f"Run: {folder}")
 
 
 def ablate(options: Namespace) -> None:
     """``python -m ltad ablate``"""
     began = time.monotonic()
+    if options.seeds < 1:
+        raise SettingError(f"--seeds is {options.seeds}, but it must be at least 1.")
     rows = rows_of(options.table, options.rows)
-    base = configured(preset(options.preset), options.set).replace(seed=options.seed)
-    encoder = load_encoder(options.encoder, base.features, options.device)
-    samples, _ = training_samples(options)
-    study = Study.of(samples, encoder, base, options.work)
     runnable = [row for row in rows if options.rows or not row.wants_encoder]
-    reports = run_table(study, runnable, base, options.out)
-    print("\n" + report_table(rows, reports))
+    base = configured(preset(options.preset), options.set)
+    encoder = load_encoder(options.encoder, base.features, options.device)
+    out = options.out or Workspace(options.work).runs
+    runs: list[Run] = []
+    for seed in range(options.seed, options.seed + options.seeds):
+        if options.seeds > 1:
+            print(f"Seed {seed}")
+        config = base.replace(seed=seed)
+        samples, root, about = training_samples(options, seed)
+        source = Source(root, about["data"], about["split"], options.encoder)
+        study = Study.of(samples, encoder, config, options.work, source)
+        runs += run_table(study, runnable, config, out, options.table)
+    print("\n" + report_table(rows, runs))
     print(f"Seconds: {time.monotonic() - began:.0f} now, "
-          f"{sum(report['seconds'] for report in reports.values()):.0f} for all rows. "
-          f"Reports: {options.out}")
+          f"{sum(map(seconds_of, runs)):.0f} for all rows. Runs: {out}")
 
 
 def score(options: Namespace) -> None:

@@ -1,23 +1,28 @@
-"""The benchmark's numbers for a model, and for a nearest-neighbour bank on the same features."""
+"""Scoring a test set: the benchmark's figures, and what a run keeps of every picture.
+
+Any detector is measured through one function, `Measure`, on frozen features that are computed
+once; see `ltad.measures` for the functions. One pass over the pictures yields everything.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
+from torch.nn import functional
 from tqdm import tqdm
 
-from ltad.baselines import NearestNeighbourBank
 from ltad.calibration import BRANCHES, BranchMaps
-from ltad.data.feature_store import build_store
+from ltad.data.feature_store import FeatureStore
 from ltad.data.layouts import read_mask
-from ltad.encoders.base import Encoder
 from ltad.metrics import (
+    METRICS,
     ClassResult,
     Results,
     image_auroc,
@@ -26,26 +31,53 @@ from ltad.metrics import (
     resampled_auroc,
 )
 from ltad.metrics_pixel import PixelScores
-from ltad.service import Scorer
-from ltad.types import DatasetError, ImageError, Sample, SettingError
+from ltad.recognition import ClassRecogniser
+from ltad.types import DatasetError, ImageError, Sample
 
 BATCH = 16
-Measure = Callable[[Sequence[Sample]], BranchMaps]
+Measure = Callable[[str, FeatureStore, Sequence[int]], BranchMaps]
+"""Maps and image scores of the pictures at some places of a store, under one class's name."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results of a model on a test set.
+    """What a detector makes of a test set.
 
     Attributes:
-        results: AUROC per class and branch, with All / High / Low, and more of the combined branch.
-        recognised: class -> share of its test pictures whose class the model ranked first.
-        settings: the score settings used.
+        branches: those that were measured, the one that it is judged by first.
+        results: AUROC by class and measured branch; the other figures are of the first branch.
+        samples: the n test pictures, class after class.
+        scores: branch -> image scores, (n,) float64.
+        recognised: (n,) the class that was ranked first, "" where none was asked for.
+        embeddings: mean patch feature, (n, C) float32.
+        maps: the first branch's pixel map, mean over each cell of the patch grid, (n, G, G).
     """
 
+    branches: tuple[str, ...]
     results: Results
-    recognised: dict[str, float]
-    settings: dict
+    samples: tuple[Sample, ...]
+    scores: dict[str, np.ndarray]
+    recognised: np.ndarray
+    embeddings: np.ndarray
+    maps: np.ndarray
+
+    def recognised_shares(self) -> dict[str, float]:
+        """Class -> share of its test pictures whose class was ranked first."""
+        names = np.array([sample.class_name for sample in self.samples], dtype=object)
+        return {str(n): float((self.recognised[names == n] == n).mean()) for n in np.unique(names)}
+
+    def results_dict(self) -> dict[str, Any]:
+        """`Results.to_dict` with None for branches that were not measured."""
+        found = self.results.to_dict()
+        for entry in [*found["classes"], *found["summary"].values()]:
+            for metric in METRICS:
+                entry[metric] = {branch: entry[metric].get(branch) for branch in BRANCHES}
+        found["missing"] = {
+            metric: [entry["class_name"] for entry in found["classes"]
+                     if any(entry[metric][branch] is None for branch in self.branches)]
+            for metric in METRICS
+        }
+        return found
 
 
 def load_mask(sample: Sample, size: int) -> np.ndarray | None:
@@ -65,38 +97,6 @@ def load_mask(sample: Sample, size: int) -> np.ndarray | None:
     return np.asarray(mask.resize((size, size), Image.Resampling.NEAREST))
 
 
-def evaluate_class(samples: Sequence[Sample], measure: Measure, train_count: int) -> ClassResult:
-    """AUROC per image and pixel of one class's test pictures; more of the combined branch.
-
-    The pixel figures cover the pictures with a mask and all good ones; without any mask they are
-    None.
-    """
-    labels, scores = [], {b: [] for b in BRANCHES}
-    pixels = {b: PixelScores(with_regions=b == "combined") for b in BRANCHES}
-    for start in range(0, len(samples), BATCH):
-        batch = samples[start : start + BATCH]
-        measured = measure(batch)
-        labels += [sample.is_defective for sample in batch]
-        masks = [load_mask(sample, measured.maps["combined"].shape[-1]) for sample in batch]
-        for branch in BRANCHES:
-            scores[branch] += measured.scores[branch].tolist()
-            for mask, anomaly_map in zip(masks, measured.maps[branch], strict=True):
-                if mask is not None:
-                    pixels[branch].add(mask, anomaly_map.float().cpu().numpy())
-    name, combined = samples[0].class_name, scores["combined"]
-    return ClassResult(
-        name, train_count,
-        {b: image_auroc(labels, scores[b]) for b in BRANCHES},
-        {b: pixels[b].auroc() for b in BRANCHES},
-        image_average_precision=image_average_precision(labels, combined),
-        image_f1_max=image_f1_max(labels, combined),
-        pixel_average_precision=pixels["combined"].average_precision(),
-        pixel_f1_max=pixels["combined"].f1_max(),
-        aupro=pixels["combined"].aupro(),
-        resampled_image_auroc=resampled_auroc(labels, combined, name),
-    )
-
-
 def test_samples(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
     """Test pictures by class. Raises DatasetError when there are none."""
     groups: dict[str, list[Sample]] = defaultdict(list)
@@ -108,80 +108,130 @@ def test_samples(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
     return dict(sorted(groups.items()))
 
 
-def evaluate(
-    scorer: Scorer,
-    samples: Iterable[Sample],
-    normal_prompt: str | None = None,
-    abnormal_prompt: str | None = None,
-    lam: float | None = None,
-    tau: float | None = None,
-    train_counts: dict[str, int] | None = None,
+def ordered_tests(samples: Iterable[Sample]) -> list[Sample]:
+    """The test pictures, class after class. Raises DatasetError when there are none."""
+    return [sample for group in test_samples(samples).values() for sample in group]
+
+
+def evaluate_tests(
+    tests: FeatureStore,
+    measure: Measure,
+    train_counts: Mapping[str, int],
+    branches: Sequence[str] = BRANCHES,
+    recogniser: ClassRecogniser | None = None,
     progress: bool = True,
 ) -> Evaluation:
     """Score every test picture with its true class, as the paper does.
 
+    The pixel figures cover the pictures with a mask and all good ones; without any mask they are
+    None.
+
     Args:
-        scorer: the model.
-        samples: a data set; only its test pictures are read.
-        normal_prompt, abnormal_prompt, lam, tau: instead of the model's own.
-        train_counts: decides High and Low; by default the model's own training pictures.
+        tests: features of the test pictures, class after class.
+        measure: the detector.
+        train_counts: class -> training pictures, which decides between High and Low.
+        branches: of its maps that mean something, the one that it is judged by first.
+        recogniser: ranks the classes, or None.
         progress: show a bar.
 
     Raises:
-        DatasetError: no test picture, or a class that the model does not know.
+        DatasetError: a mask cannot be read.
     """
-    groups = test_samples(samples)
-    unknown = sorted(set(groups) - set(scorer.class_names))
-    if unknown:
-        raise DatasetError(
-            f"The model was not trained on {', '.join(unknown)}. It knows: "
-            + ", ".join(scorer.class_names) + "."
-        )
-    settings = scorer.score_settings(normal_prompt, abnormal_prompt, lam, tau)
-    counts = train_counts or scorer.checkpoint.about["split_counts"]
-    results, recognised = [], {}
-    for name, group in tqdm(groups.items(), desc="classes", disable=not progress):
-        results.append(evaluate_class(
-            group,
-            lambda batch, name=name: scorer.measure([s.path for s in batch], name, settings),
-            counts[name],
-        ))
-        hits = [scorer.recognise(s.path).best == name for s in group]
-        recognised[name] = float(np.mean(hits))
-    return Evaluation(Results(tuple(results)), recognised, vars(settings))
+    branches = tuple(branches)
+    names = [sample.class_name for sample in tests.samples]
+    collected, results = _Collected(branches), []
+    for name in tqdm(dict.fromkeys(names), desc="classes", disable=not progress):
+        places = tests.indices(name)
+        pixels = {b: PixelScores(with_regions=b == branches[0]) for b in branches}
+        for start in range(0, len(places), BATCH):
+            batch = places[start : start + BATCH]
+            measured = measure(name, tests, batch)
+            collected.add(measured, tests, batch, recogniser)
+            _count_pixels(pixels, measured, [tests.samples[i] for i in batch])
+        labels = [tests.samples[i].is_defective for i in places]
+        scores = {b: np.asarray(collected.scores[b][-len(places) :]) for b in branches}
+        results.append(_class_result(name, train_counts[name], labels, scores, pixels, branches))
+    return Evaluation(
+        branches, Results(tuple(results)), tests.samples,
+        {b: np.asarray(collected.scores[b], np.float64) for b in branches},
+        np.array(collected.recognised, dtype=object),
+        np.concatenate(collected.embeddings), np.concatenate(collected.maps),
+    )
 
 
-def evaluate_bank(
-    encoder: Encoder,
-    training: Sequence[Sample],
-    samples: Iterable[Sample],
-    features: str | Path,
-    pool: int,
-    train_counts: dict[str, int],
-    seed: int = 0,
-) -> Results:
-    """The same table for one nearest-neighbour bank a class, filled with `training`.
+class _Collected:
+    """What is kept of each picture: a few numbers, its embedding and its map on the grid."""
 
-    Raises:
-        SettingError: a test class without training pictures.
+    def __init__(self, branches: tuple[str, ...]) -> None:
+        self.scores: dict[str, list[float]] = {branch: [] for branch in branches}
+        self.recognised: list[str] = []
+        self.embeddings: list[np.ndarray] = []
+        self.maps: list[np.ndarray] = []
+        self._first = branches[0]
+
+    def add(
+        self, measured: BranchMaps, tests: FeatureStore, batch: Sequence[int],
+        recogniser: ClassRecogniser | None,
+    ) -> None:
+        for branch, scores in self.scores.items():
+            scores += measured.scores[branch].tolist()
+        patches = tests.patches[batch].astype(np.float32)
+        self.embeddings.append(patches.mean(axis=(2, 3)))
+        grid = functional.adaptive_avg_pool2d(measured.maps[self._first][:, None].float(),
+                                              patches.shape[-1])
+        self.maps.append(grid[:, 0].cpu().numpy())
+        seen = recogniser.recognise(torch.from_numpy(patches)) if recogniser else None
+        self.recognised += [found.best for found in seen] if seen else [""] * len(batch)
+
+
+def _count_pixels(
+    pixels: Mapping[str, PixelScores], measured: BranchMaps, samples: Sequence[Sample]
+) -> None:
+    for place, sample in enumerate(samples):
+        mask = load_mask(sample, measured.maps[next(iter(pixels))].shape[-1])
+        if mask is not None:
+            for branch, counted in pixels.items():
+                counted.add(mask, measured.maps[branch][place].float().cpu().numpy())
+
+
+def _class_result(
+    name: str, train_count: int, labels: Sequence[bool], scores: Mapping[str, np.ndarray],
+    pixels: Mapping[str, PixelScores], branches: tuple[str, ...],
+) -> ClassResult:
+    first, first_pixels = scores[branches[0]], pixels[branches[0]]
+    return ClassResult(
+        name, train_count,
+        {b: image_auroc(labels, scores[b]) for b in branches},
+        {b: pixels[b].auroc() for b in branches},
+        image_average_precision=image_average_precision(labels, first),
+        image_f1_max=image_f1_max(labels, first),
+        pixel_average_precision=first_pixels.average_precision(),
+        pixel_f1_max=first_pixels.f1_max(),
+        aupro=first_pixels.aupro(),
+        resampled_image_auroc=resampled_auroc(labels, first, name),
+    )
+
+
+def calibration_table(
+    store: FeatureStore, held_out: Mapping[str, Sequence[int]], measure: Measure,
+    branches: Sequence[str],
+) -> pd.DataFrame:
+    """Image scores of held-out good pictures: ``class_name`` and a column a branch of `BRANCHES`,
+    NaN for those that were not measured.
+
+    Args:
+        store: features of the training pictures.
+        held_out: class -> places in the store.
+        measure: the detector.
+        branches: those that were measured.
     """
-    results = []
-    store = build_store(training, encoder, features)
-    for name, group in test_samples(samples).items():
-        positions = store.indices(name)
-        if not positions:
-            raise SettingError(f"No training picture of {name} is there to fill a bank with.")
-        bank = NearestNeighbourBank.fit(store.fine_patches[positions], seed)
-        tests = build_store(group, encoder, features)
-        place = {sample.path: i for i, sample in enumerate(tests.samples)}
-
-        def measure(
-            batch: Sequence[Sample], bank=bank, tests=tests, place=place
-        ) -> BranchMaps:
-            patches = torch.from_numpy(
-                tests.fine_patches[[place[s.path] for s in batch]].astype(np.float32)
-            )
-            return bank.measure(patches, encoder.settings.image_size, pool)
-
-        results.append(evaluate_class(group, measure, train_counts[name]))
-    return Results(tuple(results))
+    rows = []
+    for name, places in held_out.items():
+        for start in range(0, len(places), BATCH):
+            scores = measure(name, store, places[start : start + BATCH]).scores
+            columns = [scores[branch].tolist() for branch in branches]
+            rows += [
+                {"class_name": name, **dict(zip(branches, values, strict=True))}
+                for values in zip(*columns, strict=True)
+            ]
+    return pd.DataFrame(rows, columns=["class_name", *BRANCHES])

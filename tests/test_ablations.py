@@ -3,17 +3,21 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from ltad import ablate
 from ltad.__main__ import build_parser, main
-from ltad.ablate import Study, detector_measure, report_table, run_table, trained_detector
+from ltad.ablate import report_table, run_table
 from ltad.ablations import GROUPS, TABLES, TASKS, derangement, rows_of
 from ltad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ltad.config import Config, preset, prompts_of
 from ltad.data.folders import load_folder
+from ltad.measures import detector_measure, settings_of
 from ltad.models import Detector
+from ltad.runs import read_run, run_names, summarise
+from ltad.study import Source, Study, measured_branches, row_measure, trained_detector
 from ltad.training import loop, stages
 from ltad.training.phase2 import PARTS, ClassTexts, phase2_losses
 from ltad.training.state import read_tensors, write_tensors
@@ -31,8 +35,13 @@ def quick_config(tiny_config) -> Config:
 @pytest.fixture(scope="module")
 def study(tiny_encoder, parts_folder, quick_config, tmp_path_factory) -> Study:
     return Study.of(
-        load_folder(parts_folder), tiny_encoder, quick_config, tmp_path_factory.mktemp("work")
+        load_folder(parts_folder), tiny_encoder, quick_config, tmp_path_factory.mktemp("work"),
+        source(parts_folder),
     )
+
+
+def source(folder) -> Source:
+    return Source(folder, "parts", "none", "tiny")
 
 
 @pytest.fixture
@@ -95,28 +104,35 @@ def test_bad_settings_are_refused(tiny_config):
 
 
 def test_a_table_runs_prints_both_figures_and_resumes(
-    parts_folder, tiny_encoder_folder, quick_config, tmp_path, calls, capsys
+    parts_folder, tiny_encoder_folder, tmp_path, calls, capsys
 ):
     settings = ["image_size=64", "taps=[0,1,2,4]", "grid=7", "semantic_grid=8", "hidden_width=32",
                 "layers=1", "heads=4", "decoder_width=32", "phase1_epochs=1", "phase2_epochs=1"]
     command = ["ablate", "table7", "--data", str(parts_folder), "--split", "none", "--encoder",
-               str(tiny_encoder_folder), "--work", str(tmp_path / "work"), "--out",
-               str(tmp_path / "out"), "--rows", "7.2", "7.4", "--set", *settings]
+               str(tiny_encoder_folder), "--work", str(tmp_path), "--seeds", "2", "--rows", "7.2",
+               "7.4", "--set", *settings]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert "Det. All" in printed and "(81.25)" in printed and "(84.12)" in printed
-    assert calls == ["train_phase1", "semantic", "semantic"]
-    report = json.loads((tmp_path / "out" / "7.4.json").read_text())
-    assert report["stages"] == {"phase1": "reused", "semantic": "trained"}
-    assert f"{100 * report['summary']['Low']['image']:.2f} (72.84)" in printed
-    assert {c["class_name"] for c in report["classes"]} == set(report["counts"])
-    assert report["branch"] == "semantic" and report["paper"]["Det. All"] == 84.12
-    assert report["seed"] == 0 and {"torch", "python"} <= set(report["versions"])
+    assert calls == ["train_phase1", "semantic", "semantic"] * 2
+    made = [read_run(tmp_path / "runs" / name) for name in run_names(tmp_path / "runs")]
+    assert len(made) == 4 and {run.about["seed"] for run in made} == {0, 1}
+    assert {run.about["group"] for run in made} == {"table7 seed 0", "table7 seed 1"}
+    table = summarise([run for run in made if run.about["row"] == "7.4"])
+    mean, deviation = (100 * table.loc[0, name] for name in ("Det. Low", "Det. Low ±"))
+    assert f"{mean:.2f} ± {deviation:.2f} (72.84)" in printed and "over 2 seeds" in printed
+    assert "(81.25)" in printed and "(84.12)" in printed
+    second = next(run for run in made if (run.about["row"], run.about["seed"]) == ("7.4", 1))
+    assert second.about["stages"] == {"phase1": "reused", "semantic": "trained"}
+    assert second.about["config"]["training"]["seed"] == 1 and second.branches == ("semantic",)
+    assert second.about["paper"]["Det. All"] == 84.12 and second.images["combined"].isna().all()
+    assert second.about["split"]["counts"] == {"hex_nut": 24, "leather": 24, "screw": 4}
     before = calls.copy()
     assert main(command) == 0
-    assert calls == before and "finished before" in capsys.readouterr().out
-    assert main([*command, "lam=7"]) == 1
-    assert "other settings" in capsys.readouterr().err
+    assert calls == before and capsys.readouterr().out.count("finished before") == 4
+    assert main([*command, "lam=7"]) == 0  # another run, the same stages
+    assert calls == before and len(run_names(tmp_path / "runs")) == 8
+    assert main(["ablate", "table7", "--data", "parts", "--seeds", "0"]) == 1
+    assert "at least 1" in capsys.readouterr().err
 
 
 def test_a_stage_is_trained_once_for_all_rows(study, quick_config, calls):
@@ -134,20 +150,52 @@ def test_a_stage_is_trained_once_for_all_rows(study, quick_config, calls):
 
 def test_a_finished_row_is_not_run_again(study, quick_config, tmp_path, monkeypatch):
     rows = [row(row_id) for row_id in ("8.1", "8.3", "9.1", "main.4")]
-    reports = run_table(study, rows, quick_config, tmp_path)
-    assert reports["main.4"]["stages"] == {}
-    assert reports["8.3"]["summary"] == reports["9.1"]["summary"] != reports["8.1"]["summary"]
+    runs = run_table(study, rows, quick_config, tmp_path, "mixed")
+    assert [run.about["row"] for run in runs] == [r.id for r in rows]
+    shuffled, own, same, bank = (run.results["summary"] for run in runs)
+    assert own == same != shuffled and bank["All"]["image"]["combined"] is not None
+    assert runs[3].about["stages"] == {} and runs[3].about["kind"] == "nearest neighbours"
+    assert (runs[3].calibration["combined"] > 0).all()
     monkeypatch.setattr(ablate, "run_row", lambda *_: pytest.fail("a finished row ran again"))
-    assert run_table(study, rows, quick_config, tmp_path) == reports
-    (tmp_path / "8.1.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"8\.1\.json"):
-        run_table(study, rows, quick_config, tmp_path)
+    again = run_table(study, rows, quick_config, tmp_path, "mixed")
+    assert [run.results for run in again] == [run.results for run in runs]
+    (runs[0].folder / "images.csv").write_text("{")
+    with pytest.raises(CheckpointError, match=r"8\.1-seed0"):
+        run_table(study, rows, quick_config, tmp_path, "mixed")
+
+
+def test_a_row_killed_while_it_is_written_leaves_no_run(
+    study, quick_config, tmp_path, monkeypatch
+):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_table(study, [row("7.4")], quick_config, tmp_path, "table7")
+    assert run_names(tmp_path) == []
+    run, = run_table(study, [row("7.4")], quick_config, tmp_path, "table7")
+    assert run_names(tmp_path) == [run.name] and run.about["stages"]["semantic"] == "reused"
+
+
+@pytest.mark.parametrize("row_id", ["main.2", "7.4", "main.3"])
+def test_only_the_branches_that_are_asked_for_run(study, quick_config, row_id):
+    one = row(row_id)
+    measure, _ = row_measure(study, one, one.config(quick_config))
+    detector, _ = trained_detector(study, one, one.config(quick_config))
+    whole = detector_measure(detector, study.encoder, settings_of(detector.config))
+    found, expected = (m("leather", study.tests, [9, 10]) for m in (measure, whole))
+    for branch in measured_branches(one):
+        assert torch.equal(found.maps[branch], expected.maps[branch])
+        assert torch.equal(found.scores[branch], expected.scores[branch])
+    assert len(measured_branches(one)) == (3 if row_id == "main.3" else 1)
 
 
 def test_a_killed_stage_goes_on_where_it_stopped(study, quick_config, tmp_path, monkeypatch):
     config = quick_config.replace(phase2_epochs=3, noise_scale=10.0)
-    whole, _ = trained_detector(replace(study, stages=tmp_path / "whole"), row("7.4"), config)
-    killed = replace(study, stages=tmp_path / "killed")
+    whole, _ = trained_detector(replace(study, work=tmp_path / "whole"), row("7.4"), config)
+    killed = replace(study, work=tmp_path / "killed")
     monkeypatch.setattr(loop, "SECONDS_BETWEEN_STATES", 0.0)
 
     def stop_at_the_second_step(path, tensors, **about):
@@ -159,7 +207,7 @@ def test_a_killed_stage_goes_on_where_it_stopped(study, quick_config, tmp_path, 
         patched.setattr(loop, "write_tensors", stop_at_the_second_step)
         with pytest.raises(KeyboardInterrupt):
             trained_detector(killed, row("7.4"), config)
-    state, = (tmp_path / "killed").glob("semantic-*.state.safetensors")
+    state, = (tmp_path / "killed" / "stages").glob("semantic-*.state.safetensors")
     again, done = trained_detector(killed, row("7.4"), config)
     assert done == {"phase1": "reused", "semantic": "trained"} and not state.exists()
     expected, found = whole.state_dict(), again.state_dict()
@@ -167,7 +215,7 @@ def test_a_killed_stage_goes_on_where_it_stopped(study, quick_config, tmp_path, 
 
 
 def test_a_row_that_wants_another_encoder_says_so():
-    printed = report_table(rows_of("table6", ["6.1"]), {})
+    printed = report_table(rows_of("table6", ["6.1"]), [])
     assert "- (82.63)" in printed and "6.1 was not run" in printed and "--encoder" in printed
 
 
@@ -203,12 +251,17 @@ def test_shuffled_names_score_by_another_classs_name(study, quick_config):
     assert order == derangement(3, 0) and derangement(2, 5) == [1, 0]
     with pytest.raises(SettingError, match="only one"):
         derangement(1, 0)
-    detector, _ = trained_detector(study, row("8.1"), quick_config)
-    plain, shuffled = (detector_measure(study, detector, s) for s in (False, True))
-    own, other, named = plain(0, [0, 1]), shuffled(0, [0, 1]), plain(order[0], [0, 1])
-    assert not torch.equal(own.maps["semantic"], other.maps["semantic"])
-    torch.testing.assert_close(other.maps["semantic"], named.maps["semantic"])
-    assert torch.equal(own.maps["reconstruction"], other.maps["reconstruction"])
+    detector, _ = trained_detector(study, row("main.3"), quick_config)
+    settings = settings_of(quick_config)
+    plain, shuffled = (
+        detector_measure(detector, study.encoder, settings, used)("hex_nut", study.tests, [0, 1])
+        for used in (None, order)
+    )
+    other = study.class_names[order[study.class_names.index("hex_nut")]]
+    named = detector_measure(detector, study.encoder, settings)(other, study.tests, [0, 1])
+    assert not torch.equal(plain.maps["semantic"], shuffled.maps["semantic"])
+    torch.testing.assert_close(shuffled.maps["semantic"], named.maps["semantic"])
+    assert torch.equal(plain.maps["reconstruction"], shuffled.maps["reconstruction"])
 
 
 def test_several_prompts_give_the_mean_of_their_texts(tiny_encoder, tiny_config):
@@ -246,7 +299,8 @@ def test_a_learned_classifier_trains_without_the_text_encoder(
             optimizer.step()
             losses.append(loss.item())
         detector.requires_grad_(False)
-        maps = detector_measure(study, detector, shuffles_names=False)(0, [0, 1]).maps["semantic"]
+        measure = detector_measure(detector, study.encoder, settings_of(detector.config))
+        maps = measure("hex_nut", study.tests, [0, 1]).maps["semantic"]
     after = detector.semantic.state_dict()
     assert losses[-1] < losses[0] and torch.isfinite(maps).all()
     assert not torch.equal(before["class_texts"], after["class_texts"])
@@ -285,7 +339,7 @@ def test_a_class_without_training_pictures_is_named(
         s for s in load_folder(parts_folder) if s.split == "test" or s.class_name != "screw"
     ]
     with pytest.raises(DatasetError, match="screw"):
-        Study.of(samples, tiny_encoder, quick_config, tmp_path)
+        Study.of(samples, tiny_encoder, quick_config, tmp_path, source(parts_folder))
 
 
 def test_help(capsys):

@@ -9,6 +9,7 @@ from ltad.__main__ import build_parser, main
 from ltad.commands import configured
 from ltad.config import Config, preset
 from ltad.data.parts import render_part
+from ltad.runs import read_run, run_names
 from ltad.types import SettingError
 
 
@@ -22,7 +23,7 @@ def test_evaluate_prints_and_writes_the_table(
 ):
     report = tmp_path / "report.json"
     assert main(["evaluate", "--checkpoint", str(tiny_model_folder), "--data", str(parts_folder),
-                 "--bank", "--work", str(tmp_path), "--json", str(report)]) == 0
+                 "--bank", "--work", str(tmp_path), "--json", str(report), "--run", "one"]) == 0
     printed = capsys.readouterr().out
     assert "hex_nut" in printed and "Nearest-neighbour bank" in printed
     data = json.loads(report.read_text())
@@ -30,6 +31,38 @@ def test_evaluate_prints_and_writes_the_table(
     assert set(data["summary"]) == {"All", "High", "Low"}
     assert data["groups"]["High"] and "screw" in data["groups"]["Low"]
     assert data["bank"]["classes"] and data["settings"]["lam"] == 5.0
+    assert set(run_names(tmp_path / "runs")) == {"one", "one-bank"}
+    run = read_run(tmp_path / "runs" / "one")
+    assert run.results["summary"] == data["summary"] and run.about["data"]["name"]
+
+
+def test_runs_are_listed_shown_compared_repeated_reported_and_deleted(
+    tiny_model_folder, parts_folder, tmp_path, capsys
+):
+    work = ["--work", str(tmp_path)]
+    assert main(["runs", "list", *work]) == 0 and "No runs in" in capsys.readouterr().out
+    evaluate = ["evaluate", "--checkpoint", str(tiny_model_folder), "--data", str(parts_folder),
+                "--lam", "7", "--abnormal-prompt", "a dirty", *work, "--run"]
+    assert main([*evaluate, "one"]) == 0
+    assert main([*evaluate, "one"]) == 1 and main([*evaluate, "../one"]) == 1
+    assert "already" in (error := capsys.readouterr().err) and "cannot be a run's name" in error
+    assert main(["runs", "again", "one", *work, "--run", "two"]) == 0
+    one, two = (read_run(tmp_path / "runs" / name) for name in ("one", "two"))
+    assert two.about["settings"] == one.about["settings"]
+    assert two.about["settings"]["lam"] == 7 and two.results == one.results
+    assert main(["runs", "list", *work]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-2:]] == ["two", "one"]
+    assert main(["runs", "show", "one", *work]) == 0
+    assert "a dirty" in (shown := capsys.readouterr().out) and "hex_nut" in shown
+    assert main(["runs", "compare", "one", str(two.folder), *work]) == 0
+    assert "+0.0" in capsys.readouterr().out
+    page = tmp_path / "report.html"
+    assert main(["report", "one", "two", "--out", str(page), *work]) == 0
+    assert "a dirty" in page.read_text()
+    assert main(["runs", "delete", "one", "two", *work]) == 0
+    assert run_names(tmp_path / "runs") == []
+    assert main(["runs", "show", "one", *work]) == 1
+    assert "There is no run 'one'" in capsys.readouterr().err
 
 
 def test_score_prints_json(tiny_model_folder, tmp_path, capsys):
@@ -54,7 +87,8 @@ def test_errors_are_one_line_and_exit_status_1(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "command",
-    ["train", "evaluate", "score", "tokens", "parts", "pretrain", "probe", "check", "splits"],
+    ["train", "evaluate", "score", "tokens", "parts", "pretrain", "probe", "check", "splits",
+     "report"],
 )
 def test_help_of_every_command(command, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -1,0 +1,186 @@
+"""Evaluating a trained model, and a nearest-neighbour bank beside it, into runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ltad.calibration import BRANCHES, ScoreSettings
+from ltad.checkpoint import MODEL_FILE
+from ltad.data.feature_store import FeatureStore, build_store
+from ltad.data.layouts import load_dataset
+from ltad.data.longtail import parse_split, resample
+from ltad.evaluation import Evaluation, calibration_table, evaluate_tests, ordered_tests
+from ltad.loading import load_scorer
+from ltad.measures import bank_measure, detector_measure
+from ltad.run_writing import encoder_facts, record, settings_facts
+from ltad.runs import Run
+from ltad.service import Scorer
+from ltad.training.train import hold_out, training_pictures
+from ltad.types import CheckpointError, DatasetError, Sample, SettingError
+
+BANK = "nearest neighbours"
+
+
+@dataclass(frozen=True)
+class ModelEvaluation:
+    """An evaluation and all that its run has to say.
+
+    Attributes:
+        evaluation: what was measured.
+        calibration: scores of held-out good pictures.
+        facts: for ``run.json``, see `ltad.run_writing.record`.
+        root: of the data set.
+        features: folder of the feature stores.
+    """
+
+    evaluation: Evaluation
+    calibration: pd.DataFrame
+    facts: dict[str, Any]
+    root: Path
+    features: Path
+
+    def write(self, folder: str | Path) -> Run:
+        """Keep it as the run `folder`; errors as `ltad.run_writing.record`."""
+        return record(folder, self.evaluation, self.calibration, self.root, self.features,
+                      self.facts)
+
+
+def evaluate_model(
+    scorer: Scorer, samples: Sequence[Sample], root: str | Path, features: str | Path,
+    settings: ScoreSettings | None = None, folder: str | Path | None = None, data: str = "",
+    progress: bool = True,
+) -> ModelEvaluation:
+    """Score every test picture with its true class. High and Low go by the model's own split.
+
+    Args:
+        scorer: the model.
+        samples: a data set; only its test pictures are read.
+        root: the data set's folder.
+        features: folder of the feature stores; what they hold is not encoded again.
+        settings: instead of the model's own.
+        folder: the model's, so that a run can be evaluated again.
+        data: the data set's name; by default its folder's.
+        progress: show bars.
+
+    Raises:
+        DatasetError: no test picture, or a class that the model does not know.
+    """
+    began = time.monotonic()
+    tests = _tests(scorer, samples, features, progress)
+    encoded = time.monotonic()
+    settings = settings or scorer.score_settings()
+    measure = detector_measure(scorer.detector, scorer.encoder, settings)
+    evaluation = evaluate_tests(
+        tests, measure, scorer.checkpoint.about["split_counts"], BRANCHES,
+        scorer.checkpoint.recogniser, progress,
+    )
+    facts = {
+        **_facts(scorer, settings, data or Path(root).name), "kind": "LTAD",
+        "model": {"name": scorer.name, "folder": str(Path(folder).resolve()) if folder else None},
+        "seconds": {"features": round(encoded - began, 1),
+                    "evaluation": round(time.monotonic() - encoded, 1)},
+    }
+    calibration = _calibration(scorer, settings)
+    return ModelEvaluation(evaluation, calibration, facts, Path(root), Path(features))
+
+
+def evaluate_bank(
+    scorer: Scorer, samples: Sequence[Sample], root: str | Path, features: str | Path,
+    data: str = "", progress: bool = True,
+) -> ModelEvaluation:
+    """The same for a nearest-neighbour bank a class, filled with what the model learned from.
+
+    Raises:
+        DatasetError: as `evaluate_model`.
+        SettingError: the model's split is no named one, or a test class has no training picture.
+    """
+    began = time.monotonic()
+    about, config = scorer.checkpoint.about, scorer.config
+    used = resample(samples, parse_split(about["split"]), about["split_seed"])
+    training = build_store(training_pictures(used), scorer.encoder, features, progress=progress)
+    kept, held_out = hold_out(training, scorer.class_names, config)
+    filled = {name: sorted(set(training.indices(name)) & set(kept)) for name in scorer.class_names}
+    tests = _tests(scorer, samples, features, progress)
+    for name in sorted({sample.class_name for sample in tests.samples}):
+        if not filled[name]:
+            raise SettingError(f"No training picture of {name} is there to fill a bank with.")
+    encoded = time.monotonic()
+    settings = scorer.score_settings()
+    measure = bank_measure(training, filled, settings.size, settings.pool, config.training.seed)
+    evaluation = evaluate_tests(
+        tests, measure, about["split_counts"], ("combined",), progress=progress
+    )
+    facts = {
+        **_facts(scorer, settings, data or Path(root).name), "kind": BANK,
+        "model": {"name": BANK, "folder": None},
+        "training_pictures": {name: len(places) for name, places in filled.items()},
+        "seconds": {"features": round(encoded - began, 1),
+                    "evaluation": round(time.monotonic() - encoded, 1)},
+    }
+    calibration = calibration_table(training, held_out, measure, ("combined",))
+    return ModelEvaluation(evaluation, calibration, facts, Path(root), Path(features))
+
+
+def evaluate_again(run: Run, features: str | Path, device: str = "cpu") -> ModelEvaluation:
+    """Evaluate a run's model once more, on its data set and with its settings.
+
+    Raises:
+        CheckpointError: the run has no model folder, or it is gone.
+        DatasetError: its data set is gone or has changed its classes.
+    """
+    folder, root = run.about["model"]["folder"], Path(run.about["data"]["root"])
+    if folder is None or not (Path(folder) / MODEL_FILE).is_file():
+        raise CheckpointError(
+            f"The model of run {run.name} ({run.about['kind']}) "
+            + ("was not kept in a folder. Run the command again that made it."
+               if folder is None else f"is no longer in {folder}.")
+        )
+    scorer, settings = load_scorer(folder, device), run.about["settings"]
+    return evaluate_model(
+        scorer, load_dataset(root), root, features,
+        scorer.score_settings(settings["normal_prompt"], settings["abnormal_prompt"],
+                              settings["lam"], settings["tau"]),
+        folder, run.about["data"]["name"],
+    )
+
+
+def _tests(
+    scorer: Scorer, samples: Sequence[Sample], features: str | Path, progress: bool
+) -> FeatureStore:
+    tests = ordered_tests(samples)
+    unknown = sorted({sample.class_name for sample in tests} - set(scorer.class_names))
+    if unknown:
+        raise DatasetError(
+            f"The model was not trained on {', '.join(unknown)}. It knows: "
+            + ", ".join(scorer.class_names) + "."
+        )
+    return build_store(tests, scorer.encoder, features, progress=progress)
+
+
+def _calibration(scorer: Scorer, settings: ScoreSettings) -> pd.DataFrame:
+    rows = []
+    for name, pictures in scorer.checkpoint.calibration.items():
+        if pictures:
+            scores = scorer.measure(pictures, name, settings).scores
+            rows.append(pd.DataFrame({"class_name": name, **{
+                branch: scores[branch].double().cpu().numpy() for branch in BRANCHES
+            }}))
+    empty = pd.DataFrame(columns=["class_name", *BRANCHES])
+    return pd.concat(rows, ignore_index=True) if rows else empty
+
+
+def _facts(scorer: Scorer, settings: ScoreSettings, data: str) -> dict[str, Any]:
+    about = scorer.checkpoint.about
+    return {
+        "encoder": encoder_facts(scorer.checkpoint.encoder_name, scorer.encoder),
+        "config": scorer.config.to_dict(), "settings": settings_facts(settings),
+        "seed": scorer.config.training.seed, "data": data,
+        "split": {"name": about["split"], "counts": about["split_counts"]},
+        "training_pictures": about["training_pictures"],
+    }

@@ -1,0 +1,162 @@
+"""What the rows of a table share, and how a row's detector is trained or found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ltad.ablations import Row, derangement
+from ltad.calibration import BRANCHES
+from ltad.config import Config
+from ltad.data.feature_store import FeatureStore, build_store
+from ltad.encoders.base import Encoder
+from ltad.evaluation import Measure, ordered_tests
+from ltad.measures import bank_measure, detector_measure, settings_of
+from ltad.models import Detector
+from ltad.training.data import TrainingData
+from ltad.training.phase2 import PARTS
+from ltad.training.stages import key_hash, pictures_hash, train_stages, training_identity
+from ltad.training.train import calibration_positions, hold_out, training_pictures
+from ltad.types import DatasetError, Sample
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a study's pictures and encoder come from, in words, for the runs' records.
+
+    Attributes:
+        root: of the data set, above every test picture.
+        data, split, encoder: names.
+    """
+
+    root: Path
+    data: str
+    split: str
+    encoder: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """What all rows of a table share under one seed.
+
+    Attributes:
+        source: names.
+        encoder: frozen.
+        class_names: in the order of their indices.
+        store, tests: frozen features of the training and of the test pictures.
+        data: the training pictures that are learned from.
+        held_out: class -> places in `store` of the pictures kept for calibration.
+        work: folder of the features, and of what each stage of a training learned.
+        identity: of training pictures and encoder.
+        tests_hash: of the test pictures.
+    """
+
+    source: Source
+    encoder: Encoder
+    class_names: tuple[str, ...]
+    store: FeatureStore
+    tests: FeatureStore
+    data: TrainingData
+    held_out: dict[str, list[int]]
+    work: Path
+    identity: dict[str, Any]
+    tests_hash: str
+
+    @classmethod
+    def of(
+        cls, samples: Sequence[Sample], encoder: Encoder, base: Config, work: str | Path,
+        source: Source,
+    ) -> Study:
+        """A study of a data set; the features are computed, or found under `work`.
+
+        Raises:
+            DatasetError: a class is without training pictures, or there are no test pictures.
+        """
+        training, testing = training_pictures(samples), ordered_tests(samples)
+        class_names = tuple(sorted({sample.class_name for sample in training}))
+        unknown = sorted({sample.class_name for sample in testing} - set(class_names))
+        if unknown:
+            raise DatasetError(f"No training picture is there of: {', '.join(unknown)}.")
+        store = build_store(training, encoder, Path(work) / "features")
+        tests = build_store(testing, encoder, Path(work) / "features")
+        kept, held_out = hold_out(store, class_names, base)
+        data = TrainingData.of(store, kept, class_names, encoder.device)
+        return cls(
+            source, encoder, class_names, store, tests, data, held_out, Path(work),
+            training_identity(class_names, encoder, data), pictures_hash(tests, range(len(tests))),
+        )
+
+    @property
+    def features(self) -> Path:
+        return self.work / "features"
+
+    @property
+    def stages(self) -> Path:
+        return self.work / "stages"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Training pictures of each class, which decide between High and Low."""
+        return {name: len(self.store.indices(name)) for name in self.class_names}
+
+    def key(self, row: Row, base: Config) -> str:
+        """Hash of all that a row's figures depend on."""
+        return key_hash({
+            **self.identity, "tests": self.tests_hash, "config": row.config(base).to_dict(),
+            "branch": row.branch, "shuffles_names": row.shuffles_names, "is_bank": row.is_bank,
+        })
+
+    def calibration(self, row: Row) -> dict[str, list[int]]:
+        """Places of the good pictures that the row's thresholds come from.
+
+        A bank cannot be calibrated on what it holds: those pictures are at distance zero.
+        """
+        if row.is_bank:
+            return self.held_out
+        return calibration_positions(self.store, self.data.positions.tolist(), self.held_out)
+
+
+def measured_branches(row: Row) -> tuple[str, ...]:
+    """The branches that a row measures, the one that it is judged by first."""
+    return BRANCHES if row.branch == "combined" and not row.is_bank else (row.branch,)
+
+
+def needed_stages(row: Row, config: Config) -> tuple[str, ...]:
+    """The stages that a row's scores come from, in order."""
+    parts = PARTS if row.branch == "combined" else (row.branch,)
+    return parts if config.training.skip_phase1 else ("phase1", *parts)
+
+
+def trained_detector(study: Study, row: Row, config: Config) -> tuple[Detector, dict[str, str]]:
+    """A detector after the stages that the row needs, and what became of each of them."""
+    detector = Detector(study.class_names, study.encoder, config).to(study.encoder.device)
+    stages = train_stages(
+        detector, study.encoder, study.data, needed_stages(row, config), study.stages,
+        study.identity,
+    )
+    return detector.eval().requires_grad_(False), stages
+
+
+def row_measure(study: Study, row: Row, config: Config) -> tuple[Measure, dict[str, str]]:
+    """How a row scores pictures, trained if need be, and what became of each stage."""
+    if row.is_bank:
+        settings = settings_of(config)
+        return bank_measure(
+            study.store, _kept(study), settings.size, settings.pool, config.training.seed
+        ), {}
+    detector, stages = trained_detector(study, row, config)
+    named_as = None
+    if row.shuffles_names:
+        named_as = derangement(len(study.class_names), config.training.seed)
+    measure = detector_measure(
+        detector, study.encoder, settings_of(config), named_as, measured_branches(row)
+    )
+    return measure, stages
+
+
+def _kept(study: Study) -> dict[str, list[int]]:
+    kept = set(study.data.positions.tolist())
+    return {name: [p for p in study.store.indices(name) if p in kept]
+            for name in study.class_names}
