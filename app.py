@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 # Read when the libraries are imported: no statistics, no look-ups of other hosts.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -11,6 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from ltad import load_scorer
 from ltad.ui import build_app, launch_options
+from ltad.workspace import Workspace
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -19,6 +21,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default="assets/demo", help="folder of a trained model, or with "
                         "HF_HUB_OFFLINE=0 its name on the Hugging Face hub")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--work", type=Path, default=Path(".ltad"), metavar="DIR",
+                        help="where batches, decisions, runs and trained models are kept")
+    parser.add_argument("--folder", type=Path, action="append", default=[], metavar="DIR",
+                        help="a folder on this machine whose pictures visitors may take into a "
+                        "batch; can be given several times")
     parser.add_argument("--host", default="0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
     parser.add_argument("--port", type=int, default=7860)
     parser.add_argument(
@@ -32,7 +39,8 @@ def main() -> None:
     options = parse_arguments()
     scorer = load_scorer(options.model, device=options.device)
     scorer.warm_up()
-    build_app(scorer).launch(
+    workspace = Workspace(options.work, tuple(options.folder))
+    build_app(scorer, workspace=workspace).launch(
         server_name=options.host, server_port=options.port, share=options.share, **launch_options()
     )
 

@@ -12,6 +12,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from ltad import commands, run_commands
 from ltad.ablations import TABLES
+from ltad.commands_prompts import add_prompts
 from ltad.config import PRESETS
 from ltad.data.named_splits import NATURAL_COUNTS
 from ltad.types import LTADError
@@ -38,8 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Long-tailed anomaly detection with learnable class names (LTAD, CVPR 2024).",
     )
     group = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_train, _evaluate, _ablate, _runs, _report, _score, _tokens, _check, _splits,
-                _parts, _pretrain, _probe):
+    for add in (_train, _evaluate, _ablate, _runs, _report, add_prompts, _score, _tokens, _check,
+                _splits, _parts, _pretrain, _probe):
         add(group)
     return parser
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from PIL import Image
 
 from ltad.data.parts import render_part
 from ltad.ui import build_app, launch_options
+from ltad.workspace import Workspace
 
 if not os.environ.get("CI"):
     pytest.importorskip("playwright")
@@ -59,8 +61,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(tiny_scorer: Any, folder: Path) -> Iterator[str]:
-    app = build_app(Dawdler(tiny_scorer), folder / "examples")
+def address(tiny_scorer: Any, tiny_model_folder: Path, folder: Path) -> Iterator[str]:
+    workspace = Workspace(folder / "work")
+    shutil.copytree(tiny_model_folder, workspace.models / "mine")
+    app = build_app(Dawdler(tiny_scorer), folder / "examples", workspace)
     _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, **launch_options())
     yield url
     app.close()
@@ -110,6 +114,15 @@ def show(page: Page, picture: Path) -> None:
 def wait_for_answer(page: Page) -> None:
     expect(page.locator(".lt-verdict h2")).to_be_visible(timeout=PATIENCE)
     expect(page.locator(".lt-heat")).to_have_count(3, timeout=PATIENCE)
+
+
+def open_tab(page: Page, name: str) -> None:
+    """On a phone the last tabs hide behind a menu."""
+    tab = page.get_by_role("tab", name=name)
+    if not tab.is_visible():
+        page.locator(".overflow-menu > button").click()
+        tab = page.locator(".overflow-dropdown").get_by_text(name)
+    tab.click()
 
 
 def values(page: Page) -> list[str]:
@@ -209,7 +222,7 @@ def test_broken_file_is_refused_with_a_message(page: Page, folder: Path):
     show(page, folder / "good.png")
     wait_for_answer(page)
     show(page, folder / "broken.png")
-    expect(page.locator(".toast-body").first).to_contain_text("broken.png")
+    expect(page.locator(".toast-body").first).to_contain_text("broken.png", timeout=PATIENCE)
     expect(page.locator(".lt-verdict")).to_have_count(0)
     assert page.locator(".toast-body").inner_text().count("broken.png") == 1
     assert str(folder) not in page.locator("body").inner_text()
@@ -244,7 +257,66 @@ def test_phone_width_needs_no_sideways_scrolling(page: Page, folder: Path):
     wait_for_answer(page)
     photo, answer = (page.locator(one).bounding_box() for one in ("#lt-photo", ".lt-verdict"))
     assert photo["y"] < answer["y"] < page.get_by_label("Words for normal").bounding_box()["y"]
-    for tab in ("Inspect", "Class names"):
-        page.get_by_role("tab", name=tab).click()
+    for tab in ("Inspect", "Class names", "Draw a defect"):
+        open_tab(page, tab)
         page.wait_for_timeout(800)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_state_stands_in_the_address_and_comes_back(page: Page, address: str):
+    page.get_by_role("button", name="Example: leather stained").first.click()
+    wait_for_answer(page)
+    page.get_by_label("Model", exact=True).click()
+    page.get_by_role("option", name="mine").click()
+    expect(page).to_have_url(re.compile("model=mine"), timeout=PATIENCE)  # and it is set up
+    page.get_by_label("Words for anomalous").fill("a dented")
+    expect(page).to_have_url(re.compile("abnormal=a\\+dented"), timeout=PATIENCE)
+    assert "example=1_leather_stained" in page.url and "model=mine" in page.url
+    page.wait_for_timeout(1500)
+    scores, link = page.locator(".lt-gauge-text").inner_text(), page.url
+    page.goto("about:blank")
+    page.goto(link)
+    wait_for_answer(page)
+    expect(page.get_by_label("Words for anomalous")).to_have_value("a dented")
+    expect(page.get_by_label("Model", exact=True)).to_have_value("mine")
+    expect(page.locator(".lt-gauge-text")).to_have_text(re.compile(scores.split()[1]))
+    page.goto("about:blank")
+    page.goto(f"{address}?tab=names&lambda=plenty")
+    expect(page.locator(".toast-body")).to_contain_text("plenty", timeout=PATIENCE)
+    expect(page.get_by_role("tab", name="Class names")).to_have_attribute("aria-selected", "true")
+
+
+def test_another_tab_opens_a_picture_in_inspect(page: Page):
+    open_tab(page, "Class names")
+    page.evaluate("window.ltad.openInInspect({source: 'item:7', class_name: 'screw', lam: 3})")
+    expect(page.locator(".toast-body")).to_contain_text("picture 7", timeout=PATIENCE)
+    expect(page.get_by_label("Class of the part")).to_have_value("screw", timeout=PATIENCE)
+    expect(page.get_by_role("spinbutton", name="λ")).to_have_value("3")
+
+
+def test_a_painted_defect_is_judged_and_undone_by_keyboard(page: Page, folder: Path):
+    open_tab(page, "Draw a defect")
+    page.set_input_files("#lt-draw-photo input[type=file]", folder / "good.png")
+    canvas = page.locator(".lt-stage canvas")
+    expect(canvas).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#lt-draw-answer")).to_contain_text("Nothing painted", timeout=PATIENCE)
+    edge = canvas.bounding_box()
+    page.mouse.move(edge["x"] + 0.3 * edge["width"], edge["y"] + 0.4 * edge["height"])
+    page.mouse.down()
+    page.mouse.move(edge["x"] + 0.7 * edge["width"], edge["y"] + 0.5 * edge["height"], steps=8)
+    page.mouse.up()
+    painted = page.locator(".lt-coverage td").first
+    expect(painted).not_to_have_text("0.0%", timeout=PATIENCE)
+    page.get_by_role("radio", name="Hole").focus()
+    page.keyboard.press("Space")
+    page.wait_for_timeout(500)
+    first = painted.inner_text()
+    canvas.focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    expect(painted).not_to_have_text(first, timeout=PATIENCE)
+    page.keyboard.press("Control+z")
+    expect(painted).to_have_text(first, timeout=PATIENCE)
+    page.keyboard.press("Control+z")
+    expect(page.locator("#lt-draw-answer")).to_contain_text("Nothing painted", timeout=PATIENCE)

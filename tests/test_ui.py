@@ -14,7 +14,9 @@ import pytest
 from PIL import Image
 
 import app
+from ltad import heatmap
 from ltad.config import Config
+from ltad.shelf import ModelShelf
 from ltad.types import Detection, NearestToken, PromptError, Region, UnknownClassError
 from ltad.ui import (
     answer,
@@ -105,7 +107,7 @@ PHOTO = answer.Photo(None, "data:image/jpeg;base64,", width=320, height=120)
 
 
 def test_colour_scale_grows_lighter_and_more_solid():
-    table = pictures.colour_table().astype(float)
+    table = heatmap.colour_table().astype(float)
     lightness = table[:, :3] @ [0.2126, 0.7152, 0.0722]
     assert table.shape == (256, 4)
     assert (np.diff(lightness) >= -0.5).all() and lightness[-1] > 5 * lightness[0]
@@ -114,15 +116,15 @@ def test_colour_scale_grows_lighter_and_more_solid():
 
 def test_colour_levels_are_fixed_by_the_scale_alone():
     values = np.array([[-5.0, 0.0, 5.0, 10.0, 99.0, np.nan]])
-    assert pictures.colour_levels(values, 0, 10).tolist() == [[0, 0, 128, 255, 255, 0]]
+    assert heatmap.colour_levels(values, 0, 10).tolist() == [[0, 0, 128, 255, 255, 0]]
 
 
 def test_heat_png_shows_the_table_colour():
-    png = pictures.heat_png(np.array([[0.0, 10.0]] * 3), 0, 10)
+    png = heatmap.heat_png(np.array([[0.0, 10.0]] * 3), 0, 10)
     heat = Image.open(io.BytesIO(png)).convert("RGBA")
     assert heat.size == (2, 3)
     assert heat.getpixel((0, 0))[3] == 0
-    assert heat.getpixel((1, 2)) == tuple(pictures.colour_table()[-1])
+    assert heat.getpixel((1, 2)) == tuple(heatmap.colour_table()[-1])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 9), (64, 48)])
@@ -235,9 +237,10 @@ def test_prompt_notes():
 
 def test_inspect_photo_passes_the_settings_on():
     scorer = StandIn()
-    photo = inspect.load_photo(scorer, Image.new("RGB", (32, 16)))
+    shelf = ModelShelf(scorer)
+    photo = inspect.load_photo(shelf, "stand-in", Image.new("RGB", (32, 16)))
     verdict, maps, notes = inspect.inspect_photo(
-        scorer, False, photo, "gear", " a good ", "a frobbed", 3.0, 0.5, 0.1
+        shelf, False, photo, "stand-in", "gear", " a good ", "a frobbed", 3.0, 0.5, 0.1
     )
     assert scorer.asked == ((32, 16), "gear", "a good", "a frobbed", 3.0, 0.5, 0.1)
     assert "Anomalous" in verdict and "lt-maps" in maps and "frobbed" in notes
@@ -245,15 +248,25 @@ def test_inspect_photo_passes_the_settings_on():
 
 def test_empty_boxes_mean_the_models_own_words():
     scorer = StandIn()
-    photo = inspect.load_photo(scorer, Image.new("RGB", (32, 16)))
-    inspect.inspect_photo(scorer, False, photo, "", "  ", "", 3.0, 0.5, 0.1)
+    shelf = ModelShelf(scorer)
+    photo = inspect.load_photo(shelf, "", Image.new("RGB", (32, 16)))
+    inspect.inspect_photo(shelf, False, photo, "", "", "  ", "", 3.0, 0.5, 0.1)
     assert scorer.asked[1:4] == (None, "a", "a broken")
 
 
-def test_without_a_picture_the_page_says_what_to_do():
+def test_a_picture_made_ready_for_another_model_waits():
     scorer = StandIn()
-    assert inspect.load_photo(scorer, None) is None
-    verdict, maps, _ = inspect.inspect_photo(scorer, True, None, "", "a", "a b", 1.0, 1.0, 0.1)
+    photo = inspect.load_photo(ModelShelf(scorer), "", Image.new("RGB", (32, 16)))
+    answered = inspect.inspect_photo(
+        ModelShelf(scorer), False, photo, "another", "", "a", "a b", 3.0, 0.5, 0.1
+    )
+    assert all("__type__" in part for part in answered) and not scorer.asked
+
+
+def test_without_a_picture_the_page_says_what_to_do():
+    shelf = ModelShelf(StandIn())
+    assert inspect.load_photo(shelf, "", None) is None
+    verdict, maps, _ = inspect.inspect_photo(shelf, True, None, "", "", "a", "a b", 1.0, 1.0, 0.1)
     assert "Drop a photograph" in verdict and "examples" in verdict and maps == ""
 
 
@@ -306,3 +319,9 @@ def test_a_space_listens_on_every_address(monkeypatch):
     monkeypatch.setenv("SPACE_ID", "someone/ltad")
     assert app.parse_arguments([]).host == "0.0.0.0"
     assert not app.parse_arguments([]).share
+
+
+def test_the_server_says_where_it_keeps_things():
+    asked = app.parse_arguments(["--work", "desk", "--folder", "line 1", "--folder", "line 2"])
+    assert asked.work == Path("desk") and asked.folder == [Path("line 1"), Path("line 2")]
+    assert app.parse_arguments([]).work == Path(".ltad") and app.parse_arguments([]).folder == []

@@ -12,11 +12,14 @@ from pathlib import Path
 import gradio as gr
 import pytest
 from gradio.data_classes import ImageData
+from gradio_client import Client
 from PIL import Image
 
 from ltad.ui import build_app, launch_options, pictures, upload
+from ltad.workspace import Workspace
 
-SETTINGS = ("", "a", "a broken", 5, 1, 0.05, False)  # accepted by the endpoint, as one test shows
+# Class, words, lambda, tau, rate, maps, model: accepted by the endpoint, as one test shows.
+SETTINGS = ("", "a", "a broken", 5, 1, 0.05, False, "")
 
 
 @pytest.fixture
@@ -54,6 +57,15 @@ def test_path_outside_the_upload_folder_is_refused(upload_folder, tmp_path):
     assert "not uploaded here" in refusal(ImageData())
 
 
+def test_a_component_that_gradio_makes_anew_refuses_as_well(upload_folder, tmp_path):
+    first = upload.photo_upload(label="Photograph")
+    again = type(first)(**first.constructor_args)  # as after a click on an example
+    with pytest.raises(gr.Error, match="not uploaded here"):
+        again.preprocess(ImageData(path=str(save_png(tmp_path / "secret.png"))))
+    with pytest.raises(gr.Error, match="not its address"):
+        asyncio.run(again.async_move_resource_to_block_cache("https://example.org/part.png"))
+
+
 def test_inline_picture_goes_through_the_same_decoder(upload_folder):
     png = base64.b64encode(save_png(upload_folder / "part.png").read_bytes()).decode()
     picture = upload.photo_upload().preprocess(ImageData(url=f"data:image/png;base64,{png}"))
@@ -78,7 +90,9 @@ def test_addresses_are_not_downloaded():
 
 @pytest.fixture(scope="module")
 def served(tiny_scorer, tmp_path_factory):
-    page = build_app(tiny_scorer, tmp_path_factory.mktemp("examples"))
+    page = build_app(
+        tiny_scorer, tmp_path_factory.mktemp("examples"), Workspace(tmp_path_factory.mktemp("work"))
+    )
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options())
     yield url.rstrip("/")
     page.close()
@@ -99,9 +113,17 @@ def call(url: str, endpoint: str, *arguments: object) -> str:
 
 def test_only_the_named_endpoints_are_public(served):
     information = json.loads(read(f"{served}/gradio_api/info"))
-    assert set(information["named_endpoints"]) == {
-        "/score", "/nearest_tokens", "/prompt_tokens", "/vocabulary_map", "/class_similarity"
+    names = set(information["named_endpoints"])
+    assert names >= {
+        "/models", "/score", "/nearest_tokens", "/prompt_tokens", "/vocabulary_map",
+        "/class_similarity", "/draw_defect", "/prompt_grid", "/prompt_auroc", "/prompt_refit",
+        "/prompt_replace", "/teach_check", "/teach_start", "/teach_status", "/teach_cancel",
+        "/model_compare", "/runs", "/run_table", "/run_gallery", "/run_confusion",
+        "/desk_batches", "/desk_create_batch", "/desk_items", "/desk_decide", "/desk_undo",
+        "/desk_mask", "/desk_threshold", "/desk_export", "/desk_import",
     }
+    # Gradio numbers a name that two listeners share, and names those that nobody named "lambda".
+    assert not [name for name in names if name[-2:] in ("_1", "_2") or "lambda" in name]
     assert not information["unnamed_endpoints"]
 
 
@@ -117,14 +139,35 @@ def test_served_app_opens_no_file_from_outside(served, tmp_path):
         assert "secret" not in answered
 
 
-def test_served_app_scores_and_explains(served):
+def inline_picture() -> str:
     buffer = io.BytesIO()
     Image.new("RGB", (20, 10)).save(buffer, "PNG")
-    url = pictures.data_url(buffer.getvalue(), "image/png")
+    return pictures.data_url(buffer.getvalue(), "image/png")
+
+
+def test_served_app_draws(served):
+    strokes = [{"kind": "hole", "points": [[0.5, 0.5]], "width": 0.4}]
+    answered = call(served, "draw_defect", {"url": inline_picture()}, strokes, *SETTINGS)
+    assert '"auroc": ' in answered and "event: complete" in answered
+    strokes[0]["kind"] = "dent"
+    refused = call(served, "draw_defect", {"url": inline_picture()}, strokes, *SETTINGS)
+    assert "event: error" in refused and "dent" in refused
+
+
+def test_served_app_scores_and_explains(served, tiny_scorer):
+    url = inline_picture()
+    assert f'["{tiny_scorer.name}"]' in call(served, "models")
     answered = call(served, "score", {"url": url}, *SETTINGS)
     assert '"verdict": ' in answered and "event: complete" in answered
-    assert call(served, "nearest_tokens", "hex_nut", 3).count('"token"') == 2 * 3
-    assert '"broken": [{"token"' in call(served, "prompt_tokens", "a broken", 3)
-    assert '"tokens"' in call(served, "vocabulary_map")
-    assert '"similarity"' in call(served, "class_similarity")
-    assert "event: error" in call(served, "nearest_tokens", "no such class", 3)
+    assert call(served, "nearest_tokens", "hex_nut", 3, "").count('"token"') == 2 * 3
+    assert '"broken": [{"token"' in call(served, "prompt_tokens", "a broken", 3, "")
+    assert '"tokens"' in call(served, "vocabulary_map", "")
+    assert '"similarity"' in call(served, "class_similarity", "")
+    assert "event: error" in call(served, "nearest_tokens", "no such class", 3, "")
+
+
+def test_a_script_may_leave_the_model_out(served, tiny_scorer):
+    client = Client(served, download_files=False, verbose=False)
+    learned = client.predict("hex_nut", 2, api_name="/nearest_tokens")
+    near = tiny_scorer.nearest_tokens("hex_nut", 2)
+    assert [token["token"] for token in learned[0]] == [token.token for token in near[0]]

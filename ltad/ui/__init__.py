@@ -1,22 +1,35 @@
 """The page: ``build_app(scorer).launch(**launch_options())``.
 
-Inspect scores a photograph; Class names shows what the learned names mean. Handlers stand above
-the layout in each tab's file, and none of them touches torch.
+One file a tab, in which the handlers stand above the layout; none of them touches torch. Gradio
+mounts a tab's components when it is first opened, so tabs that nobody opens cost nothing.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from ltad.shelf import ModelShelf
+from ltad.ui.address import name_tabs, restore_at_load
 from ltad.ui.answer import escape, readable
 from ltad.ui.class_names import build_class_names
+from ltad.ui.draw import build_draw
+from ltad.ui.errors import friendly
 from ltad.ui.inspect import build_inspect, find_examples
+from ltad.ui.prompts import build_prompts
+from ltad.ui.results import build_results
+from ltad.ui.review import build_review
+from ltad.ui.train import build_train
 from ltad.workspace import Workspace
 
+TABS = {
+    "inspect": "Inspect", "prompts": "Prompts", "names": "Class names", "review": "Review",
+    "draw": "Draw a defect", "train": "Train", "results": "Results",
+}
+"""Name in the page's address -> title, in order."""
 _FOLDER = Path(__file__).parent
 _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 _FONTS_MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
@@ -33,16 +46,41 @@ def build_app(
         workspace: where the page keeps what people make; by default ``.ltad`` in this folder.
     """
     workspace = workspace or Workspace()
-    shelf = ModelShelf(scorer, workspace.models)  # noqa: F841
+    shelf = ModelShelf(scorer, workspace.models)
+    pictures = find_examples(examples)
     with gr.Blocks(title="LTAD", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        gr.HTML(header_html(scorer), elem_id="lt-header")
-        with gr.Tab("Inspect", id="inspect"):
-            build_inspect(scorer, find_examples(examples))
-        with gr.Tab("Class names", id="names") as names:
-            build_class_names(scorer, names)
+        header = gr.HTML(header_html(scorer), elem_id="lt-header")
+        with gr.Tabs() as tabs:
+            opened = {name: gr.Tab(label, id=name) for name, label in TABS.items()}
+            name_tabs(opened)
+            with opened["inspect"] as tab:
+                image, controls = build_inspect(shelf, pictures, tab)
+            with opened["prompts"]:
+                build_prompts(shelf, workspace, pictures)
+            with opened["names"] as tab:
+                build_class_names(shelf, controls.model, tab)
+            with opened["review"] as tab:
+                build_review(shelf, workspace, tab)
+            with opened["draw"] as tab:
+                build_draw(shelf, pictures, controls, tab)
+            with opened["train"] as tab:
+                build_train(shelf, workspace, tab)
+            with opened["results"] as tab:
+                build_results(shelf, workspace, tab)
         with gr.Accordion("About this model", open=False):
-            gr.HTML(card_html(scorer.card))
+            card = gr.HTML(card_html(scorer.card))
+        controls.model.change(
+            friendly(partial(describe_model, shelf)), controls.model, [header, card],
+            show_progress="hidden", api_visibility="private",
+        )
+        restore_at_load(page, shelf, workspace, pictures, list(TABS), tabs, controls, image)
     return page.queue(default_concurrency_limit=2, max_size=64)
+
+
+def describe_model(shelf: ModelShelf, model: str) -> tuple[str, str]:
+    """The header and the card of a model, as HTML."""
+    scorer = shelf.scorer(model)
+    return header_html(scorer), card_html(scorer.card)
 
 
 def launch_options() -> dict[str, Any]:

@@ -10,6 +10,7 @@ import html
 import json
 from dataclasses import dataclass
 
+from ltad.heatmap import heat_png
 from ltad.types import Detection, Region
 from ltad.ui import pictures
 
@@ -34,12 +35,14 @@ class Photo:
         prepared: the scorer's own record of the picture.
         jpeg_url: the photograph as a data URL, in its own proportions.
         width, height: of the photograph in pixels.
+        model: name of the model that `prepared` is for; "" is the first one.
     """
 
     prepared: object
     jpeg_url: str
     width: int
     height: int
+    model: str = ""
 
 
 def escape(text: object) -> str:
@@ -124,8 +127,7 @@ def verdict_html(detection: Detection) -> str:
     weighted = detection.lam * detection.semantic_score
     return (
         f"<section class='lt-card lt-verdict lt-{kind}{doubt}' aria-label='Verdict'>"
-        f"<h2><svg viewBox='0 0 20 20' aria-hidden='true'>{_ICONS[kind]}</svg>"
-        f"{word}{'?' if doubt else ''}</h2>"
+        f"<h2>{icon(kind)}{word}{'?' if doubt else ''}</h2>"
         f"{gauge_html(detection.score, detection.threshold, detection.map_scale['combined'][0])}"
         f"<p>{escape(detection.explanation)}</p>"
         f"<p class='lt-quiet'>Reconstruction {number(detection.reconstruction_score)}, "
@@ -134,23 +136,36 @@ def verdict_html(detection: Detection) -> str:
     )
 
 
-def gauge_html(score: float, threshold: float, start: float) -> str:
+def icon(kind: str) -> str:
+    """The sign of a verdict, "bad" or "good", as SVG."""
+    return f"<svg viewBox='0 0 20 20' aria-hidden='true'>{_ICONS[kind]}</svg>"
+
+
+def gauge_html(
+    score: float, threshold: float, start: float, before: float | None = None
+) -> str:
     """A bar with the score filled in and a tick at the threshold.
 
     It begins at `start`, the map's usual low, and keeps the threshold in its middle until the
-    score needs more room.
+    score needs more room. An earlier score, `before`, is marked and named too.
     """
     start = min(start, threshold)
     full = max(2 * (threshold - start), 1.15 * (score - start), 1e-9)
-    fill, tick = (100 * max(0.0, value - start) / full for value in (score, threshold))
+    fill, tick, mark = (
+        100 * max(0.0, value - start) / full for value in (score, threshold, before or 0.0)
+    )
     side = "above" if score > threshold else "not above"
     score_text, threshold_text = apart(score, threshold)
+    earlier = earlier_text = ""
+    if before is not None:
+        earlier = f"<i class='lt-before' style='left:{min(mark, 100):.1f}%'></i>"
+        earlier_text = f"<span>before {number(before)}</span>"
     return (
         f"<div class='lt-gauge' role='img' aria-label='Score {score_text}, {side} the "
         f"threshold {threshold_text}'><div class='lt-track'>"
         f"<i class='lt-fill' style='width:{fill:.1f}%'></i>"
-        f"<i class='lt-tick' style='left:{tick:.1f}%'></i></div>"
-        f"<div class='lt-gauge-text'><b>score {score_text}</b>"
+        f"{earlier}<i class='lt-tick' style='left:{tick:.1f}%'></i></div>"
+        f"<div class='lt-gauge-text'><b>score {score_text}</b>{earlier_text}"
         f"<span>threshold {threshold_text}</span></div></div>"
     )
 
@@ -172,13 +187,16 @@ def class_html(detection: Detection) -> str:
     )
 
 
-def maps_html(detection: Detection, photo: Photo) -> str:
-    """The three maps over the photograph, with the values under the pointer packed beside them."""
+def maps_html(detection: Detection, photo: Photo, outline_url: str = "") -> str:
+    """The three maps over the photograph, with the values under the pointer packed beside them.
+
+    A transparent picture at `outline_url` is laid over each.
+    """
     maps = [getattr(detection, attribute) for _, attribute, _, _ in MAPS]
     height, width = maps[0].shape
     packed, ranges = pictures.pack_maps(maps)
     figures = "".join(
-        _figure_html(detection, photo, key, attribute, title, formula)
+        _figure_html(detection, outline_url, key, attribute, title, formula)
         for key, attribute, title, formula in MAPS
     )
     return (
@@ -190,13 +208,14 @@ def maps_html(detection: Detection, photo: Photo) -> str:
 
 
 def _figure_html(
-    detection: Detection, photo: Photo, key: str, attribute: str, title: str, formula: str
+    detection: Detection, outline_url: str, key: str, attribute: str, title: str, formula: str
 ) -> str:
     low, high = detection.map_scale[key]
     values = getattr(detection, attribute)
-    heat = pictures.data_url(pictures.heat_png(values, low, high), "image/png")
+    heat = pictures.data_url(heat_png(values, low, high), "image/png")
     low_text, high_text = apart(low, high)
     boxes, tick = "", ""
+    outline = f"<img class='lt-outline' src='{outline_url}' alt=''>" if outline_url else ""
     if key == "combined":
         boxes = "".join(
             _box_html(index, region, values.shape)
@@ -210,7 +229,7 @@ def _figure_html(
         f"<div class='lt-frame' tabindex='0' role='img' aria-label='{title} heatmap over the "
         f"photograph of {escape(readable(detection.class_name))}, highest value "
         f"{number(float(values.max()))}. Arrow keys read single values.'>"
-        f"<img class='lt-heat' src='{heat}' alt='' draggable='false'>{boxes}"
+        f"<img class='lt-heat' src='{heat}' alt='' draggable='false'>{outline}{boxes}"
         "<i class='lt-cross-x'></i><i class='lt-cross-y'></i></div>"
         f"<div class='lt-legend'><span>{low_text}</span>"
         f"<span class='lt-scale' style='background-image:{pictures.scale_gradient()}'>{tick}</span>"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import gradio as gr
 import plotly.graph_objects as go
 
+from ltad.shelf import ModelShelf
 from ltad.types import NearestToken
 from ltad.ui import plots
 from ltad.ui.answer import escape, notice, number, readable
+from ltad.ui.controls import class_choices, model_choices
 from ltad.ui.errors import friendly
 
 MOST_TOKENS = 50
@@ -92,20 +94,43 @@ def draw_similarity(scorer: Any) -> go.Figure:
     return plots.similarity_figure(scorer.class_names, scorer.text_similarity())
 
 
-def build_class_names(scorer: Any, tab: gr.Tab) -> None:
-    """Lay out the tab inside the current ``gr.Blocks`` and wire it up."""
-    first = scorer.class_names[0]
-    model = scorer.config.model
+def of_model(
+    shelf: ModelShelf, describe: Callable[..., Any], model: str, class_name: str, *rest: Any
+) -> Any:
+    """`describe` for a model's class; its first class while the choice is another model's."""
+    scorer = shelf.scorer(model)
+    known = class_name if class_name in scorer.class_names else scorer.class_names[0]
+    return describe(scorer, known, *rest)
+
+
+def offer_classes(scorer: Any, class_name: str) -> dict[str, Any]:
+    """An update of the class's dropdown to a model's classes."""
+    return gr.update(choices=class_choices(scorer), value=class_name)
+
+
+def build_class_names(shelf: ModelShelf, chosen_model: gr.Dropdown, tab: gr.Tab) -> None:
+    """Lay out the tab inside the current ``gr.Blocks`` and wire it up.
+
+    Args:
+        chosen_model: the Inspect tab's model, with which this tab opens.
+    """
+    scorer = shelf.first
+    first, words_in_prompts = scorer.class_names[0], scorer.config.model
+    names_of_models = shelf.names()
     with gr.Row():
-        class_name = gr.Dropdown(
-            [(readable(name), name) for name in scorer.class_names], value=first, label="Class"
+        model = gr.Dropdown(
+            names_of_models, value=names_of_models[0], label="Model",
+            visible=len(names_of_models) > 1,
         )
+        class_name = gr.Dropdown(class_choices(scorer), value=first, label="Class")
         count = gr.Slider(1, MOST_TOKENS, 10, step=1, label="Tokens in each table", buttons=[])
     gr.Markdown("### Learned vectors\nThe tokens nearest to each learned vector, beside the cosine "
                 "that the token of the same rank reaches for random vectors of the same length.")
     names = gr.HTML()
     gr.Markdown("### Words\nThe same tables for ordinary words, such as those of the prompts.")
-    prompts = dict.fromkeys(f"{model.normal_prompt} {model.abnormal_prompt} object".split())
+    prompts = dict.fromkeys(
+        f"{words_in_prompts.normal_prompt} {words_in_prompts.abnormal_prompt} {START}".split()
+    )
     words = gr.Textbox(" ".join(prompts), label="Words", max_lines=1, max_length=200)
     word_tables = gr.HTML()
     gr.Markdown("### Map of the vocabulary\nA flat picture of a space with many dimensions: "
@@ -119,43 +144,49 @@ def build_class_names(scorer: Any, tab: gr.Tab) -> None:
 
     quiet = {"show_progress": "hidden", "trigger_mode": "always_last",
              "api_visibility": "private"}
-    describe = friendly(partial(describe_names, scorer))
-    gr.on([tab.select, class_name.change, count.change], describe, [class_name, count], names,
+    tab.select(friendly(partial(model_choices, shelf)), chosen_model, model, **quiet)
+    gr.on([tab.select, model.change, class_name.change, count.change],
+          friendly(partial(of_model, shelf, describe_names)), [model, class_name, count], names,
           **quiet)
-    gr.on([tab.select, words.change, count.change], friendly(partial(describe_words, scorer)),
-          [words, count], word_tables, **quiet)
-    draw = friendly(partial(draw_vocabulary, scorer))
-    gr.on([tab.select, class_name.change, search.change], draw, [class_name, search], vocabulary,
-          **quiet)
-    tab.select(friendly(partial(draw_similarity, scorer)), None, similarity, **quiet)
-    _build_endpoints(scorer)
+    gr.on([tab.select, model.change, words.change, count.change],
+          friendly(lambda model, *asked: describe_words(shelf.scorer(model), *asked)),
+          [model, words, count], word_tables, **quiet)
+    gr.on([tab.select, model.change, class_name.change, search.change],
+          friendly(partial(of_model, shelf, draw_vocabulary)), [model, class_name, search],
+          vocabulary, **quiet)
+    gr.on([tab.select, model.change],
+          friendly(lambda model: draw_similarity(shelf.scorer(model))), model, similarity, **quiet)
+    model.change(friendly(partial(of_model, shelf, offer_classes)), [model, class_name],
+                 class_name, **quiet)
+    _build_endpoints(shelf)
 
 
-def _build_endpoints(scorer: Any) -> None:
-    """The API's view of the same facts, as plain data."""
+def _build_endpoints(shelf: ModelShelf) -> None:
+    """The API's view of the same facts, as plain data. An empty model is the first one."""
 
-    def nearest_tokens(class_name: str, k: int = 10) -> list:
+    def nearest_tokens(class_name: str, k: int = 10, model: str = "") -> list:
         """The k nearest tokens of each learned vector of a class."""
-        learned = scorer.nearest_tokens(class_name, _count(k))
+        learned = shelf.scorer(model).nearest_tokens(class_name, _count(k))
         return [[dataclasses.asdict(near) for near in tokens] for tokens in learned]
 
-    def prompt_tokens(words: str, k: int = 10) -> dict:
+    def prompt_tokens(words: str, k: int = 10, model: str = "") -> dict:
         """The k nearest tokens of each token of some words."""
-        found = scorer.nearest_tokens_of_words(words, _count(k))
+        found = shelf.scorer(model).nearest_tokens_of_words(words, _count(k))
         return {token: [dataclasses.asdict(near) for near in tokens]
                 for token, tokens in found.items()}
 
-    def vocabulary_map() -> dict:
+    def vocabulary_map(model: str = "") -> dict:
         """The vocabulary and the learned names in the plane."""
-        drawn = scorer.vocabulary_map()
+        drawn = shelf.scorer(model).vocabulary_map()
         return {
             "tokens": list(drawn.tokens), "token_xy": drawn.token_xy.tolist(),
             "names": list(drawn.names), "name_xy": drawn.name_xy.tolist(),
             "initial_xy": drawn.initial_xy.tolist(),
         }
 
-    def class_similarity() -> dict:
+    def class_similarity(model: str = "") -> dict:
         """Cosine of every pair of classes' text embeddings."""
+        scorer = shelf.scorer(model)
         return {"class_names": list(scorer.class_names),
                 "similarity": scorer.text_similarity().tolist()}
 

@@ -9,39 +9,42 @@ buttons that the script in ``page.js`` presses, for typing only after a pause.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
+from gradio.events import Dependency
 from PIL import Image
 
+from ltad.shelf import ModelShelf
 from ltad.types import Detection, LTADError
 from ltad.ui import answer, pictures
+from ltad.ui.controls import Controls, build_controls, configure, model_choices
 from ltad.ui.errors import friendly
 from ltad.ui.upload import photo_upload
 
-AUTOMATIC = ""
-NORMAL_WORDS = ("a", "a normal", "a good", "a flawless")
-ABNORMAL_WORDS = ("a broken", "a damaged", "an abnormal", "a defective")
-FALSE_ALARM_RATE = 0.05
 
-
-def load_photo(scorer: Any, image: Image.Image | None) -> answer.Photo | None:
-    """The uploaded picture made ready once, for all the answers that follow."""
+def load_photo(
+    shelf: ModelShelf, model: str, image: Image.Image | None
+) -> answer.Photo | None:
+    """The uploaded picture made ready once for a model, for all the answers that follow."""
     if image is None:
         return None
     jpeg = pictures.photo_jpeg(image)
     return answer.Photo(
-        scorer.prepare(image), pictures.data_url(jpeg, "image/jpeg"), *image.size
+        shelf.scorer(model).prepare(image), pictures.data_url(jpeg, "image/jpeg"), *image.size,
+        model=model,
     )
 
 
 def inspect_photo(
-    scorer: Any,
+    shelf: ModelShelf,
     has_examples: bool,
     photo: answer.Photo | None,
+    model: str,
     class_name: str,
     normal_prompt: str,
     abnormal_prompt: str,
@@ -50,7 +53,10 @@ def inspect_photo(
     false_alarm_rate: float,
 ) -> tuple[str, str, str]:
     """The verdict, the maps and the notes on the prompts, each as HTML."""
-    normal, abnormal = _prompts(scorer, normal_prompt, abnormal_prompt)
+    if photo is not None and photo.model != model:
+        return gr.skip(), gr.skip(), gr.skip()  # it is being made ready for the new model
+    scorer = shelf.scorer(model)
+    normal, abnormal = typed_prompts(scorer, normal_prompt, abnormal_prompt)
     unknown = [*scorer.unknown_words(normal), *scorer.unknown_words(abnormal)]
     notes = answer.prompt_notes(normal, abnormal, list(dict.fromkeys(unknown)))
     if photo is None:
@@ -62,7 +68,7 @@ def inspect_photo(
 
 
 def score(
-    scorer: Any,
+    shelf: ModelShelf,
     image: Image.Image | None,
     class_name: str,
     normal_prompt: str,
@@ -71,11 +77,13 @@ def score(
     tau: float,
     false_alarm_rate: float,
     include_maps: bool,
+    model: str = "",
 ) -> dict[str, Any]:
     """Score one picture: the verdict's numbers, and with `include_maps` the three maps as lists."""
     if image is None:
         raise LTADError("There is no picture. Send one.")
-    normal, abnormal = _prompts(scorer, normal_prompt, abnormal_prompt)
+    scorer = shelf.scorer(model)
+    normal, abnormal = typed_prompts(scorer, normal_prompt, abnormal_prompt)
     detection = scorer.score(
         image, class_name or None, normal, abnormal, lam, tau, false_alarm_rate
     )
@@ -100,7 +108,7 @@ def detection_record(detection: Detection, include_maps: bool = False) -> dict[s
     return plain
 
 
-def _prompts(scorer: Any, normal: str, abnormal: str) -> tuple[str, str]:
+def typed_prompts(scorer: Any, normal: str, abnormal: str) -> tuple[str, str]:
     """The prompts as typed; an empty box means the model's own."""
     model = scorer.config.model
     return normal.strip() or model.normal_prompt, abnormal.strip() or model.abnormal_prompt
@@ -111,28 +119,33 @@ def find_examples(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.jpg"))
 
 
-def build_inspect(scorer: Any, examples: list[Path]) -> None:
-    """Lay out the tab inside the current ``gr.Blocks`` and wire it up."""
+def build_inspect(
+    shelf: ModelShelf, examples: Sequence[Path], tab: gr.Tab
+) -> tuple[gr.Image, Controls]:
+    """Lay out the tab inside the current ``gr.Blocks`` and wire it up.
+
+    Returns:
+        The photograph and the controls, for what else on the page reads or sets them.
+    """
     with gr.Row(elem_classes="lt-columns"):  # placed by style.css: on a phone, answers come second
         with gr.Column(elem_classes="lt-left", min_width=0):
             image = photo_upload(
                 label="Photograph", sources=["upload", "clipboard", "webcam"], height=280,
                 buttons=["fullscreen"], elem_id="lt-photo",
+                format="png",  # a picture that the server opens is scored as it is
             )
-            if examples:
-                gr.Examples(
-                    [[str(path)] for path in examples], [image], label="Examples",
-                    example_labels=None, cache_examples=False, examples_per_page=12,
-                    api_visibility="private", elem_id="lt-examples",
-                )
+            _build_examples(image, examples)
         with gr.Column(elem_classes="lt-right", min_width=0):
             verdict = gr.HTML(answer.empty_answer(bool(examples)), elem_id="lt-answer")
             gr.HTML(_OPACITY, elem_id="lt-toolbar")
             maps = gr.HTML(elem_id="lt-result")
         with gr.Column(elem_classes="lt-left", min_width=0):
-            controls, notes = _build_controls(scorer)
-    _wire(scorer, image, controls, [verdict, maps, notes], bool(examples))
-    _build_endpoint(scorer, image, controls)
+            controls = build_controls(shelf)
+    _wire(shelf, image, controls, [verdict, maps, controls.notes], bool(examples))
+    chosen = _wire_models(shelf, controls, tab)
+    _wire_address(shelf, image, controls, chosen)
+    _build_endpoint(shelf, image, controls)
+    return image, controls
 
 
 _OPACITY = (
@@ -142,58 +155,34 @@ _OPACITY = (
 )
 
 
-def _build_controls(scorer: Any) -> tuple[list[Any], gr.HTML]:
-    """Class, prompts and numbers, in the order that the handlers take them; and their notes."""
-    model = scorer.config.model
-    choices = [("Recognise automatically", AUTOMATIC)]
-    choices += [(answer.readable(name), name) for name in scorer.class_names]
-    class_name = gr.Dropdown(choices, value=AUTOMATIC, label="Class of the part")
-    normal = _prompt_box("Words for normal, vⁿ", model.normal_prompt, NORMAL_WORDS)
-    abnormal = _prompt_box("Words for anomalous, vᵃ", model.abnormal_prompt, ABNORMAL_WORDS)
-    notes = gr.HTML(elem_id="lt-notes")
-    lam = gr.Slider(
-        0, 2 * model.lam or 1000, model.lam, step=model.lam / 100 or 5, buttons=[],
-        label="λ, weight of the semantic map",
+def _build_examples(image: gr.Image, examples: Sequence[Path]) -> None:
+    if not examples:
+        return
+    shown = gr.Examples(
+        [[str(path)] for path in examples], [image], label="Examples", example_labels=None,
+        cache_examples=False, examples_per_page=12, api_visibility="private",
+        elem_id="lt-examples",
     )
-    tau = gr.Slider(
-        0.1, max(10.0, 2 * model.tau), model.tau, step=0.1, label="τ, temperature", buttons=[],
+    names = json.dumps([path.stem for path in examples])
+    shown.dataset.click(
+        None, shown.dataset, None,
+        js=f"(index) => window.ltad.address.picture('example', {names}[index])",
     )
-    rate = gr.Slider(
-        0.01, 0.5, FALSE_ALARM_RATE, step=0.01, label="False alarms accepted", buttons=[],
-        info="Share of good parts that may be called anomalous; sets the threshold.",
-    )
-    controls = [class_name, normal, abnormal, lam, tau, rate]
-    defaults = [AUTOMATIC, model.normal_prompt, model.abnormal_prompt, model.lam, model.tau,
-                FALSE_ALARM_RATE]
-    reset = gr.Button("Reset to the model's defaults", size="sm")
-    reset.click(None, None, controls, js=f"() => {json.dumps(defaults)}")
-    return controls, notes
-
-
-def _prompt_box(label: str, default: str, suggestions: tuple[str, ...]) -> gr.Textbox:
-    box = gr.Textbox(
-        default, label=label, placeholder=f"{default} (the model's own)", max_lines=1,
-        max_length=200,
-    )
-    with gr.Row(elem_classes="lt-chips"):
-        for words in suggestions:
-            chip = gr.Button(words, size="sm", min_width=0)
-            chip.click(None, None, box, js=f"() => {json.dumps(words)}")
-    return box
 
 
 def _wire(
-    scorer: Any, image: gr.Image, controls: list[Any], outputs: list[gr.HTML], has_examples: bool
+    shelf: ModelShelf, image: gr.Image, controls: Controls, outputs: list[gr.HTML],
+    has_examples: bool,
 ) -> None:
     """Connect picture and controls to the one listener that answers."""
     photo = gr.State(time_to_live=3600)
     load = gr.Button("Load", elem_id="lt-load", visible="hidden")
     ask = gr.Button("Answer", elem_id="lt-ask", visible="hidden")
-    class_name, normal, abnormal, *sliders = controls
+    class_name, normal, abnormal, *sliders = controls.settings
     answered = gr.on(
         [ask.click, class_name.change, *[slider.change for slider in sliders]],
-        friendly(partial(inspect_photo, scorer, has_examples)),
-        [photo, *controls], outputs, trigger_mode="always_last",
+        friendly(partial(inspect_photo, shelf, has_examples)),
+        [photo, controls.model, *controls.settings], outputs, trigger_mode="always_last",
         show_progress="hidden", api_visibility="private",
     )
     # An answer to other settings must not stay beside an error message.
@@ -206,21 +195,55 @@ def _wire(
         box.change(None, js="() => window.ltad.askSoon()")
     image.change(None, js="() => window.ltad.load()")
     loaded = load.click(
-        friendly(partial(load_photo, scorer)), image, photo, trigger_mode="always_last",
-        show_progress="hidden", api_visibility="private",
+        friendly(partial(load_photo, shelf)), [controls.model, image], photo,
+        trigger_mode="always_last", show_progress="hidden", api_visibility="private",
     )
     loaded.success(None, js="() => window.ltad.ask()")
     forgotten = loaded.failure(lambda: None, None, photo, api_visibility="private")
     forgotten.then(None, js="() => window.ltad.ask()")
 
 
-def _build_endpoint(scorer: Any, image: gr.Image, controls: list[Any]) -> None:
+def _wire_models(shelf: ModelShelf, controls: Controls, tab: gr.Tab) -> Dependency:
+    """Keep the list of models fresh, and the settings those of the chosen one.
+
+    Returns:
+        The listener that sets them.
+    """
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    tab.select(friendly(partial(model_choices, shelf)), controls.model, controls.model, **quiet)
+    chosen = controls.model.change(
+        friendly(partial(configure, shelf)), [controls.model, controls.defaults],
+        [controls.defaults, *controls.settings], trigger_mode="always_last",
+        api_visibility="private",
+    )
+    chosen.success(None, js="() => window.ltad.load()")
+    # A model that cannot be loaded is not left standing as if it had answered.
+    chosen.failure(lambda own: json.loads(own)["model"], controls.defaults, controls.model, **quiet)
+    return chosen
+
+
+def _wire_address(
+    shelf: ModelShelf, image: gr.Image, controls: Controls, chosen: Dependency
+) -> None:
+    """Tell the script ``address.js`` what changed."""
+    first = json.dumps(shelf.first.name)
+    values = [controls.defaults, controls.model, *controls.settings]
+    tell = f"(...values) => window.ltad.address.settings({first}, ...values)"
+    gr.on([control.change for control in controls.settings], None, values, None, js=tell)
+    chosen.success(None, values, None, js=tell)
+    gr.on([image.input, image.clear], None, js="() => window.ltad.address.picture()")
+
+
+def _build_endpoint(shelf: ModelShelf, image: gr.Image, controls: Controls) -> None:
     """The API's ``score``: unlike the page's own listener it takes the picture with each call."""
     include_maps = gr.Checkbox(False, label="Include the maps", visible=False)
+    model = gr.Textbox("", label="Model; empty is the first one", visible=False)
     record = gr.JSON(label="Record", visible=False)
     gr.Button(visible=False).click(
-        friendly(partial(score, scorer)), [image, *controls, include_maps], record,
+        friendly(partial(score, shelf)), [image, *controls.settings, include_maps, model], record,
         api_name="score",
         api_description="Score one picture: class, probabilities, score, threshold, verdict, "
-        "regions; with include_maps also the three maps as nested lists.",
+        "regions; with include_maps also the three maps as nested lists. The model is one of "
+        "those that the endpoint models lists.",
     )
+    gr.api(friendly(shelf.names), api_name="models", api_description="The names of the models.")

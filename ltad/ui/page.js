@@ -13,6 +13,7 @@
     }, pause);
   };
   window.ltad = {
+    press,
     answered,
     load: () => press("lt-load", 50), // Gradio announces a replaced picture twice
     ask: () => press("lt-ask", 0),
@@ -21,7 +22,7 @@
 
   // Gradio's thumbnails carry no text: their file names say what they show.
   const nameExamples = () =>
-    document.querySelectorAll("#lt-examples button:not([title]):has(img)").forEach((button) => {
+    document.querySelectorAll("[id$=-examples] button:not([title]):has(img)").forEach((button) => {
       const file = decodeURIComponent(button.querySelector("img").src.split("/").pop());
       const title = file.replace(/\.\w+$/, "").replace(/^\d+|[_-]+/g, " ").trim();
       Object.assign(button, { title, ariaLabel: `Example: ${title}` });

@@ -1,0 +1,242 @@
+"""A test set read once, and the AUROC of any number of prompt pairs on it.
+
+Image scores are exact. Pixel scores are counted on maps of a modest size, by default four times
+the semantic grid: bilinear maps carry nothing finer than their grid, so that what is lost is the
+masks' fine edge. Full size is a setting.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ltad import scoring
+from ltad.calibration import BRANCHES, ScoreSettings
+from ltad.data.feature_store import FeatureStore, build_store
+from ltad.evaluation import load_mask
+from ltad.metrics import ClassResult, Results, image_auroc
+from ltad.metrics_pixel import PixelScores
+from ltad.prompt_lab.pairs import Pair
+from ltad.service import Scorer
+from ltad.types import DatasetError, Sample, SettingError
+
+BATCH = 64
+MAP_SCALE = 4
+"""Side of the pixel maps in sides of the semantic grid."""
+PIXEL_BINS = 2**16
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Frozen features of a test set with all that no prompt changes.
+
+    Attributes:
+        store: features of the n test pictures.
+        positions: class -> its pictures' places in the store.
+        labels: (n,) bool, True for a defective picture.
+        masks: (n, s, s) bool, the defects' pixels.
+        has_mask: (n,) bool, False for a defective picture without a published mask.
+        reconstruction: S_rec, (n, G, G) float32.
+        left_out: classes of the test set that the model does not know.
+        seconds: how long it took to read.
+    """
+
+    store: FeatureStore
+    positions: dict[str, list[int]]
+    labels: np.ndarray
+    masks: np.ndarray
+    has_mask: np.ndarray
+    reconstruction: Tensor
+    left_out: tuple[str, ...]
+    seconds: float
+
+    @property
+    def pixel_size(self) -> int:
+        """s, the side of the maps whose pixels are counted."""
+        return self.masks.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class PairGrid:
+    """AUROC of prompt pairs on one test set.
+
+    Attributes:
+        pairs: in the order asked for.
+        results: of each pair, per class and branch; the reconstruction branch is always the same.
+        pictures: how many were scored.
+        pixel_size: side of the maps whose pixels were counted.
+        seconds: of the measurement, without reading the test set.
+    """
+
+    pairs: tuple[Pair, ...]
+    results: tuple[Results, ...]
+    pictures: int
+    pixel_size: int
+    seconds: float
+
+
+def read_bench(
+    scorer: Scorer, samples: Sequence[Sample], features: str | Path, pixel_size: int | None = None
+) -> Bench:
+    """Read the test pictures of a data set, or find their features under `features`.
+
+    Args:
+        scorer: the model.
+        samples: a data set; only test pictures of classes that the model knows are read.
+        features: folder of the feature stores.
+        pixel_size: side of the maps whose pixels are counted, by default `MAP_SCALE` grids, and
+            never above the model's input size.
+
+    Raises:
+        DatasetError: no test picture of any class that the model knows, or an unreadable one.
+        SettingError: `pixel_size` is below 2.
+    """
+    began, sizes = time.monotonic(), scorer.config.features
+    size = min(pixel_size or MAP_SCALE * sizes.semantic_grid, sizes.image_size)
+    if size < 2:
+        raise SettingError(f"pixel_size is {pixel_size}, but it must be at least 2.")
+    tests = sorted((s for s in samples if s.split == "test"), key=lambda s: s.class_name)
+    names = dict.fromkeys(sample.class_name for sample in tests)
+    if not names:
+        raise DatasetError("The data set holds no test pictures (MVTec AD: CLASS/test/TYPE/*.png).")
+    known = [name for name in names if name in scorer.class_names]
+    if not known:
+        raise DatasetError(
+            f"The test set holds {', '.join(names)}; the model knows none of them. It knows: "
+            + ", ".join(scorer.class_names) + "."
+        )
+    chosen = [sample for sample in tests if sample.class_name in known]
+    store = build_store(chosen, scorer.encoder, features)
+    masks = [load_mask(sample, size) for sample in tqdm(chosen, desc="masks")]
+    blank = np.zeros((size, size), bool)
+    return Bench(
+        store, {name: store.indices(name) for name in known},
+        np.array([sample.is_defective for sample in chosen]),
+        np.stack([blank if mask is None else mask for mask in masks]),
+        np.array([mask is not None for mask in masks]),
+        _reconstruction(scorer, store),
+        tuple(name for name in names if name not in known), time.monotonic() - began,
+    )
+
+
+@torch.inference_mode()
+def _reconstruction(scorer: Scorer, store: FeatureStore) -> Tensor:
+    parts = []
+    for start in tqdm(range(0, len(store), BATCH), desc="reconstruction"):
+        patches = _load(scorer, store.patches[start : start + BATCH])
+        rebuilt = scorer.detector.reconstruction(patches)
+        parts.append(scoring.reconstruction_score(rebuilt, patches).cpu())
+    return torch.cat(parts)
+
+
+def _load(scorer: Scorer, features: np.ndarray) -> Tensor:
+    return torch.from_numpy(features.astype(np.float32)).to(scorer.encoder.device)
+
+
+@torch.inference_mode()
+def measure_pairs(
+    scorer: Scorer, bench: Bench, pairs: Sequence[Pair], lam: float | None = None,
+    tau: float | None = None,
+) -> PairGrid:
+    """AUROC of each pair on a test set, every picture under its true class.
+
+    Args:
+        scorer: the model, or one with other names or another Phi: S_rec is the bench's.
+        bench: the test set.
+        pairs: the prompts.
+        lam, tau: instead of the model's own.
+
+    Raises:
+        PromptError, SettingError: words or values that cannot be used.
+    """
+    began = time.monotonic()
+    for pair in pairs:
+        settings = scorer.score_settings(pair.normal, pair.abnormal, lam, tau)
+    differences = _text_differences(scorer, list(bench.positions), pairs)
+    counts = scorer.checkpoint.about["split_counts"]
+    by_class = []
+    for number, (name, positions) in enumerate(tqdm(bench.positions.items(), desc="AUROC")):
+        tally = _Tally(bench, len(pairs), settings)
+        for start in range(0, len(positions), BATCH):
+            chosen = positions[start : start + BATCH]
+            projected = scorer.detector.semantic(_load(scorer, bench.store.fine_patches[chosen]))
+            # (t_a - t_n) . p^ of every pair at once
+            tally.add(chosen, torch.einsum("pd,bdhw->pbhw", differences[number], projected))
+        by_class.append(tally.results(name, counts[name], bench.labels[positions]))
+    return PairGrid(
+        tuple(pairs), tuple(Results(classes) for classes in zip(*by_class, strict=True)),
+        len(bench), bench.pixel_size, time.monotonic() - began,
+    )
+
+
+def _text_differences(scorer: Scorer, class_names: list[str], pairs: Sequence[Pair]) -> Tensor:
+    """t_a - t_n, (classes, pairs, d); each prompt is read once for each class."""
+    words = dict.fromkeys(w for pair in pairs for w in (pair.normal, pair.abnormal))
+    texts = {one: scorer.texts(class_names, one) for one in words}
+    return torch.stack([texts[p.abnormal] - texts[p.normal] for p in pairs], dim=1)
+
+
+class _Tally:
+    """The scores of one class under every pair, batch after batch."""
+
+    def __init__(self, bench: Bench, pairs: int, settings: ScoreSettings) -> None:
+        self._bench, self._settings = bench, settings
+        self._scores = [{b: [] for b in BRANCHES} for _ in range(pairs)]
+        shared = PixelScores(bins=PIXEL_BINS)
+        self._pixels = [
+            {b: shared if b == "reconstruction" else PixelScores(bins=PIXEL_BINS)
+             for b in BRANCHES}
+            for _ in range(pairs)
+        ]
+
+    def add(self, chosen: list[int], logits: Tensor) -> None:
+        """Score the pictures at `chosen`; `logits` is (pairs, b, G', G')."""
+        grid = self._bench.reconstruction[chosen].to(logits.device)
+        pooled, drawn = self._views(grid)
+        masked = self._bench.has_mask[chosen]
+        masks = self._bench.masks[chosen][masked]
+        own_score = scoring.image_score(pooled).tolist()
+        if masked.any():
+            _count(self._pixels[0]["reconstruction"], masks, drawn, masked)
+        for number, semantic_grid in enumerate(torch.sigmoid(logits / self._settings.tau)):
+            semantic_pooled, semantic = self._views(semantic_grid)
+            combined = scoring.combine(pooled, semantic_pooled, self._settings.lam)
+            scores, pixels = self._scores[number], self._pixels[number]
+            scores["reconstruction"] += own_score
+            scores["semantic"] += scoring.image_score(semantic_pooled).tolist()
+            scores["combined"] += scoring.image_score(combined).tolist()
+            if masked.any():
+                _count(pixels["semantic"], masks, semantic, masked)
+                combined = scoring.combine(drawn, semantic, self._settings.lam)
+                _count(pixels["combined"], masks, combined, masked)
+
+    def _views(self, grid: Tensor) -> tuple[Tensor, Tensor]:
+        """Grid scores pooled for the image score, and upsampled for the pixels."""
+        return (scoring.pooled_map(grid, self._settings.size, self._settings.pool),
+                scoring.upsample(grid, self._bench.pixel_size))
+
+    def results(self, name: str, train_count: int, labels: np.ndarray) -> list[ClassResult]:
+        """The class's AUROC under each pair."""
+        return [
+            ClassResult(
+                name, train_count, {b: image_auroc(labels, scores[b]) for b in BRANCHES},
+                {b: pixels[b].auroc() for b in BRANCHES},
+            )
+            for scores, pixels in zip(self._scores, self._pixels, strict=True)
+        ]
+
+
+def _count(pixels: PixelScores, masks: np.ndarray, maps: Tensor, masked: np.ndarray) -> None:
+    """Count a batch of maps (b, s, s) as one tall map; `masks` holds only those with a mask."""
+    values = maps.cpu().numpy()[masked]
+    pixels.add(masks.reshape(-1, masks.shape[-1]), values.reshape(-1, values.shape[-1]))

@@ -1,0 +1,240 @@
+"""The Draw tab: paint a defect on a good picture and see whether the model finds it.
+
+The strokes live in the page (``draw.js``) and travel whole with every question, so undo costs
+nothing and the server keeps no drawing. Class, words and numbers are those of the Inspect tab.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from ltad.drawing import (
+    COLOURS,
+    STRENGTHS,
+    WIDTHS,
+    Coverage,
+    Stroke,
+    draw_strokes,
+    measure_coverage,
+    read_strokes,
+)
+from ltad.shelf import ModelShelf
+from ltad.types import Detection, LTADError, SettingError
+from ltad.ui import draw_answer, pictures
+from ltad.ui.controls import Controls
+from ltad.ui.errors import friendly
+from ltad.ui.inspect import detection_record, typed_prompts
+from ltad.ui.upload import photo_upload
+
+SIDE = 512
+"""Pictures are painted on at most this large, which is more than the model sees of them."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A painted picture, (H, W) mask, and what the model says of it and of the good one."""
+
+    painted: Image.Image
+    mask: np.ndarray
+    before: Detection
+    after: Detection
+    coverage: Coverage
+
+
+def try_defect(
+    scorer: Any, picture: Image.Image, strokes: Sequence[Stroke], class_name: str,
+    normal_prompt: str, abnormal_prompt: str, lam: float, tau: float, false_alarm_rate: float,
+) -> Trial:
+    """Paint and score. The class recognised on the good picture also judges the painted one."""
+    numbers = (*typed_prompts(scorer, normal_prompt, abnormal_prompt), lam, tau, false_alarm_rate)
+    before = scorer.score(picture, class_name or None, *numbers)
+    painted, mask = draw_strokes(picture, strokes)
+    after = scorer.score(painted, before.class_name, *numbers) if strokes else before
+    coverage = measure_coverage(mask, after.anomaly_map, after.pixel_threshold)
+    return Trial(painted, mask, before, after, coverage)
+
+
+def load_canvas(image: Image.Image | None) -> tuple[Image.Image | None, str]:
+    """The picture to paint on, at most `SIDE` pixels a side, and its stage as HTML."""
+    if image is None:
+        return None, ""
+    picture = _reduced(image)
+    url = pictures.data_url(pictures.photo_jpeg(picture, SIDE), "image/jpeg")
+    return picture, draw_answer.stage_html(url, *picture.size)
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    picture = image.convert("RGB")
+    picture.thumbnail((SIDE, SIDE))
+    return picture
+
+
+def judge_drawing(
+    shelf: ModelShelf, has_examples: bool, picture: Image.Image | None, drawing: str, model: str,
+    *settings: Any,
+) -> tuple[str, str]:
+    """The verdict and the maps, as HTML.
+
+    Args:
+        drawing: JSON of {"version": int, "strokes": [...]}, from the page.
+        settings: in the order of `controls.KEYS`.
+    """
+    if picture is None:
+        return draw_answer.empty_answer(has_examples), ""
+    drawn = _read_drawing(drawing)
+    strokes = read_strokes(drawn["strokes"])
+    trial = try_defect(shelf.scorer(model), picture, strokes, *settings)
+    verdict = draw_answer.trial_html(
+        trial.before, trial.after, trial.coverage, bool(trial.mask.any())
+    )
+    maps = draw_answer.maps_html(trial.after, trial.painted, trial.mask, int(drawn["version"]))
+    return verdict, maps
+
+
+def _read_drawing(drawing: str) -> dict[str, Any]:
+    try:
+        drawn = json.loads(drawing or '{"version": 0, "strokes": []}')
+        return {"version": int(drawn["version"]), "strokes": drawn["strokes"]}
+    except (ValueError, TypeError, KeyError):
+        raise SettingError("The drawing could not be read. Clear it and paint again.") from None
+
+
+def draw_defect(
+    shelf: ModelShelf, image: Image.Image | None, strokes: Any, class_name: str,
+    normal_prompt: str, abnormal_prompt: str, lam: float, tau: float, false_alarm_rate: float,
+    include_pictures: bool, model: str = "",
+) -> dict[str, Any]:
+    """Paint strokes on a good picture and score both: the API's view of the tab."""
+    if image is None:
+        raise LTADError("There is no picture. Send one.")
+    drawn = read_strokes([] if strokes is None else strokes)
+    trial = try_defect(
+        shelf.scorer(model), _reduced(image), drawn, class_name, normal_prompt, abnormal_prompt,
+        lam, tau, false_alarm_rate,
+    )
+    record = {
+        "before": detection_record(trial.before), "after": detection_record(trial.after),
+        "is_found": bool(trial.mask.any() and trial.after.is_anomalous),
+        "coverage": asdict(trial.coverage), "strokes": [stroke.record() for stroke in drawn],
+    }
+    if include_pictures:
+        mask = Image.fromarray(trial.mask.astype(np.uint8) * np.uint8(255))
+        for name, picture in (("painted", trial.painted), ("mask", mask)):
+            record[name] = pictures.data_url(draw_answer.png_bytes(picture), "image/png")
+    return record
+
+
+def good_examples(examples: Sequence[Path]) -> list[Path]:
+    """The examples that are called good; all of them if none is."""
+    return [path for path in examples if "good" in path.stem] or list(examples)
+
+
+def build_draw(
+    shelf: ModelShelf, examples: Sequence[Path], controls: Controls, tab: gr.Tab
+) -> None:
+    """Lay out the tab inside the current ``gr.Blocks`` and wire it up.
+
+    Args:
+        controls: the Inspect tab's, whose model and settings judge the drawing.
+    """
+    good = good_examples(examples)
+    with gr.Row(elem_classes="lt-columns"):
+        with gr.Column(elem_classes="lt-left", min_width=0):
+            image = photo_upload(
+                label="Good picture", sources=["upload", "clipboard", "webcam"], height=220,
+                buttons=[], elem_id="lt-draw-photo", format="png",
+            )
+            if good:
+                gr.Examples(
+                    [[str(path)] for path in good], [image], label="Good examples",
+                    example_labels=None, cache_examples=False, examples_per_page=12,
+                    api_visibility="private", elem_id="lt-draw-examples",
+                )
+            gr.HTML(_tools_html(), elem_id="lt-draw-tools")
+        with gr.Column(elem_classes=["lt-right", "lt-draw"], min_width=0):
+            stage = gr.HTML(elem_id="lt-draw-stage")
+            verdict = gr.HTML(draw_answer.empty_answer(bool(good)), elem_id="lt-draw-answer")
+            maps = gr.HTML(elem_id="lt-draw-maps")
+    _wire(shelf, image, controls, tab, [stage, verdict, maps], bool(good))
+    _build_endpoint(shelf, image, controls)
+
+
+def _wire(
+    shelf: ModelShelf, image: gr.Image, controls: Controls, tab: gr.Tab, shown: list[gr.HTML],
+    has_examples: bool,
+) -> None:
+    quiet = {"show_progress": "hidden", "trigger_mode": "always_last",
+             "api_visibility": "private"}
+    picture = gr.State(time_to_live=3600)
+    drawing = gr.Textbox(visible=False, label="Drawing")
+    load = gr.Button("Load", elem_id="lt-draw-load", visible="hidden")
+    ask = gr.Button("Judge", elem_id="lt-draw-ask", visible="hidden")
+    stage, *answers = shown
+    image.change(None, js="() => window.ltad.press('lt-draw-load', 50)")
+    loaded = load.click(friendly(load_canvas), image, [picture, stage], **quiet)
+    loaded.success(None, js="() => window.ltad.draw.start()")
+    emptied = loaded.failure(lambda: (None, ""), None, [picture, stage],
+                             api_visibility="private")
+    emptied.then(None, js="() => window.ltad.draw.start()")
+    judged = ask.click(
+        friendly(partial(judge_drawing, shelf, has_examples)),
+        [picture, drawing, controls.model, *controls.settings], answers, **quiet,
+        js="(picture, drawing, ...rest) => [picture, window.ltad.draw.take(), ...rest]",
+    )
+    judged.success(None, js="() => window.ltad.draw.answered()")
+    judged.failure(lambda: (draw_answer.empty_answer(has_examples), ""), None, answers, **quiet)
+    # The settings of the Inspect tab may have changed meanwhile.
+    tab.select(None, js="() => window.ltad.draw.ask()")
+
+
+def _build_endpoint(shelf: ModelShelf, image: gr.Image, controls: Controls) -> None:
+    strokes = gr.JSON(label="Strokes", visible=False)
+    include_pictures = gr.Checkbox(False, label="Include the pictures", visible=False)
+    model = gr.Textbox("", label="Model; empty is the first one", visible=False)
+    record = gr.JSON(label="Record", visible=False)
+    gr.Button(visible=False).click(
+        friendly(partial(draw_defect, shelf)),
+        [image, strokes, *controls.settings, include_pictures, model], record,
+        api_name="draw_defect",
+        api_description="Paint strokes on a good picture and score both. A stroke is an object "
+        "with kind (scratch, stain, hole, crack, erase), points ([x, y] in 0..1), width (share "
+        "of the shorter side), strength, seed and colour (#rrggbb). Returns the detections "
+        "before and after, and how much of what was painted the map covers; with "
+        "include_pictures also the painted picture and its mask as PNG data URLs.",
+    )
+
+
+_TITLES = {"scratch": "Scratch", "stain": "Stain", "hole": "Hole", "crack": "Crack",
+           "erase": "Eraser"}
+_FIRST_WIDTHS = {"scratch": 1.0, "stain": 14.0, "hole": 8.0, "crack": 1.6, "erase": 8.0}
+
+
+def _tools_html() -> str:
+    """The brush: what it paints, how wide, how strongly, in which colour; and undo."""
+    kinds = "".join(
+        f"<label><input type='radio' name='lt-kind' value='{kind}' data-colour='{colour}' "
+        f"data-width='{_FIRST_WIDTHS[kind]}'{' checked' if kind == 'scratch' else ''}>"
+        f"<span>{_TITLES[kind]}</span></label>"
+        for kind, colour in COLOURS.items()
+    )
+    return (
+        f"<div class='lt-tools'><fieldset><legend>Paint a</legend>{kinds}</fieldset>"
+        f"<label>Size <input type='range' id='lt-draw-width' min='{100 * WIDTHS[0]}' max='30' "
+        f"step='0.1' value='{_FIRST_WIDTHS['scratch']}'></label>"
+        f"<label>Strength <input type='range' id='lt-draw-strength' min='{STRENGTHS[0]}' "
+        f"max='{STRENGTHS[1]}' step='0.05' value='1'></label>"
+        f"<label>Colour <input type='color' id='lt-draw-colour' value='{COLOURS['scratch']}'>"
+        "</label><span class='lt-tool-buttons'>"
+        "<button type='button' data-lt-draw='undo'>Undo</button>"
+        "<button type='button' data-lt-draw='clear'>Clear</button>"
+        "<button type='button' data-lt-draw='save'>Save the strokes</button></span></div>"
+    )

@@ -1,0 +1,205 @@
+// The Results tab: sorting, drill-down, the gallery, and dragging in its figures.
+(() => {
+  const results = { pickedClass: "", pickedScore: "", picked: [] };
+  window.ltad.results = results;
+  const press = (id) => document.getElementById(id)?.click();
+
+  // --- tables ---------------------------------------------------------------------------------
+  // A column is a cell's place in its row: the heading's last row has one cell a column.
+  function sort(heading) {
+    const table = heading.closest("table"), column = heading.cellIndex;
+    const rows = [...table.tBodies[0].rows];
+    const isNumber = heading.classList.contains("lt-run-number");
+    const value = (row) => {
+      const text = row.cells[column].dataset.value;
+      return isNumber ? Number(text ?? NaN) : text ?? "";
+    };
+    // Numbers start with the highest, names with A.
+    const first = isNumber ? "descending" : "ascending";
+    const second = isNumber ? "ascending" : "descending";
+    const order = heading.ariaSort === first ? second : first;
+    const sign = order === "ascending" ? 1 : -1;
+    const compare = (a, b) => {
+      const left = value(a), right = value(b);
+      if (!isNumber) return sign * left.localeCompare(right);
+      if (Number.isNaN(left - right)) return Number.isNaN(left) - Number.isNaN(right);
+      return sign * (left - right);
+    };
+    heading.parentElement.querySelectorAll("th").forEach((one) => (one.ariaSort = "none"));
+    heading.ariaSort = order;
+    table.tBodies[0].append(...rows.sort(compare));
+  }
+
+  document.addEventListener("click", (event) => {
+    const target = event.target.closest?.(
+      "[data-lt-sort], [data-lt-class], [data-lt-open], [data-lt-forget]",
+    );
+    if (!target) return;
+    if ("ltSort" in target.dataset) sort(target.closest("th"));
+    else if ("ltClass" in target.dataset) pickClass(target.dataset.ltClass);
+    else if ("ltOpen" in target.dataset) open(target);
+    else forget();
+  });
+
+  function pickClass(name) {
+    results.pickedClass = name;
+    press("lt-run-pick-class");
+    document.getElementById("lt-run-bar")?.scrollIntoView({ behavior: "smooth" });
+  }
+
+  results.save = (name, text) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  };
+
+  // --- gallery --------------------------------------------------------------------------------
+  function open(card) {
+    window.ltad.openInInspect?.(JSON.parse(card.dataset.ltOpen));
+  }
+
+  results.turned = () => {
+    const gallery = document.getElementById("lt-run-gallery");
+    gallery?.scrollIntoView({ behavior: "smooth", block: "start" });
+    gallery?.querySelector(".lt-run-shot")?.focus({ preventScroll: true });
+  };
+
+  // Choices about the look stay on the root, so that they outlive a new page of pictures.
+  document.addEventListener("input", (event) => {
+    const { dataset, value, checked } = event.target, choice = dataset?.ltShots;
+    if (!choice) return;
+    const chosen = choice === "size" ? ["--lt-run-shot", `${value}px`]
+      : [`--lt-run-${choice}`, Number(checked)];
+    document.documentElement.style.setProperty(...chosen);
+  });
+
+  // Arrows go from picture to picture; up and down to the nearest one in the next row.
+  document.addEventListener("keydown", (event) => {
+    const card = event.target.closest?.(".lt-run-shot");
+    if (!card) return;
+    const cards = [...card.closest(".lt-run-shots").querySelectorAll(".lt-run-shot")];
+    const at = cards.indexOf(card);
+    const inRow = cards.filter((one) => one.offsetTop === cards[0].offsetTop).length;
+    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -inRow, ArrowDown: inRow };
+    if (event.key === "PageDown") press("lt-run-shots-next");
+    else if (event.key === "PageUp") press("lt-run-shots-previous");
+    else if (event.key in steps) cards[at + steps[event.key]]?.focus();
+    else return;
+    event.preventDefault();
+  });
+
+  // --- the map --------------------------------------------------------------------------------
+  const heard = new WeakSet(); // plotly's event emitters: a figure drawn anew has another one
+  function listen(plot) {
+    if (!plot?.on || heard.has(plot._ev)) return;
+    heard.add(plot._ev);
+    plot.on("plotly_selected", (event) => {
+      if (!event?.points) return;
+      results.picked = event.points.map((point) => point.customdata);
+      press("lt-run-pick-pictures");
+    });
+    plot.on("plotly_deselect", forget);
+  }
+  document.addEventListener("pointerover", (event) =>
+    listen(event.target.closest?.("#lt-run-map .js-plotly-plot")), { passive: true });
+
+  function forget() {
+    results.picked = [];
+    press("lt-run-pick-pictures");
+  }
+  results.selection = (run) =>
+    results.picked.length ? JSON.stringify({ run, pictures: results.picked }) : "";
+
+  results.arrive = () => window.dispatchEvent(new Event("resize"));
+
+  // --- dragging the threshold in the histogram ------------------------------------------------
+  // A handle of the page's own lies over plotly's dashed line, which is not one to take hold of.
+  const lineOf = (plot) => plot?._fullLayout?.shapes?.length === 1 && plot._fullLayout.shapes[0];
+  function place(plot) {
+    const line = lineOf(plot);
+    let handle = plot.querySelector(".lt-run-handle");
+    if (!line) return handle?.remove();
+    const { xaxis, yaxis } = plot._fullLayout;
+    if (!handle) {
+      handle = document.createElement("div");
+      handle.className = "lt-run-handle";
+      handle.tabIndex = 0;
+      handle.role = "slider";
+      handle.ariaLabel = "Threshold";
+      handle.append(document.createElement("output"));
+      plot.append(handle);
+    }
+    if (!handle.classList.contains("lt-run-dragging")) move(plot, handle, line.x0);
+    handle.style.top = `${yaxis._offset}px`;
+    handle.style.height = `${yaxis._length}px`;
+    [handle.ariaValueMin, handle.ariaValueMax] = xaxis.range;
+  }
+  function move(plot, handle, score) {
+    const { xaxis } = plot._fullLayout;
+    const [low, high] = xaxis.range;
+    const value = Math.min(high, Math.max(low, score));
+    handle.dataset.score = value;
+    handle.ariaValueNow = value;
+    handle.style.left = `${xaxis._offset + xaxis.l2p(value)}px`;
+    handle.firstChild.textContent = Number(value.toPrecision(4));
+  }
+  function commit(handle) {
+    results.pickedScore = String(Number(Number(handle.dataset.score).toPrecision(5)));
+    press("lt-run-pick-score");
+  }
+  document.addEventListener("pointerdown", (event) => {
+    const handle = event.target.closest?.(".lt-run-handle");
+    if (!handle) return;
+    event.preventDefault();
+    handle.setPointerCapture(event.pointerId);
+    handle.classList.add("lt-run-dragging");
+    handle.focus();
+  });
+  let waiting = 0;
+  document.addEventListener("pointermove", (event) => {
+    const handle = event.target.closest?.(".lt-run-dragging");
+    if (!handle) return;
+    const plot = handle.closest(".js-plotly-plot"), { xaxis } = plot._fullLayout;
+    const x = event.clientX - plot.getBoundingClientRect().left - xaxis._offset;
+    move(plot, handle, xaxis.p2l(x));
+    clearTimeout(waiting);
+    waiting = setTimeout(() => commit(handle), 60);
+  });
+  for (const end of ["pointerup", "pointercancel"]) {
+    document.addEventListener(end, (event) => {
+      const handle = event.target.closest?.(".lt-run-dragging");
+      if (!handle) return;
+      clearTimeout(waiting);
+      handle.classList.remove("lt-run-dragging");
+      commit(handle);
+    });
+  }
+  document.addEventListener("keydown", (event) => {
+    const handle = event.target.closest?.(".lt-run-handle");
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!handle || !step) return;
+    event.preventDefault();
+    const plot = handle.closest(".js-plotly-plot"), [low, high] = plot._fullLayout.xaxis.range;
+    move(plot, handle, Number(handle.dataset.score) + (step * (high - low)) / 100);
+    clearTimeout(waiting);
+    waiting = setTimeout(() => commit(handle), 250);
+  });
+  // Plotly draws when it likes: the handle follows whatever changes inside the figure.
+  const watched = new WeakSet();
+  const watch = () => {
+    const block = document.getElementById("lt-run-histogram");
+    if (!block || watched.has(block)) return;
+    watched.add(block);
+    let asked = 0;
+    new MutationObserver(() => {
+      cancelAnimationFrame(asked);
+      asked = requestAnimationFrame(() => {
+        const plot = block.querySelector(".js-plotly-plot");
+        if (plot?._fullLayout) place(plot);
+      });
+    }).observe(block, { childList: true, subtree: true });
+  };
+  new MutationObserver(watch).observe(document, { childList: true, subtree: true });
+})();

@@ -1,0 +1,158 @@
+"""An operating point on a run: which test pictures raise an alarm there, rightly or wrongly."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import precision_recall_curve
+
+from ltad.run_errors import verdicts
+from ltad.runs import Run
+from ltad.types import SettingError
+
+VERDICTS = {
+    "false alarm": "False alarms",
+    "missed": "Missed",
+    "found": "Found",
+    "passed": "Passed",
+}
+"""Of `ltad.run_errors.VERDICTS` -> heading, the errors first."""
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Where the line between good and defective is drawn.
+
+    Attributes:
+        rate: share of good pictures that may raise an alarm, in (0, 1); gives each class the
+            threshold of its held-out good pictures. A run without such pictures takes the
+            threshold of each class's best F1 on the test set, whatever the rate.
+        score: one score for every class instead, or None.
+        branch: whose scores; "" means the one that the run is judged by.
+    """
+
+    rate: float = 0.05
+    score: float | None = None
+    branch: str = ""
+
+    def branch_of(self, run: Run) -> str:
+        """The branch whose scores are looked at; Raises SettingError if not measured."""
+        branch = self.branch or run.branch
+        if branch not in run.branches:
+            raise SettingError(
+                f"Run {run.name} has no scores of the {branch} branch. It has: "
+                + ", ".join(run.branches) + "."
+            )
+        return branch
+
+    def thresholds(self, run: Run) -> dict[str, float]:
+        """Class -> threshold. Raises SettingError as `Run.thresholds`."""
+        branch = self.branch_of(run)
+        if self.score is not None:
+            return dict.fromkeys(run.class_names, float(self.score))
+        if run.calibration.empty:
+            return {name: best_f1_score(rows[branch], rows["is_defective"])
+                    for name, rows in run.images.groupby("class_name")}
+        return run.thresholds(self.rate, branch)
+
+    def is_hindsight(self, run: Run) -> bool:
+        """Whether the thresholds were taken from the test set itself."""
+        return self.score is None and run.calibration.empty
+
+
+def best_f1_score(scores: pd.Series, is_defective: pd.Series) -> float:
+    """The highest score just below those that make the best F1; the top score without defects."""
+    if not is_defective.any():
+        return float(scores.max())
+    precision, recall, thresholds = precision_recall_curve(is_defective, scores)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return float(np.nextafter(thresholds[f1[:-1].argmax()], -np.inf))
+
+
+def seen_by(run: Run, branch: str) -> Run:
+    """The run as if it were judged by that branch's scores."""
+    return replace(run, images=run.images.assign(**{run.branch: run.images[branch]}))
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts of test pictures, and shares in [0, 1] (None where there is nothing to divide by)."""
+
+    found: int
+    missed: int
+    false_alarms: int
+    passed: int
+
+    @property
+    def precision(self) -> float | None:
+        return _share(self.found, self.found + self.false_alarms)
+
+    @property
+    def recall(self) -> float | None:
+        return _share(self.found, self.found + self.missed)
+
+    @property
+    def f1(self) -> float | None:
+        return _share(2 * self.found, 2 * self.found + self.missed + self.false_alarms)
+
+    @property
+    def false_alarm_rate(self) -> float | None:
+        return _share(self.false_alarms, self.false_alarms + self.passed)
+
+    def record(self) -> dict[str, float | int | None]:
+        """Counts and shares as plain data."""
+        shares = ("precision", "recall", "f1", "false_alarm_rate")
+        return asdict(self) | {name: getattr(self, name) for name in shares}
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def judge(run: Run, point: OperatingPoint) -> pd.DataFrame:
+    """The run's test pictures with what the operating point makes of them.
+
+    Returns:
+        ``run.images`` and ``score`` (of the branch), ``threshold`` (of the class), ``verdict`` (a
+        key of `VERDICTS`), ``margin`` (score less threshold) and ``distance``, the margin in
+        standard deviations of the class's good test pictures, because classes score on
+        different scales.
+
+    Raises:
+        SettingError: as `OperatingPoint.branch_of` and `Run.thresholds`.
+    """
+    branch, thresholds = point.branch_of(run), point.thresholds(run)
+    frame = run.images.assign(
+        score=run.images[branch], threshold=run.images["class_name"].map(thresholds),
+        verdict=verdicts(run, thresholds, branch),
+    )
+    frame["margin"] = frame["score"] - frame["threshold"]
+    is_good = frame["is_defective"] == 0
+    deviation = frame["score"].where(is_good).groupby(frame["class_name"]).transform("std")
+    scale = deviation.fillna(frame["score"].std()).fillna(1.0).clip(lower=1e-12)
+    return frame.assign(distance=frame["margin"] / scale)
+
+
+def confusion(judged: pd.DataFrame) -> Confusion:
+    """The counts of judged pictures."""
+    counts = judged["verdict"].value_counts()
+    order = ("found", "missed", "false alarm", "passed")
+    return Confusion(*(int(counts.get(verdict, 0)) for verdict in order))
+
+
+def confusions(judged: pd.DataFrame) -> dict[str, Confusion]:
+    """Class -> its counts, the classes with most errors first."""
+    found = {str(name): confusion(group) for name, group in judged.groupby("class_name")}
+    return dict(sorted(found.items(), key=lambda c: (-c[1].missed - c[1].false_alarms, c[0])))
+
+
+def other_verdicts(judged: pd.DataFrame, other: pd.DataFrame) -> pd.Series:
+    """The other run's verdict on each picture of `judged`, by class and path; "" where that run
+    did not see it.
+    """
+    keys = ["class_name", "path"]
+    theirs = other.drop_duplicates(keys).set_index(keys)["verdict"]
+    mine = pd.MultiIndex.from_frame(judged[keys])
+    return pd.Series(theirs.reindex(mine).fillna("").to_numpy(), index=judged.index)

@@ -1,0 +1,183 @@
+// The Review tab, written without a framework because a queue of thousands, a canvas and the
+// keyboard ask for one. This file holds what the others share: the state, a way to say that it
+// changed, and a way to build elements from text that is never read as HTML.
+(() => {
+  const listeners = {};
+  const kept = (name, fallback) => localStorage.getItem(`ltad-review-${name}`) ?? fallback;
+
+  const review = (window.ltad.review = {
+    state: {
+      batches: [], models: [], folders: [], classes: [], defectTypes: [],
+      batch: null, // the record of the batch on show
+      progress: null,
+      items: new Map(), // id -> row, in the order of suspicion
+      version: "",
+      shown: [], // ids that pass the filter
+      current: null, // id of the item on show
+      isUntouched: true, // until the person does something, the worst picture is on show
+      filter: { kind: "all", text: "", className: "" },
+      layers: { map: true, boxes: true, opacity: Number(kept("opacity", 0.6)) },
+      smallest: Number(kept("smallest", 0.0003)), // share of the picture
+      person: kept("person", `inspector-${Math.random().toString(16).slice(2, 6)}`),
+      conflicts: new Map(), // item id -> { mine, theirs }
+    },
+    keep: (name, value) => localStorage.setItem(`ltad-review-${name}`, value),
+    on: (name, act) => (listeners[name] ??= []).push(act),
+    emit: (name, fact) => (listeners[name] ?? []).forEach((act) => act(fact)),
+  });
+  const { state } = review;
+  review.keep("person", state.person);
+
+  // make("button", { class: "x", onclick: act, dataset: { key: 1 } }, "text", child)
+  review.make = (tag, properties = {}, ...children) => {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(properties)) {
+      if (value === undefined) continue;
+      if (name === "dataset") Object.assign(element.dataset, value);
+      else if (name === "class") element.className = value;
+      else if (name in element && name !== "list") element[name] = value;
+      else element.setAttribute(name, value);
+    }
+    return review.fill(element, ...children);
+  };
+  // Replaces what is inside; false and null stand for nothing.
+  review.fill = (element, ...children) => {
+    element.replaceChildren(
+      ...children.flat(2).filter((child) => child != null && child !== false && child !== ""));
+    return element;
+  };
+
+  review.number = (value) =>
+    value == null ? "–" : Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3);
+  review.percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
+  review.readable = (name) => name.replaceAll("_", " ");
+  review.isSuspicious = (row) => row.status === "scored" && row.score > row.threshold;
+  review.row = (id = state.current) => state.items.get(id);
+  // What the person decided: the newest of what is on its way and what the server holds.
+  review.verdict = (row) => review.outbox.pending(row.id)?.verdict ?? row.verdict;
+  review.isOpen = (row) => row.status === "scored" && !review.verdict(row);
+
+  // --- the queue ------------------------------------------------------------------------------
+  const KINDS = {
+    all: () => true,
+    suspicious: review.isSuspicious,
+    undecided: review.isOpen,
+    decided: (row) => Boolean(review.verdict(row)),
+    failed: (row) => row.status === "failed",
+  };
+  review.kinds = KINDS;
+
+  review.applyFilter = () => {
+    const { kind, text, className } = state.filter;
+    const wanted = text.trim().toLowerCase();
+    state.shown = [...state.items.values()]
+      .filter((row) => KINDS[kind](row) && (!className || row.class_name === className)
+        && (!wanted || row.file_name.toLowerCase().includes(wanted)))
+      .map((row) => row.id);
+    review.emit("queue");
+  };
+
+  review.show = (id) => {
+    if (id == null || !state.items.has(id)) return;
+    state.current = id;
+    review.address();
+    review.emit("item");
+  };
+
+  review.step = (by) => {
+    const at = state.shown.indexOf(state.current);
+    const to = at < 0 ? 0 : Math.min(state.shown.length - 1, Math.max(0, at + by));
+    review.show(state.shown[to]);
+  };
+
+  // From the item on show onwards, then from the top, so that none is skipped.
+  review.nextOpen = () => {
+    const at = state.shown.indexOf(state.current);
+    const ahead = [...state.shown.slice(at + 1), ...state.shown.slice(0, at + 1)];
+    return ahead.find((id) => review.isOpen(state.items.get(id)));
+  };
+
+  review.address = () =>
+    window.ltad.address?.write({ batch: state.batch?.id, item: state.current });
+
+  // --- fetching -------------------------------------------------------------------------------
+  review.openBatch = async (id, item = null) => {
+    Object.assign(state, { items: new Map(), version: "", current: item, batch: { id },
+      isUntouched: item == null });
+    await review.refresh();
+    if (item != null) review.show(state.items.has(item) ? item : worst());
+    review.emit("batch");
+  };
+
+  const worst = () =>
+    state.shown.find((id) => review.isOpen(state.items.get(id))) ?? state.shown[0];
+
+  // Rows travel only when something changed since `version`.
+  review.refresh = async () => {
+    const asked = state.batch.id;
+    const answer = await review.call("desk_items", asked, state.version);
+    if (asked !== state.batch?.id) return; // another batch was chosen meanwhile
+    Object.assign(state, { batch: answer.batch, progress: answer.progress,
+      version: answer.version });
+    if (answer.items) {
+      state.defectTypes = answer.defect_types;
+      state.items = new Map(answer.items.map((row) => [row.id, row]));
+      review.applyFilter();
+      if (state.isUntouched && worst() !== state.current) review.show(worst());
+      else review.emit("row", state.current);
+    }
+    review.emit("progress");
+  };
+
+  review.reloadBatches = async () => {
+    Object.assign(state, await review.call("desk_batches"));
+    review.emit("batches");
+  };
+
+  async function watch() {
+    if (state.batch && review.isVisible() && !document.hidden) {
+      await review.refresh().catch(() => {}); // the next look may reach the server again
+    }
+    const isRunning = state.batch?.state === "running";
+    // Long queues cost more to send, so they are asked for less often.
+    const pause = isRunning ? Math.max(1000, state.items.size) : 5000;
+    setTimeout(watch, pause);
+  }
+
+  // --- start ----------------------------------------------------------------------------------
+  review.isVisible = () => Boolean(review.root?.isConnected && review.root.offsetParent);
+
+  async function start() {
+    review.layout();
+    const asked = new URLSearchParams(location.search);
+    try {
+      await review.reloadBatches();
+      const wanted = Number(asked.get("batch"));
+      const batch = state.batches.find((one) => one.id === wanted) ?? state.batches[0];
+      if (batch) await review.openBatch(batch.id, Number(asked.get("item")) || null);
+      else review.emit("batch");
+    } catch (error) {
+      review.say(error.message, "bad");
+    }
+    review.outbox.restore();
+    watch();
+  }
+
+  // Gradio makes the tab's elements when it is first opened, and may make them again.
+  const attach = () => {
+    const place = document.getElementById("lt-review");
+    if (!place || place.contains(review.root ?? null)) return;
+    const isFirst = !review.root;
+    review.root ??= review.make("div", { class: "lt-review" });
+    place.replaceChildren(review.root);
+    if (isFirst) {
+      const waiting = new IntersectionObserver((seen) => {
+        if (!seen.some((one) => one.isIntersecting)) return;
+        waiting.disconnect();
+        start();
+      });
+      waiting.observe(place);
+    }
+  };
+  new MutationObserver(attach).observe(document, { childList: true, subtree: true });
+})();

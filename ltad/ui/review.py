@@ -1,0 +1,98 @@
+"""The Review tab: batches in, decisions by keyboard, files out.
+
+The tab's own script (``review*.js``) draws everything and calls the endpoints below, each with one
+request past Gradio's queue, so that an answer takes milliseconds. The same endpoints are the API.
+Pictures travel as data URLs inside the answers: no file of the server has an address of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from ltad.shelf import ModelShelf
+from ltad.ui.errors import friendly
+from ltad.ui.review_batches import BatchEndpoints
+from ltad.ui.review_desk import Desk
+from ltad.ui.review_exchange import ExchangeEndpoints
+from ltad.ui.review_items import ItemEndpoints
+from ltad.ui.review_settings import SettingEndpoints
+from ltad.workspace import Workspace
+
+PLACE = "<div id='lt-review'><p class='lt-quiet'>Opening the desk. It needs JavaScript.</p></div>"
+
+
+def build_review(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
+    """Lay out the tab inside the current ``gr.Blocks``, and go on with unfinished batches.
+
+    Args:
+        shelf: the models.
+        workspace: where batches, pictures and decisions are kept.
+        tab: the tab itself; its label stays as it is.
+    """
+    desk = Desk(shelf, workspace)
+    gr.HTML(PLACE, apply_default_css=False)
+    batches, items = BatchEndpoints(desk), ItemEndpoints(desk)
+    settings, exchange = SettingEndpoints(desk), ExchangeEndpoints(desk)
+    plain = {
+        "batches": batches.batches, "items": batches.items, "progress": batches.progress,
+        "cancel": batches.cancel, "restart": batches.restart,
+        "item": items.item, "picture": items.picture, "map": items.map,
+        "thumbnails": items.thumbnails, "decide": items.decide, "undo": items.undo,
+        "history": items.history, "mask": items.mask, "training": items.training,
+        "threshold": settings.threshold, "ignore": settings.ignore,
+        "save_ignore": settings.save_ignore,
+    }
+    for name, endpoint in plain.items():
+        gr.api(
+            friendly(endpoint), api_name=f"desk_{name}", queue=False,
+            api_description=_summary(endpoint),
+        )
+    _build_file_endpoints(batches, exchange)
+    if not desk.is_empty:
+        desk.runner.resume()
+
+
+def _build_file_endpoints(batches: BatchEndpoints, exchange: ExchangeEndpoints) -> None:
+    """The endpoints with files, through ``gr.File``, which takes nothing but real uploads."""
+    def hidden(component: type, label: str, **settings: Any) -> Any:
+        return component(label=label, visible=False, **settings)
+
+    _endpoint(
+        batches.create_batch, "create_batch",
+        [
+            hidden(gr.File, "Pictures and zips", file_count="multiple"),
+            hidden(gr.JSON, "Names of the files"), hidden(gr.Textbox, "Server folder"),
+            hidden(gr.Textbox, "Name of the batch"), hidden(gr.Textbox, "Person"),
+            hidden(gr.Textbox, "Model"), hidden(gr.JSON, "Settings"),
+        ],
+        hidden(gr.JSON, "Batch"),
+    )
+    _endpoint(
+        exchange.export, "export",
+        [hidden(gr.Number, "Batch", precision=0), hidden(gr.Textbox, "Kind")],
+        hidden(gr.File, "Export"),
+    )
+    _endpoint(
+        exchange.bring_back, "import",
+        [
+            hidden(gr.File, "COCO, CSV or JSON"), hidden(gr.Number, "Batch", precision=0),
+            hidden(gr.Textbox, "Person"),
+        ],
+        hidden(gr.JSON, "Report"),
+    )
+
+
+def _endpoint(
+    handler: Callable[..., Any], name: str, inputs: list[Any], output: Any
+) -> None:
+    gr.Button(visible=False).click(
+        friendly(handler), inputs, output, api_name=f"desk_{name}", queue=False,
+        show_progress="hidden", api_description=_summary(handler),
+    )
+
+
+def _summary(endpoint: Callable[..., Any]) -> str:
+    return " ".join((endpoint.__doc__ or "").split("\n\n")[0].split())

@@ -1,0 +1,154 @@
+"""Endpoints on batches: what there is, bringing one in, its queue, how far it is, cancelling."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ltad.desk.collect import MAX_FILES, collect, collect_server_folder
+from ltad.desk.records import Batch, DeskError, ItemSummary, NewItem
+from ltad.types import LTADError
+from ltad.ui.review_desk import Desk, number
+
+MOST_SUBFOLDERS = 300
+
+
+class BatchEndpoints:
+    """Every method is an endpoint of the API."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def batches(self) -> dict:
+        """All batches, newest first; the models with their classes; the server's folders."""
+        desk = self._desk
+        return {
+            "batches": [] if desk.is_empty else [asdict(b) for b in desk.database.batches()],
+            "models": [self._model_record(name) for name in desk.shelf.names()],
+            "folders": list(self._folders()),
+        }
+
+    def create_batch(
+        self, files: list[str] | None, names: list[str] | None, folder: str, name: str,
+        person: str, model: str, settings: dict | None,
+    ) -> dict:
+        """Take pictures and zips that were uploaded, or a server folder, and score them.
+
+        Args:
+            files: uploaded files.
+            names: what to call them, in the same order; by default their own names.
+            folder: one of the `folders` of `batches`, in place of files.
+            name: of the batch; "" gives it one.
+            person: who brings it.
+            model: "" is the first one.
+            settings: see `ltad.desk.records.Batch`; None is the model's own.
+        """
+        desk = self._desk
+        if folder:
+            known = self._folders()
+            if folder not in known:
+                raise DeskError(f"There is no folder {folder[:80]!r} to take pictures from.")
+            items = collect_server_folder(
+                known[folder], desk.workspace.server_folders, desk.pictures
+            )
+        elif files:
+            items = list(self._collect(files, names or [Path(path).name for path in files]))
+        else:
+            raise DeskError("There are no files. Send pictures or a zip, or name a server folder.")
+        batch = desk.runner.open_batch(
+            name.strip() or _batch_name(names or [folder], len(items)), person, model or None,
+            settings or {}, items,
+        )
+        return {"batch": asdict(batch)}
+
+    def items(self, batch_id: int, version: str = "") -> dict:
+        """The queue, most suspicious first.
+
+        Args:
+            batch_id: the batch.
+            version: of the answer that the caller holds; when nothing changed since, `items` and
+                `defect_types` are None.
+        """
+        desk = self._desk
+        progress = desk.runner.progress(number(batch_id, "batch"))
+        batch = desk.database.batch(batch_id)
+        rows = _by_suspicion(desk.database.items_summary(batch_id), desk.thresholds(batch))
+        now = hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
+        is_known = now == version
+        return {
+            "version": now, "batch": asdict(batch), "progress": asdict(progress),
+            "items": None if is_known else [row._asdict() for row in rows],
+            "defect_types": None if is_known else self._defect_types(batch),
+        }
+
+    def progress(self, batch_id: int) -> dict:
+        """Pictures done, in all, failed; pictures a second; seconds left; state."""
+        return asdict(self._desk.runner.progress(number(batch_id, "batch")))
+
+    def cancel(self, batch_id: int) -> dict:
+        """Stop scoring a batch after the pictures in work; what is scored stays."""
+        self._desk.runner.cancel(number(batch_id, "batch"))
+        return self.progress(batch_id)
+
+    def restart(self, batch_id: int) -> dict:
+        """Score the pictures that a cancelled batch left out."""
+        self._desk.runner.restart(number(batch_id, "batch"))
+        return self.progress(batch_id)
+
+    def _collect(self, files: list[str], names: list[str]) -> Iterator[NewItem]:
+        """Items of uploads under the visitor's own names; the uploads' are cleaned of some."""
+        if len(files) > MAX_FILES or len(names) != len(files):
+            raise DeskError(
+                f"There are {len(files):,} files and {len(names):,} names; there must be as many "
+                f"of both, and at most {MAX_FILES:,}."
+            )
+        for path, name in zip(files, names, strict=True):
+            for item in collect([path], self._desk.pictures):
+                if item.file_name == Path(path).name:
+                    reason = item.reason.replace(item.file_name, Path(name).name)
+                    item = replace(item, file_name=_printable(name), reason=reason)
+                yield item
+
+    def _defect_types(self, batch: Batch) -> list[str]:
+        decisions = (item.decision for item in self._desk.database.items(batch.id))
+        return sorted({d.defect_type for d in decisions if d and d.defect_type})
+
+    def _model_record(self, name: str) -> dict[str, Any]:
+        try:
+            return {"name": name, "classes": list(self._desk.shelf.scorer(name).class_names)}
+        except LTADError:  # it says so when somebody scores with it
+            return {"name": name, "classes": []}
+
+    def _folders(self) -> dict[str, Path]:
+        """The allowed folders and those right inside them, by the names that the page shows."""
+        found: dict[str, Path] = {}
+        for folder in self._desk.workspace.server_folders:
+            inside = sorted(p for p in folder.glob("*/") if not p.name.startswith("."))
+            for path in [folder, *inside[:MOST_SUBFOLDERS]]:
+                label = (Path(folder.resolve().name) / path.relative_to(folder)).as_posix()
+                while label in found:
+                    label += "'"
+                found[label] = path
+        return found
+
+
+def _by_suspicion(rows: list[ItemSummary], thresholds: dict[str, float]) -> list[ItemSummary]:
+    """The rows with the thresholds that count now, and in the order that follows from them."""
+    rows = [row._replace(threshold=thresholds.get(row.class_name, row.threshold)) for row in rows]
+    scored = [row for row in rows if row.score is not None]
+    others = [row for row in rows if row.score is None]
+    return sorted(scored, key=lambda row: row.threshold - row.score) + others
+
+
+def _batch_name(names: list[str], count: int) -> str:
+    if len(names) == 1:
+        return Path(names[0]).stem or names[0]
+    return f"{datetime.now():%Y-%m-%d %H:%M}, {count} pictures"
+
+
+def _printable(name: str) -> str:
+    return "".join(c for c in str(name) if c.isprintable())[:300] or "unnamed"

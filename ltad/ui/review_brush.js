@@ -1,0 +1,250 @@
+// Painting on the picture: the mask of a defect, or the areas that a class ignores. A painting is
+// a start (what was saved, or the model's regions) and the strokes since, so undoing one is
+// repainting without it.
+(() => {
+  const { review } = window.ltad;
+  const { state, make } = review;
+  const SIDE = 1600; // the painting's longer side at most; the server brings it to the picture's
+  const COLOURS = { mask: [79, 124, 255], ignore: [120, 128, 140] };
+  let layer = null; // the painting
+  let start = null; // what it started from
+  let strokes = [];
+  let stroke = null;
+  let pointer = null; // where the brush hovers, in picture pixels
+
+  // A black-and-white picture as colour on nothing, `width` x `height`.
+  function tint(image, colour, width, height) {
+    const sheet = new OffscreenCanvas(width, height);
+    const context = sheet.getContext("2d");
+    context.drawImage(image, 0, 0, width, height);
+    const dots = context.getImageData(0, 0, width, height);
+    for (let at = 0; at < dots.data.length; at += 4) {
+      const isInside = dots.data[at] >= 128;
+      dots.data.set([...colour, isInside ? 255 : 0], at);
+    }
+    context.putImageData(dots, 0, 0);
+    return sheet;
+  }
+
+  const sizeOf = ({ width, height }) => {
+    const shrink = Math.min(1, SIDE / Math.max(width, height));
+    return [Math.round(width * shrink), Math.round(height * shrink)];
+  };
+
+  // The person's saved mask over the picture while nobody paints.
+  review.tintMask = (detail) => {
+    if (!detail.mask) return (detail.tinted = null);
+    const sheet = tint(detail.mask, COLOURS.mask, ...sizeOf(detail));
+    const context = sheet.getContext("2d");
+    context.globalCompositeOperation = "destination-out";
+    context.fillStyle = "#0008"; // half of it, so that the picture shines through
+    context.fillRect(0, 0, sheet.width, sheet.height);
+    return (detail.tinted = sheet);
+  };
+
+  const editor = (review.editor = {
+    isOn: false, mode: "mask", tool: "brush", size: 20,
+    get isStroking() { return Boolean(stroke); },
+
+    async open(mode) {
+      const detail = review.shownDetail();
+      if (!detail?.image) return;
+      const id = detail.id;
+      let first = mode === "mask" ? detail.mask : null;
+      if (mode === "ignore") {
+        const answer = await review.call("desk_ignore", detail.class_name)
+          .catch((error) => review.say(error.message, "bad"));
+        if (!answer || state.current !== id) return;
+        if (answer.mask) {
+          first = new Image();
+          first.src = answer.mask;
+          await first.decode();
+        }
+      }
+      const size = sizeOf(detail);
+      layer = new OffscreenCanvas(...size);
+      start = first && tint(first, COLOURS[mode], ...size);
+      strokes = [];
+      Object.assign(editor, { isOn: true, mode,
+        size: Math.round(Math.max(detail.width, detail.height) / 30) });
+      if (!first && mode === "mask") editor.fromModel();
+      repaint();
+      review.emit("editor");
+    },
+
+    close() {
+      if (!editor.isOn) return;
+      editor.isOn = false;
+      layer = start = stroke = null;
+      review.emit("editor");
+      review.draw();
+    },
+
+    fromModel() {
+      const detail = review.shownDetail();
+      start = new OffscreenCanvas(layer.width, layer.height);
+      const context = start.getContext("2d");
+      context.scale(layer.width / detail.width, layer.height / detail.height);
+      context.fillStyle = `rgb(${COLOURS[editor.mode]})`;
+      for (const { path } of review.visibleRegions()) context.fill(path, "evenodd");
+      strokes = [];
+      repaint();
+    },
+
+    clear() {
+      start = null;
+      strokes = [];
+      repaint();
+    },
+
+    undoStroke() {
+      strokes.pop();
+      repaint();
+    },
+
+    resize(by) {
+      editor.size = Math.max(1, Math.round(editor.size * by + Math.sign(by - 1)));
+      review.emit("editor");
+      review.draw();
+    },
+
+    switchTool() {
+      editor.tool = editor.tool === "brush" ? "eraser" : "brush";
+      review.emit("editor");
+    },
+
+    begin(event) {
+      const isEraser = editor.tool === "eraser" || event.altKey;
+      stroke = { isEraser, size: editor.size, points: [review.toPicture(event)] };
+      paintStroke(stroke);
+      review.draw();
+    },
+    go(event) {
+      for (const one of event.getCoalescedEvents?.() ?? [event]) {
+        stroke.points.push(review.toPicture(one));
+      }
+      paintStroke(stroke);
+      review.draw();
+    },
+    end() {
+      if (stroke) strokes.push(stroke);
+      stroke = null;
+    },
+    drop() { // a second finger came: this is a zoom
+      stroke = null;
+      if (editor.isOn) repaint();
+    },
+    hover(event) {
+      pointer = review.toPicture(event);
+      review.draw();
+    },
+
+    paint(context, width, height) {
+      context.globalAlpha = 0.55;
+      context.drawImage(layer, 0, 0, width, height);
+      context.globalAlpha = 1;
+      if (!pointer) return;
+      context.beginPath();
+      context.arc(...pointer, editor.size / 2, 0, 2 * Math.PI);
+      context.strokeStyle = editor.tool === "eraser" ? "#111" : "#fff";
+      context.lineWidth = 1.5 / review.view.scale;
+      context.stroke();
+    },
+
+    // White on black, for the server.
+    png() {
+      const sheet = make("canvas", { width: layer.width, height: layer.height });
+      const context = sheet.getContext("2d");
+      context.drawImage(layer, 0, 0);
+      context.globalCompositeOperation = "source-in";
+      context.fillStyle = "#fff";
+      context.fillRect(0, 0, sheet.width, sheet.height);
+      context.globalCompositeOperation = "destination-over";
+      context.fillStyle = "#000";
+      context.fillRect(0, 0, sheet.width, sheet.height);
+      return sheet.toDataURL("image/png");
+    },
+
+    async save() {
+      const png = editor.png();
+      const detail = review.shownDetail();
+      if (editor.mode === "mask") {
+        const verdict = review.verdict(review.row());
+        review.decide(verdict && verdict !== "good" ? verdict : "defective", { mask: png });
+        detail.mask = new Image();
+        detail.mask.src = png;
+        await detail.mask.decode();
+        review.tintMask(detail);
+        editor.close();
+        return;
+      }
+      try {
+        const answer = await review.call(
+          "desk_save_ignore", state.batch.id, detail.class_name, png, state.person);
+        review.say(`Saved. ${answer.items} pictures of ${review.readable(detail.class_name)} `
+          + "are scored again.", "good");
+        review.forgetDetails();
+        editor.close();
+        await review.refresh();
+      } catch (error) {
+        review.say(error.message, "bad"); // the painting stays open
+      }
+    },
+  });
+  review.stopEditing = () => editor.close();
+
+  function paintStroke({ isEraser, size, points }) {
+    const detail = review.shownDetail();
+    const context = layer.getContext("2d");
+    context.setTransform(layer.width / detail.width, 0, 0, layer.height / detail.height, 0, 0);
+    context.globalCompositeOperation = isEraser ? "destination-out" : "source-over";
+    context.strokeStyle = `rgb(${COLOURS[editor.mode]})`;
+    Object.assign(context, { lineWidth: size, lineCap: "round", lineJoin: "round" });
+    context.beginPath();
+    points.forEach(([x, y], index) => (index ? context.lineTo(x, y) : context.moveTo(x, y)));
+    if (points.length === 1) context.lineTo(points[0][0] + 0.01, points[0][1]);
+    context.stroke();
+  }
+
+  function repaint() {
+    const context = layer.getContext("2d");
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.globalCompositeOperation = "source-over";
+    context.clearRect(0, 0, layer.width, layer.height);
+    if (start) context.drawImage(start, 0, 0);
+    strokes.forEach(paintStroke);
+    review.draw();
+  }
+
+  // --- the bar that stands over the picture while somebody paints -----------------------------
+  review.editorBar = () => {
+    const button = (text, title, act) =>
+      make("button", { type: "button", class: "lt-review-button", title, onclick: act }, text);
+    const tool = button("", "X", () => editor.switchTool());
+    const size = make("input", { type: "range", min: 1, max: 200, "aria-label": "Brush size",
+      title: "[ and ]",
+      oninput: () => { editor.size = Number(size.value); review.draw(); } });
+    const fromModel = button("From the model's regions", "M", () => editor.fromModel());
+    const title = make("b");
+    const bar = make("div", { class: "lt-review-editor", hidden: true, role: "toolbar" },
+      title, tool, size, button("Undo stroke", "Z", () => editor.undoStroke()),
+      button("Clear", "C", () => editor.clear()), fromModel,
+      button("Cancel", "Esc", () => editor.close()),
+      make("button", { type: "button", class: "lt-review-button lt-review-primary",
+        title: "Enter", onclick: () => editor.save() }, "Save"));
+    review.on("editor", () => {
+      const detail = review.shownDetail();
+      bar.hidden = !editor.isOn;
+      fromModel.hidden = editor.mode === "ignore";
+      title.textContent = editor.mode === "mask" ? "Mask of the defect"
+        : `Ignored on every ${review.readable(detail?.class_name ?? "")}`;
+      tool.textContent = editor.tool === "brush" ? "Brush" : "Eraser";
+      tool.ariaPressed = String(editor.tool === "eraser");
+      size.max = Math.max(detail?.width ?? 0, detail?.height ?? 0) / 4;
+      size.value = editor.size;
+    });
+    return bar;
+  };
+
+  review.on("detail", (detail) => { review.tintMask(detail); review.draw(); });
+})();

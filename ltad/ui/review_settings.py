@@ -1,0 +1,137 @@
+"""Endpoints that change what counts: thresholds, and the areas that a class ignores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ltad.desk.database import check_choice
+from ltad.desk.feedback import Feedback, feedback
+from ltad.desk.masks import encode_mask
+from ltad.desk.records import Batch, DeskError, ThresholdChoice
+from ltad.ui.answer import readable
+from ltad.ui.review_desk import Desk, number, png_url, read_painting
+
+LOOK, RESET = "", "reset"
+
+
+class SettingEndpoints:
+    """Every method is an endpoint of the API."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def threshold(
+        self, batch_id: int, class_name: str = "", mode: str = LOOK, value: float = 0.0,
+        is_applied: bool = False,
+    ) -> dict:
+        """Look at, try out or choose the threshold of a class, or of all classes.
+
+        Args:
+            batch_id: a batch; the choice holds for all batches of its model.
+            class_name: "" is all classes that have no choice of their own.
+            mode: "" looks; "rate", "score", "f1" and "miss" as in
+                `ltad.desk.records.ThresholdChoice`; "reset" forgets the choice.
+            value: of the mode.
+            is_applied: False only tries it out.
+
+        Returns:
+            mode and value that hold, `threshold` (None where it differs between classes),
+            precision, recall, F1 and counts on the reviewed items, and how many of the batch's
+            items are suspicious.
+        """
+        database = self._desk.database
+        batch = database.batch(number(batch_id, "batch"))
+        choices = database.threshold_choices(batch.model)
+        if mode == RESET:
+            choices.pop(class_name, None)
+        elif mode != LOOK:
+            choices[class_name] = check_choice(ThresholdChoice(mode, _float(value)))
+        found = feedback(database, self._desk.shelf.scorer(batch.model), batch, choices)
+        if mode not in (LOOK, RESET) and _problem(found, class_name):
+            raise DeskError(_problem(found, class_name))
+        if is_applied and mode != LOOK:
+            database.set_threshold(batch.model, class_name, choices.get(class_name))
+        return self._threshold_record(batch, class_name, choices, found)
+
+    def ignore(self, class_name: str) -> dict:
+        """What a class ignores: `mask`, a PNG as a data URL, white where ignored, or None."""
+        return {"mask": png_url(self._desk.database.ignore_region(class_name))}
+
+    def save_ignore(self, batch_id: int, class_name: str, mask: str, person: str) -> dict:
+        """Ignore the white pixels of a painting on every picture of a class, from now on.
+
+        The class's pictures in all batches of the same model are scored again in the background,
+        those of `batch_id` first. A black painting ignores nothing again.
+
+        Returns:
+            `items`: how many pictures are scored again.
+        """
+        desk = self._desk
+        batch = desk.database.batch(number(batch_id, "batch"))
+        if class_name not in desk.shelf.scorer(batch.model).class_names:
+            raise DeskError(f"The model {batch.model} has no class {class_name[:80]!r}.")
+        painted = read_painting(mask)
+        desk.database.set_ignore_region(
+            class_name, encode_mask(painted) if painted.any() else None, person
+        )
+        others = [
+            one.id for one in desk.database.batches()
+            if one.model == batch.model and one.id != batch.id and one.state != "cancelled"
+        ]
+        return {"items": sum(desk.runner.rescore(i, class_name) for i in (batch.id, *others))}
+
+    def _threshold_record(
+        self, batch: Batch, class_name: str, choices: dict[str, ThresholdChoice], found: Feedback
+    ) -> dict[str, Any]:
+        rows = [
+            row for row in self._desk.database.items_summary(batch.id)
+            if row.status == "scored" and class_name in ("", row.class_name)
+        ]
+        distinct = {found.thresholds[row.class_name] for row in rows}
+        if class_name:
+            distinct = {found.thresholds.get(class_name)}
+        default = ThresholdChoice("rate", batch.settings.get("false_alarm_rate") or 0.05)
+        choice = choices.get(class_name) or choices.get("") or default
+        quality = found.by_class.get(class_name) if class_name else found.overall
+        names = ("precision", "recall", "f1", "true_positives", "false_negatives",
+                 "false_positives", "true_negatives", "count")
+        return {
+            "mode": choice.mode, "value": choice.value,
+            "threshold": distinct.pop() if len(distinct) == 1 else None,
+            "thresholds": found.thresholds,
+            **{name: getattr(quality, name, None if name in names[:3] else 0) for name in names},
+            "suspicious": sum(row.score > found.thresholds[row.class_name] for row in rows),
+            "total": len(rows),
+            "source": _source_text(class_name, choices, found, quality.count if quality else 0),
+        }
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise DeskError(f"The value is {str(value)[:40]!r}, but it must be a number.") from None
+
+
+def _problem(found: Feedback, class_name: str) -> str:
+    """Why a choice cannot be followed; a choice for all may still fit some classes."""
+    if class_name:
+        return found.problems.get(class_name, "")
+    is_hopeless = len(found.problems) == len(found.thresholds)
+    return next(iter(found.problems.values())) if is_hopeless else ""
+
+
+def _source_text(
+    class_name: str, choices: dict[str, ThresholdChoice], found: Feedback, count: int
+) -> str:
+    if class_name and class_name not in choices:
+        origin = f"{readable(class_name).capitalize()} follows " + (
+            "the choice for all classes." if "" in choices else "the model's own limit."
+        )
+    elif class_name or "" in choices:
+        origin = "Chosen by people; it holds for every batch of this model."
+    else:
+        origin = "The model's own limits, calibrated on good pictures."
+    if class_name in found.problems:
+        origin += f" {found.problems[class_name]}"
+    return f"{origin} The figures count {count} reviewed pictures of all comparable batches."

@@ -1,0 +1,149 @@
+// The threshold: chosen in the terms that a person has, shown against what was decided so far.
+(() => {
+  const { review } = window.ltad;
+  const { state, make } = review;
+  const BINS = 32;
+  const MODES = {
+    rate: "False-alarm rate, from good pictures the model holds",
+    score: "Score", f1: "Best F1 on what people decided here",
+    miss: "Share of defects that may be missed, from what people decided here",
+  };
+  let view;
+  let isAsking = false;
+  let wish = null;
+
+  review.thresholdPanel = () => {
+    const ask = (isApplied) => () => wonder(isApplied);
+    view = {
+      className: make("select", { onchange: () => wonder(false, true) }),
+      mode: make("select", { onchange: () => { startValue(); wonder(true); } },
+        Object.entries(MODES).map(([mode, text]) => make("option", { value: mode }, text))),
+      slider: make("input", { type: "range", "aria-label": "Threshold", step: "any",
+        oninput: () => { view.value.value = rounded(view.slider.value); wonder(false); },
+        onchange: ask(true) }),
+      value: make("input", { type: "number", step: "any", "aria-label": "Value",
+        onchange: () => { view.slider.value = view.value.value; wonder(true); } }),
+      chart: make("div", { class: "lt-review-chart" }),
+      figures: make("dl", { class: "lt-review-figures" }),
+      source: make("p", { class: "lt-quiet", role: "status" }),
+    };
+    const reset = make("button", { type: "button", class: "lt-review-button",
+      onclick: () => wonder(true, false, "") }, "Reset to the model's");
+    return make("div", { class: "lt-review-threshold" },
+      make("div", {}, make("label", {}, "For", view.className),
+        make("label", {}, "Threshold as", view.mode),
+        make("div", { class: "lt-review-line" }, view.slider, view.value), reset, view.source),
+      make("div", {}, view.chart, view.figures));
+  };
+  const rounded = (value) => Number(Number(value).toPrecision(4));
+
+  const scores = () => [...state.items.values()].filter((row) => row.status === "scored"
+    && (!view.className.value || row.class_name === view.className.value));
+
+  function range() {
+    if (view.mode.value === "rate") return [0.001, 0.5];
+    if (view.mode.value === "miss") return [0, 0.5];
+    const all = scores().map((row) => row.score);
+    return all.length ? [Math.min(...all), Math.max(...all)] : [0, 1];
+  }
+  function startValue(value) {
+    const [low, high] = range();
+    const start = { rate: 0.05, miss: 0, score: scores()[0]?.threshold ?? low, f1: 0 };
+    Object.assign(view.slider, { min: low, max: high });
+    view.slider.value = value ?? start[view.mode.value];
+    view.value.value = rounded(value ?? start[view.mode.value]);
+    view.slider.disabled = view.value.disabled = view.mode.value === "f1";
+  }
+
+  // One question at a time; of those that come meanwhile only the last is asked.
+  function wonder(isApplied, isFresh = false, mode = view.mode.value) {
+    wish = { isApplied: isApplied || wish?.isApplied, mode, isFresh };
+    if (!isAsking) answerWishes();
+  }
+
+  async function answerWishes() {
+    isAsking = true;
+    while (wish) {
+      const { isApplied, mode, isFresh } = wish;
+      wish = null;
+      const value = mode === "" || isFresh ? 0 : Number(view.value.value);
+      try {
+        const answer = await review.call("desk_threshold", state.batch.id, view.className.value,
+          isFresh ? "" : mode || "reset", value, Boolean(isApplied));
+        if (isFresh || mode === "") {
+          view.mode.value = answer.mode;
+          startValue(answer.value);
+        }
+        draw(answer);
+        if (isApplied) await review.refresh();
+      } catch (error) {
+        view.source.textContent = error.message;
+      }
+    }
+    isAsking = false;
+  }
+
+  // --- drawing --------------------------------------------------------------------------------
+  function draw(answer) {
+    view.source.textContent = answer.source;
+    const text = (value) => (value == null ? "–" : review.percent(value, 1));
+    const figures = [["Precision", text(answer.precision)], ["Recall", text(answer.recall)],
+      ["F1", text(answer.f1)], ["Suspicious", `${answer.suspicious} of ${answer.total}`],
+      ["Defects found", answer.true_positives], ["Defects missed", answer.false_negatives],
+      ["False alarms", answer.false_positives], ["Good passed", answer.true_negatives]];
+    review.fill(view.figures, ...figures.map(([name, value]) =>
+      make("div", {}, make("dt", {}, name), make("dd", {}, String(value)))));
+    drawChart(answer);
+  }
+
+  // Classes score in different ranges, so all together are drawn relative to their thresholds.
+  function drawChart({ threshold, thresholds }) {
+    const rows = scores();
+    if (!rows.length) {
+      return review.fill(view.chart, make("p", { class: "lt-quiet" }, "Nothing is scored yet."));
+    }
+    const isRelative = threshold == null;
+    const line = threshold ?? 0;
+    const place = (row) =>
+      row.score - (isRelative ? thresholds[row.class_name] ?? row.threshold : 0);
+    const all = rows.map(place);
+    const low = Math.min(...all, line);
+    const span = Math.max(...all, line) - low || 1;
+    const bins = Array.from({ length: BINS }, () => ({ good: 0, defective: 0, other: 0 }));
+    for (const row of rows) {
+      const bin = bins[Math.min(BINS - 1, Math.floor((BINS * (place(row) - low)) / span))];
+      const verdict = review.verdict(row);
+      bin[verdict in bin ? verdict : "other"] += 1;
+    }
+    const most = Math.max(...bins.map((bin) => bin.good + bin.defective + bin.other));
+    const bars = bins.map((bin) => make("i", {},
+      ["defective", "good", "other"].map((kind) => {
+        const part = make("b", { class: `lt-review-${kind}` });
+        part.style.height = `${(100 * bin[kind]) / most}%`;
+        return part;
+      })));
+    const mark = make("u", { title: "threshold" });
+    mark.style.left = `${(100 * (line - low)) / span}%`;
+    review.fill(view.chart,
+      make("div", { class: "lt-review-bins", role: "img",
+        "aria-label": "Histogram of the scores by verdict" }, bars, mark),
+      make("div", { class: "lt-review-axis" }, make("span", {}, review.number(low)),
+        ...[["defective", "defective"], ["good", "good"], ["other", "not decided"]].map(
+          ([kind, word]) => make("span", {}, make("b", { class: `lt-review-${kind}` }), word)),
+        make("span", {}, isRelative && "above the threshold by ", review.number(low + span))));
+  }
+
+  review.on("panel-threshold", () => {
+    const classes = [...new Set(scoredClasses())].sort();
+    const before = view.className.value;
+    review.fill(view.className,
+      make("option", { value: "" }, "All classes"),
+      ...classes.map((name) => make("option", { value: name, selected: name === before },
+        review.readable(name))));
+    wonder(false, true);
+    view.className.focus();
+  });
+  const scoredClasses = () => [...state.items.values()]
+    .filter((row) => row.status === "scored").map((row) => row.class_name);
+  review.on("decided", () => view && !view.chart.closest("[hidden]") && wonder(false, true));
+})();

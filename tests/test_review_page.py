@@ -1,0 +1,317 @@
+"""The Review tab in Chromium: an inspector's shift by keyboard, and what must never be lost."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from ltad.data.parts import render_part
+from ltad.desk.database import Database
+from ltad.desk.pictures import PictureStore
+from ltad.desk.records import ItemResult, NewItem, ThresholdChoice
+from ltad.shelf import ModelShelf
+from ltad.ui import launch_options
+from ltad.ui.review import build_review
+from ltad.workspace import Workspace
+
+if not os.environ.get("CI"):
+    pytest.importorskip("playwright")
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+pytestmark = pytest.mark.browser
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--enable-precise-memory-info",
+]
+PATIENCE = 30_000  # milliseconds
+SAVED = ".lt-review-row[data-saved=true]"
+CURRENT = ".lt-review-current .lt-review-name"
+
+# Milliseconds from a key to the second frame after it, and of each request that saves.
+CLOCK = """() => {
+  window.painted = [];
+  document.addEventListener("keydown", () => {
+    const start = performance.now();
+    requestAnimationFrame(() => requestAnimationFrame(
+      () => window.painted.push(performance.now() - start)));
+  }, true);
+}"""
+READ_CLOCK = """() => [window.painted, performance.getEntriesByType("resource")
+  .filter((one) => one.name.endsWith("/desk_decide")).map((one) => one.duration)]"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Eleven parts, some defective, and one broken file."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for index in range(11):
+        name = ("hex_nut", "leather", "screw")[index % 3]
+        picture = render_part(name, 900 + index, 96, "crack" if name == "hex_nut" else None)
+        Image.fromarray(picture.image).save(folder / f"part {index:02d} <b>.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n but nothing else")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def server(tiny_scorer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    workspace = Workspace(tmp_path_factory.mktemp("work"))
+    with gr.Blocks() as page:
+        with gr.Tab("Review", id="review") as tab:
+            build_review(ModelShelf(tiny_scorer, workspace.models), workspace, tab)
+        with gr.Tab("Other"):
+            gr.Markdown("Something else")
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    yield SimpleNamespace(url=url, workspace=workspace, database=Database(workspace.database))
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = shutil.which("chromium") or shutil.which("google-chrome")
+        try:
+            browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        except Exception as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"no Chromium here: {error}")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: SimpleNamespace) -> Iterator[Page]:
+    """A fresh visitor; afterwards no script has failed and no other host was contacted."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    complaints: list[str] = []
+    hosts: set[str | None] = set()
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda r: hosts.add(urlsplit(r.url).hostname))
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    yield page
+    page.close()
+    assert complaints == []
+    assert hosts - {None, ""} == {urlsplit(server.url).hostname}
+
+
+def bring(page: Page, server: SimpleNamespace, files: list[Path]) -> int:
+    """Upload a batch, wait until it is scored and shown; returns its number."""
+    page.goto(server.url)
+    expect(page.locator(".lt-review-bar")).to_be_visible()
+    page.set_input_files(".lt-review-files", files)
+    usable = sum(path.name != "broken.png" for path in files)
+    expect(page.locator(".lt-review-progress")).to_contain_text(f"0 of {usable} decided")
+    expect(page.locator(CURRENT)).to_be_visible()
+    return server.database.batches()[0].id
+
+
+def current(page: Page) -> str:
+    return page.locator(CURRENT).inner_text()
+
+
+def verdicts(server: SimpleNamespace, batch: int) -> list[str]:
+    return [row.verdict for row in server.database.items_summary(batch) if row.verdict]
+
+
+def test_whole_desk_by_keyboard_alone(page: Page, server: SimpleNamespace, files: list[Path]):
+    batch = bring(page, server, files)
+    press = page.keyboard.press
+    expect(page.locator(".lt-review-row[data-status=failed]")).to_contain_text("broken.png")
+    worst = server.database.items_summary(batch)[0].file_name
+    expect(page.locator(CURRENT)).to_have_text(worst)
+    page.evaluate(CLOCK)
+    for key in "arauraraar":
+        before = current(page)
+        press(key)
+        expect(page.locator(CURRENT)).not_to_have_text(before)
+    expect(page.locator(SAVED)).to_have_count(10)
+    painted, saved = (sorted(times) for times in page.evaluate(READ_CLOCK))
+    print(
+        f"\nkey to next item painted: median {painted[5]:.0f} ms, longest {painted[-1]:.0f} ms; "
+        f"to saved on disk: median {saved[5]:.0f} ms, longest {saved[-1]:.0f} ms"
+    )
+    assert len(saved) == 10 and painted[5] < 500 and saved[5] < 1500  # on a slow, busy machine
+    assert len(verdicts(server, batch)) == 10  # what the page calls saved is on disk
+    expect(page.locator(".lt-review-saved")).to_contain_text("Saved")
+    press("z")
+    expect(page.locator(SAVED)).to_have_count(9)
+    assert len(verdicts(server, batch)) == 9
+    press("n")
+    page.keyboard.type("zzz are letters here")  # and no keys
+    press("Enter")
+    press("r")
+    expect(page.locator(SAVED)).to_have_count(10)
+    notes = [item.decision.note for item in server.database.items(batch) if item.decision]
+    assert notes.count("zzz are letters here") == 1
+    press("?")
+    expect(page.locator("dialog[open]")).to_contain_text("reject")
+    press("Escape")
+    export = page.get_by_role("button", name="Export")
+    for _ in range(60):
+        press("Shift+Tab")
+        if export.evaluate("one => one === document.activeElement"):
+            break
+    press("Enter")
+    expect(page.locator("[data-export=csv]")).to_be_focused()
+    with page.expect_download() as download:
+        press("Enter")
+    table = Path(download.value.path()).read_text("utf-8-sig")
+    assert table.count("inspector-") == 10 and "zzz are letters here" in table
+
+
+def test_two_people_see_both_decisions(page: Page, server: SimpleNamespace, files: list[Path]):
+    batch = bring(page, server, files[1:4])
+    item = server.database.items_summary(batch)[0]
+    server.database.decide(item.id, "good", "Ann", note="a reflection")
+    page.keyboard.press("r")
+    expect(page.locator(".lt-review-unsaved")).to_contain_text("1 to decide again")
+    page.get_by_role("button", name="Show", exact=True).click()
+    both = page.locator(".lt-review-both")
+    expect(both).to_contain_text("Ann said good")
+    expect(both).to_contain_text("You said defective")
+    assert server.database.item(item.id).verdict == "good"
+    page.get_by_role("button", name="Set defective").click()
+    expect(both).to_be_hidden()
+    expect(page.locator(SAVED)).to_have_count(1)
+    assert [d.verdict for d in server.database.history(item.id)] == ["good", "defective"]
+
+
+def test_unreachable_server_loses_no_decision(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    batch = bring(page, server, files[1:5])
+    page.route("**/run/desk_decide", lambda route: route.abort())
+    for key in "ara":
+        page.keyboard.press(key)
+    unsaved = page.locator(".lt-review-unsaved")
+    expect(unsaved).to_contain_text("3 decisions are not saved")
+    assert page.locator(SAVED).count() == 0 and verdicts(server, batch) == []
+    page.once("dialog", lambda dialog: dialog.accept())  # the browser asks before it leaves
+    page.reload()
+    expect(unsaved).to_contain_text("3 decisions are not saved")
+    page.unroute("**/run/desk_decide")
+    page.get_by_role("button", name="Try now").click()
+    expect(page.locator(SAVED)).to_have_count(3)
+    expect(unsaved).to_be_hidden()
+    assert sorted(verdicts(server, batch)) == ["defective", "good", "good"]
+
+
+def test_mask_is_painted_and_saved(page: Page, server: SimpleNamespace, files: list[Path]):
+    batch = bring(page, server, files[1:3])
+    item = server.database.items_summary(batch)[0]
+    page.keyboard.press("e")
+    page.keyboard.press("c")
+    box = page.locator(".lt-review-canvas").bounding_box()
+    across, down = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(across - 80, down)
+    page.mouse.down()
+    page.mouse.move(across + 80, down, steps=8)
+    page.mouse.up()
+    page.keyboard.press("Enter")
+    expect(page.locator(SAVED)).to_have_count(1)
+    decision = server.database.item(item.id).decision
+    mask = Image.open(io.BytesIO(server.database.blob(decision.mask_key)))
+    left, top, right, bottom = mask.getbbox()
+    assert mask.size == (96, 96) and right - left > 2 * (bottom - top)
+    assert top < 48 < bottom and left < 48 < right
+
+
+def test_keys_rest_while_another_tab_is_open(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    batch = bring(page, server, files[1:3])
+    page.get_by_role("tab", name="Other").click()
+    for key in "aru":
+        page.keyboard.press(key)
+    page.get_by_role("tab", name="Review").click()
+    page.get_by_role("searchbox").fill("aru")
+    expect(page.locator(".lt-review-none")).to_contain_text("No picture passes")
+    assert verdicts(server, batch) == []
+
+
+def test_phone_needs_no_sideways_scrolling(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    page.set_viewport_size({"width": 390, "height": 844})
+    bring(page, server, files[1:3])
+    for name in ("Threshold", "Export", "New batch"):
+        page.get_by_role("button", name=name, exact=True).click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    picture, buttons, queue = (
+        page.locator(one).bounding_box()["y"]
+        for one in (".lt-review-canvas", ".lt-review-verdicts", ".lt-review-list")
+    )
+    assert picture < buttons < queue
+
+
+@pytest.mark.slow
+def test_a_thousand_pictures_stay_quick(page: Page, server: SimpleNamespace, files: list[Path]):
+    batch = fill(server, files, 1000)
+    start = time.perf_counter()
+    page.goto(f"{server.url}?batch={batch}")
+    expect(page.locator(CURRENT)).to_have_text("0000 worst.png")
+    first = time.perf_counter() - start
+    scroll = page.evaluate("""async () => {
+      const list = document.querySelector(".lt-review-list");
+      const frame = () => new Promise(requestAnimationFrame);
+      const times = [];
+      for (let step = 1; step <= 60; step++) {
+        const start = performance.now();
+        list.scrollTop = (step / 60) * list.scrollHeight;
+        await frame(); await frame();
+        times.push(performance.now() - start);
+      }
+      times.sort((one, other) => one - other);
+      const rows = list.querySelectorAll("[data-id]").length;
+      return { median: times[30], longest: times[59], rows };
+    }""")
+    start = time.perf_counter()
+    page.get_by_role("searchbox").fill("0500")
+    expect(page.locator(".lt-review-row")).to_have_count(1)
+    search = time.perf_counter() - start
+    page.get_by_role("searchbox").fill("")
+    start = time.perf_counter()
+    page.locator("[data-kind=suspicious]").click()
+    expect(page.locator(".lt-review-place")).to_have_text("1 of 100")
+    chosen = time.perf_counter() - start
+    heap = page.evaluate("performance.memory.usedJSHeapSize") / 2**20
+    print(
+        f"\n1,000 items: first picture after {first:.2f} s, scroll step {scroll['median']:.0f} ms "
+        f"(longest {scroll['longest']:.0f}), search {1000 * search:.0f} ms, "
+        f"filter {1000 * chosen:.0f} ms, heap {heap:.0f} MB, {scroll['rows']} rows drawn"
+    )
+    assert scroll["rows"] < 40 and heap < 200 and scroll["median"] < 300
+    assert search < 5 and chosen < 5 and first < 25
+
+
+def fill(server: SimpleNamespace, files: list[Path], count: int) -> int:
+    """A scored batch of copies of a few pictures, each under a name of its own."""
+    database = server.database
+    keys = [
+        PictureStore(server.workspace.pictures).put(path.read_bytes())
+        for path in files if path.name != "broken.png"
+    ]
+    batch = database.create_batch("a thousand", "Ann", "", {})
+    names = [f"{index:04d} {'ok' if index else 'worst'}.png" for index in range(count)]
+    ids = database.add_items(
+        batch.id, [NewItem(n, keys[i % len(keys)]) for i, n in enumerate(names)]
+    )
+    database.record_outcomes({
+        one: ItemResult(96, 96, "leather", 0.9, True, 2.0 - index / count, 1.0, 0.5, 1.9)
+        for index, one in enumerate(ids)
+    })
+    database.set_batch_state(batch.id, "finished")
+    database.set_threshold("", "leather", ThresholdChoice("score", 1.9))  # a hundred are above
+    return batch.id
