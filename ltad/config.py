@@ -136,6 +136,7 @@ class TrainingSettings:
         phase1_epochs, phase2_epochs: passes over the training images.
         learning_rate, weight_decay, batch_size: AdamW's (batch size open; UniAD's 64).
         semantic_rate: Phi's learning rate as a share of `learning_rate` (open; 1).
+        schedule: "constant", or "cosine": the learning rate falls to zero over each phase.
         kl_weight: factor of the KL term in equation (6) (open).
         real_probability: p_c, chance that phase 2 takes f^real rather than f^syn.
         distribution_aware: DAS (Table 6, 6.4): p_c inversely related to the class's count.
@@ -152,6 +153,7 @@ class TrainingSettings:
     phase2_epochs: int = 500
     learning_rate: float = 1e-4
     semantic_rate: float = 1.0
+    schedule: str = "constant"
     weight_decay: float = 1e-4
     batch_size: int = 64
     kl_weight: float = 1e-3
@@ -168,6 +170,7 @@ class TrainingSettings:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("kl_weight", "weight_decay", "noise_scale", "minimum_steps", "seed"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "zero or more")
+        _one_of("schedule", self.schedule, ("constant", "cosine"))
         _require(self.semantic_rate > 0, "semantic_rate", self.semantic_rate, "above zero")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above zero")
         _require(0 <= self.real_probability <= 1, "real_probability", self.real_probability,
@@ -251,15 +254,15 @@ _PRESETS = {
     "paper-visa": _PAPER.replace(lam=400.0),
     "paper-dagm": _PAPER.replace(lam=300.0),
     "demo": Config(
-        features=FeatureSettings(image_size=192, taps=(3, 6, 8, 10), grid=12, semantic_grid=12),
+        features=FeatureSettings(image_size=192, taps=(5, 10, 12, 13), grid=12, semantic_grid=12),
         model=ModelSettings(
             hidden_width=128, layers=2, heads=4, feedforward=256, dropout=0.0,
             score_pool=16, decoder_width=128, decoder_expansion=2, semantic_start="aligned",
-            lam=12000.0, tau=2.0,
+            lam=16000.0, tau=4.0,
         ),
         training=TrainingSettings(
-            phase1_epochs=15, phase2_epochs=50, learning_rate=1e-3, batch_size=32,
-            semantic_rate=1e-4,
+            phase1_epochs=15, phase2_epochs=100, learning_rate=1e-3, batch_size=32,
+            semantic_rate=1e-4, schedule="cosine",
             validation_fraction=0.2,
         ),
     ),
