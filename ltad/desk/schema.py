@@ -155,8 +155,8 @@ class Store:
                 partial.replace(target)
         except (OSError, sqlite3.Error) as error:
             raise DeskError(
-                f"The backup {target} could not be written ({error}). Free some space or choose "
-                "another place."
+                f"The backup {target.name} could not be written ({error}). Free some space or "
+                "choose another place."
             ) from error
         return target
 
@@ -224,7 +224,7 @@ class Store:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
             raise DeskError(
-                f"{self.path} has schema version {version}, but this program knows up to "
+                f"{self.path.name} has schema version {version}, but this program knows up to "
                 f"{len(MIGRATIONS)}: it was written by a newer version. Update the program."
             )
         for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
@@ -234,8 +234,8 @@ class Store:
 
     def _unusable(self, error: Exception) -> DeskError:
         return DeskError(
-            f"The desk's database {self.path} cannot be used ({error}). Nothing was saved. Check "
-            "the disk's free space and rights, or put back a backup."
+            f"The desk's database {self.path.name} cannot be used ({error}). Nothing was saved. "
+            "Check the disk's free space and rights, or put back a backup."
         )
 
 

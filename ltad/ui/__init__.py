@@ -95,7 +95,7 @@ def launch_options() -> dict[str, Any]:
         "run_history": False,
         "enable_monitoring": False,
         "ssr_mode": False,
-        "max_file_size": "60mb",
+        "max_file_size": "1gb",  # a zip of a shift's pictures; each picture has its own limit
         "state_session_capacity": 500,
     }
 

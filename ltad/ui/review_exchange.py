@@ -51,7 +51,7 @@ class ExchangeEndpoints:
         if kind == "csv":
             path.write_bytes(csv_bytes(items, thresholds))
         elif kind == "json":
-            path.write_bytes(json_bytes(batch, items, thresholds))
+            path.write_bytes(json_bytes(batch, items, thresholds, desk.database))
         elif kind == "zip":
             write_archive(
                 path, batch, items, desk.database, desk.pictures, desk.shelf,

@@ -13,7 +13,7 @@
   let view;
 
   review.exportPanel = () => {
-    const file = make("input", { type: "file", hidden: true, accept: ".csv,.json",
+    const file = make("input", { type: "file", hidden: true, accept: ".csv,.json,.zip",
       class: "lt-review-import", onchange: () => bringBack(file) });
     view = { note: make("div", { class: "lt-quiet", role: "status" }) };
     return make("div", {},
@@ -23,7 +23,7 @@
         make("b", {}, name), make("span", {}, text)))),
       make("div", { class: "lt-review-line" }, file,
         make("button", { type: "button", class: "lt-review-button", onclick: () => file.click() },
-          "Bring decisions back from COCO or CSV")), view.note);
+          "Bring decisions back from COCO, CSV, JSON or zip")), view.note);
   };
 
   async function save(kind, name, button) {
