@@ -136,7 +136,6 @@ class TrainingSettings:
         phase1_epochs, phase2_epochs: passes over the training images.
         learning_rate, weight_decay, batch_size: AdamW's (batch size open; UniAD's 64).
         semantic_rate: Phi's learning rate as a share of `learning_rate` (open; 1).
-        schedule: "constant", or "cosine": the learning rate falls to zero over each phase.
         kl_weight: factor of the KL term in equation (6) (open).
         real_probability: p_c, chance that phase 2 takes f^real rather than f^syn.
         distribution_aware: DAS (Table 6, 6.4): p_c inversely related to the class's count.
@@ -153,7 +152,6 @@ class TrainingSettings:
     phase2_epochs: int = 500
     learning_rate: float = 1e-4
     semantic_rate: float = 1.0
-    schedule: str = "constant"
     weight_decay: float = 1e-4
     batch_size: int = 64
     kl_weight: float = 1e-3
@@ -170,7 +168,6 @@ class TrainingSettings:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("kl_weight", "weight_decay", "noise_scale", "minimum_steps", "seed"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "zero or more")
-        _one_of("schedule", self.schedule, ("constant", "cosine"))
         _require(self.semantic_rate > 0, "semantic_rate", self.semantic_rate, "above zero")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above zero")
         _require(0 <= self.real_probability <= 1, "real_probability", self.real_probability,
@@ -261,8 +258,8 @@ _PRESETS = {
             lam=16000.0, tau=4.0,
         ),
         training=TrainingSettings(
-            phase1_epochs=15, phase2_epochs=100, learning_rate=1e-3, batch_size=32,
-            semantic_rate=1e-4, schedule="cosine",
+            phase1_epochs=15, phase2_epochs=50, learning_rate=1e-3, batch_size=32,
+            semantic_rate=1e-4,
             validation_fraction=0.2,
         ),
     ),

@@ -133,7 +133,7 @@ def test_masks_are_where_they_are_not_black(layout):
 
 def test_every_layout_trains_under_a_split(layout):
     options = Namespace(data=str(layout[1]), split="step3", seed=0, list=None)
-    kept, about = training_samples(options)
+    kept, _, about = training_samples(options, options.seed)
     assert about["split"] == "step3"
     assert sorted(Counter(s.class_name for s in kept if s.split == "train").values()) == [1, 3]
 

@@ -31,11 +31,12 @@ def few_pictures(base: Config, counts: dict[str, int]) -> Config:
         count - int(count * HELD_OUT) if count >= 10 else count for count in counts.values()
     )
     per_epoch = -(-kept // base.training.batch_size)
+    even = -(-kept // per_epoch)  # else 34 pictures would be a batch of 32 and one of 2
     steps = (PHASE1_STEPS + PHASE1_STEPS_PER_PART * len(counts),
              PHASE2_STEPS + PHASE2_STEPS_PER_PART * len(counts))
     return base.replace(
         phase1_epochs=-(-steps[0] // per_epoch), phase2_epochs=-(-steps[1] // per_epoch),
-        validation_fraction=HELD_OUT, minimum_steps=0, seed=0,
+        batch_size=even, validation_fraction=HELD_OUT, minimum_steps=0, seed=0,
     )
 
 

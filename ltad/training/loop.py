@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -37,11 +36,6 @@ def batch_indices(pictures: int, step: int, settings: TrainingSettings, phase: i
     return np.sort(order[part * settings.batch_size : (part + 1) * settings.batch_size])
 
 
-def rate_share(step: int, steps: int, schedule: str) -> float:
-    """Share of the learning rate at step `step` of `steps`: 1, or a cosine from 1 to 0."""
-    return 1.0 if schedule == "constant" else 0.5 * (1.0 + math.cos(math.pi * step / steps))
-
-
 def run_phase(
     title: str,
     learned: nn.ModuleList,
@@ -71,8 +65,7 @@ def run_phase(
         CheckpointError: the state cannot be written, or the loss is not a number.
     """
     groups = [
-        {"params": list(part.parameters()), "lr": settings.learning_rate * rate,
-         "full_rate": settings.learning_rate * rate}
+        {"params": list(part.parameters()), "lr": settings.learning_rate * rate}
         for part, rate in zip(learned, rates or [1.0] * len(learned), strict=True)
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
@@ -84,9 +77,6 @@ def run_phase(
     ):
         for step in bar:
             torch.manual_seed(int(generator(settings.seed, 90, step).integers(2**62)))
-            for group in optimizer.param_groups:
-                share = rate_share(step, steps, settings.schedule)
-                group["lr"] = group["full_rate"] * share
             losses = step_losses(step)
             total = sum(losses.values())
             if not torch.isfinite(total):
