@@ -97,7 +97,9 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     open_page(page, address)
     yield page
     page.close()
-    assert complaints == []
+    # Gradio complains of its own streams when a page is left while they are open.
+    cut_off = ("AbortError", "Connection errored out")
+    assert [text for text in complaints if not any(cut in text for cut in cut_off)] == []
     assert hosts - {None, ""} == {urlsplit(address).hostname}
 
 

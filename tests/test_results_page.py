@@ -110,6 +110,8 @@ def test_table_sorts_and_leads_to_a_class_whose_threshold_can_be_dragged(page: P
     expect(page.locator(".lt-run-shares")).not_to_have_text(before, timeout=PATIENCE)
     score = page.locator("#lt-run-score").get_by_role("textbox")
     expect(score).not_to_have_value("", timeout=PATIENCE)
+    page.wait_for_timeout(2_000)  # the figures are drawn anew
+    handle.scroll_into_view_if_needed()
     box, low = handle.bounding_box(), float(score.input_value())
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()

