@@ -1,6 +1,6 @@
 """The paper's ablations as rows: which settings each changes, and by which branch it is scored.
 
-Tables 3 and 6 to 9 and Figure 6 of the paper. A row says nothing that the base settings say too, so
+Tables 3 and 6 to 9 and Figures 6 and 8 of the paper. A row says nothing that the base settings say too, so
 that any preset may stand under a table. `ltad.ablate` runs them.
 """
 
@@ -25,6 +25,8 @@ NORMAL_PROMPTS = ("a", "a normal", "a good", "a flawless")
 ABNORMAL_PROMPTS = ("a broken", "a damaged", "an abnormal", "a defective")
 NAME_LENGTHS = (1, 2, 3, 4, 5)
 """Lengths of s_c to try (open: Figure 6 is a chart; the paper states its peak, 2, only)."""
+IMBALANCE_FACTORS = (50, 100, 200, 500)
+"""Of Figure 8, which shows DAGM 2007."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Row:
     """One row of a table.
 
     Attributes:
-        id: the paper's number, e.g. "6.4"; its own within "main", 9 and Figure 6.
+        id: the paper's number, e.g. "6.4"; its own within "main", 9 and the figures.
         name: in words.
         branch: whose scores count: "reconstruction" (without SAD), "semantic" (without RM), or
             "combined".
@@ -41,6 +43,7 @@ class Row:
         is_bank: a nearest-neighbour bank in the detector's place.
         wants_encoder: what the row needs instead of the table's encoder; "" for nothing. Such a
             row runs only when it is asked for.
+        split: the training set, as `ltad.data.longtail.parse_split`; "" for the table's.
         source: table and row in `ltad.published`, or None where the paper prints no number.
         columns: "Det. All" and its like -> the column of `source` that holds it.
     """
@@ -52,6 +55,7 @@ class Row:
     shuffles_names: bool = False
     is_bank: bool = False
     wants_encoder: str = ""
+    split: str = ""
     source: tuple[int, str] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
 
@@ -122,6 +126,18 @@ def _main(row_id: str, name: str, branch: str, column: str = "", **details: Any)
                columns={f"{t} All": column for t in TASKS.values()} if column else {}, **details)
 
 
+def _imbalance(split: str) -> tuple[Row, ...]:
+    """The methods of Figure 8 on one training set."""
+    methods = (
+        ("UniAD", "reconstruction", _UNIAD), ("LTAD without SAD", "reconstruction", {}),
+        ("LTAD", "combined", {}),
+    )
+    return tuple(
+        Row(f"figure8.{split}.{number}", f"{split}: {name}", branch, changes, split=split)
+        for number, (name, branch, changes) in enumerate(methods, start=1)
+    )
+
+
 def _prompt_pair(number: int, normal: str, abnormal: str) -> Row:
     """A cell of Table 9."""
     return Row(
@@ -175,5 +191,10 @@ TABLES: dict[str, tuple[Row, ...]] = {
         Row(f"figure6.{length}", f"length of s_c: {length}", "reconstruction",
             {"name_length": length})
         for length in NAME_LENGTHS
+    ),
+    "figure8": tuple(
+        row
+        for kind in ("exp", "step") for factor in IMBALANCE_FACTORS
+        for order in ("", "-reversed") for row in _imbalance(f"{kind}{factor}{order}")
     ),
 }

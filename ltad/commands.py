@@ -7,6 +7,7 @@ import os
 import time
 from argparse import Namespace
 from dataclasses import asdict, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def train(options: Namespace) -> None:
     """``python -m ltad train``"""
     config = configured(preset(options.preset), options.set).replace(seed=options.seed)
     encoder = load_encoder(options.encoder, config.features, options.device)
-    samples, _, about = training_samples(options, options.seed)
+    samples, _, about = training_samples(options, options.split, options.seed)
     checkpoint = train_detector(
         samples, encoder, config, options.out, _reference(options.encoder, options.out),
         features=options.work / "features", about=about,
@@ -69,17 +70,19 @@ def configured(config: Config, changes: list[str]) -> Config:
     return config.replace(**values)
 
 
-def training_samples(options: Namespace, seed: int) -> tuple[list[Sample], Path, dict]:
-    """The data set under its split or list, its folder, and the facts to keep with the model."""
-    about = {"data": Path(options.data).name, "split": options.split, "split_seed": seed}
+def training_samples(
+    options: Namespace, split: str, seed: int
+) -> tuple[list[Sample], Path, dict]:
+    """The data set under a split or its list, its folder, and the facts to keep with the model."""
+    about = {"data": Path(options.data).name, "split": split, "split_seed": seed}
     if options.data == "parts":
-        root = _parts_folder(options.work, options.split, seed)
+        root = _parts_folder(options.work, split, seed)
         return load_folder(root), root, about
     samples, root = load_dataset(options.data), Path(options.data)
     if options.list is not None:
         about["split"] = options.list.name
         return select(samples, read_list(options.list, options.data)), root, about
-    return resample(samples, parse_split(options.split), seed), root, about
+    return resample(samples, parse_split(split), seed), root, about
 
 
 def _parts_folder(work: Path, split: str, seed: int) -> Path:
@@ -161,10 +164,11 @@ def ablate(options: Namespace) -> None:
         if options.seeds > 1:
             print(f"Seed {seed}")
         config = base.replace(seed=seed)
-        samples, root, about = training_samples(options, seed)
-        source = Source(root, about["data"], about["split"], options.encoder)
-        study = Study.of(samples, encoder, config, options.work, source)
-        runs += run_table(study, runnable, config, out, options.table)
+        for split, group in groupby(runnable, key=lambda row: row.split or options.split):
+            samples, root, about = training_samples(options, split, seed)
+            source = Source(root, about["data"], about["split"], options.encoder)
+            study = Study.of(samples, encoder, config, options.work, source)
+            runs += run_table(study, list(group), config, out, options.table)
     print("\n" + report_table(rows, runs))
     print(f"Seconds: {time.monotonic() - began:.0f} now, "
           f"{sum(map(seconds_of, runs)):.0f} for all rows. Runs: {out}")

@@ -78,6 +78,7 @@ def test_every_row_is_a_valid_configuration(one):
 def test_the_tables_hold_the_papers_rows():
     assert {name: len(rows) for name, rows in TABLES.items()} == {
         "main": 4, "table6": 8, "table7": 4, "table8": 3, "table9": 16, "figure6": 5,
+        "figure8": 48,
     }
     assert len({r.id for r in EVERY_ROW}) == len(EVERY_ROW)
     assert row("6.4").paper("Det.", "High") == 97.77 and row("8.1").paper("Seg.", "All") == 63.74
@@ -103,14 +104,34 @@ def test_bad_settings_are_refused(tiny_config):
     assert prompts_of("a  normal |a good") == ["a normal", "a good"] and prompts_of("") == [""]
 
 
+def ablation(table: str, rows: list[str], parts_folder, encoder_folder, work, *more: str):
+    """A command line that runs rows on tiny settings."""
+    return ["ablate", table, "--data", str(parts_folder), "--encoder", str(encoder_folder),
+            "--work", str(work), *more, "--rows", *rows, "--set", "image_size=64",
+            "taps=[0,1,2,4]", "grid=7", "semantic_grid=8", "hidden_width=32", "layers=1",
+            "heads=4", "decoder_width=32", "phase1_epochs=1", "phase2_epochs=1"]
+
+
+def test_figure_8_trains_on_each_rows_own_training_set(
+    parts_folder, tiny_encoder_folder, tmp_path, capsys
+):
+    rows = ["figure8.step50.1", "figure8.step50-reversed.1", "figure8.step50-reversed.3"]
+    assert main(ablation("figure8", rows, parts_folder, tiny_encoder_folder, tmp_path)) == 0
+    runs = [read_run(tmp_path / "runs" / name) for name in sorted(run_names(tmp_path / "runs"))]
+    backward, again, forward = (run.about["split"] for run in runs)
+    # natural counts 24, 24 and 4; one class of three leads, and 24 // 50 is raised to 1
+    assert forward == {"name": "step50", "counts": {"hex_nut": 24, "leather": 1, "screw": 1}}
+    assert backward == {
+        "name": "step50-reversed", "counts": {"hex_nut": 1, "leather": 1, "screw": 4},
+    }
+    assert again == backward and "step50-reversed: LTAD" in capsys.readouterr().out
+
+
 def test_a_table_runs_prints_both_figures_and_resumes(
     parts_folder, tiny_encoder_folder, tmp_path, calls, capsys
 ):
-    settings = ["image_size=64", "taps=[0,1,2,4]", "grid=7", "semantic_grid=8", "hidden_width=32",
-                "layers=1", "heads=4", "decoder_width=32", "phase1_epochs=1", "phase2_epochs=1"]
-    command = ["ablate", "table7", "--data", str(parts_folder), "--split", "none", "--encoder",
-               str(tiny_encoder_folder), "--work", str(tmp_path), "--seeds", "2", "--rows", "7.2",
-               "7.4", "--set", *settings]
+    command = ablation("table7", ["7.2", "7.4"], parts_folder, tiny_encoder_folder, tmp_path,
+                       "--split", "none", "--seeds", "2")
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert calls == ["train_phase1", "semantic", "semantic"] * 2

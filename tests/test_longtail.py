@@ -38,6 +38,7 @@ def samples_of(counts: dict[str, int], test: int = 2) -> list[Sample]:
         ("step200", Split("step200", "step", 200)),
         ("exp1", Split("exp1", "exp", 1)),
         ("none", Split("none", "none", 1)),
+        ("step50-reversed", Split("step50-reversed", "step", 50, True)),
     ],
 )
 def test_split_names(name, expected):
@@ -45,7 +46,7 @@ def test_split_names(name, expected):
 
 
 @pytest.mark.parametrize("name", ["", "exp", "exp0", "exp-1", "exp1.5", "EXP100", "log100",
-                                  "none1", "exp100 ", "exp٣", "exp9999999999"])
+                                  "none1", "none-reversed", "exp100-", "exp100 ", "exp٣", "exp9999999999"])
 def test_wrong_split_names(name):
     with pytest.raises(SettingError, match="'exp100'"):
         parse_split(name)
@@ -74,6 +75,7 @@ def test_reversed_order_is_capped_too():
     wanted = dict(zip(MVTEC_ORDER[::-1], MVTEC_EXP100, strict=True))
     assert counts == {name: min(MVTEC[name], wanted[name]) for name in MVTEC}
     assert counts["toothbrush"] == 60 and counts["hazelnut"] == 3
+    assert long_tail_counts(MVTEC, parse_split("exp100-reversed")) == counts
 
 
 @pytest.mark.parametrize("factor, last", [(50, 20), (100, 10), (200, 5), (500, 2)])

@@ -3,7 +3,7 @@
 C classes in an order, rank r from 0, N_max the largest natural count, imbalance factor beta:
 ``exp`` keeps int(N_max * beta^(-r / (C - 1))) pictures of a class, ``step`` keeps N_max of the
 first floor(C / 2) classes and int(N_max / beta) of the rest; never more than a class has, and at
-least one.
+least one. A split may reverse the order, so that the least populated class leads (Figure 8).
 """
 
 from __future__ import annotations
@@ -27,28 +27,32 @@ class Split:
         name: e.g. ``"exp100"``.
         kind: ``"exp"``, ``"step"`` or ``"none"`` (the training set as it is).
         imbalance_factor: beta, the largest count over the smallest; 1 for ``"none"``.
+        is_reversed: rank 0 is the last class of the order.
     """
 
     name: str
     kind: str
     imbalance_factor: int
+    is_reversed: bool = False
 
 
 def parse_split(name: str) -> Split:
     """The split called ``"none"``, ``"expN"`` or ``"stepN"``, N a whole number from 1.
+
+    Behind ``"expN"`` and ``"stepN"`` may stand ``"-reversed"``.
 
     Raises:
         SettingError: no such split.
     """
     if name == "none":
         return Split(name, "none", 1)
-    match = re.fullmatch(r"(exp|step)([1-9][0-9]{0,8})", name, re.ASCII)
+    match = re.fullmatch(r"(exp|step)([1-9][0-9]{0,8})(-reversed)?", name, re.ASCII)
     if match is None:
         raise SettingError(
             f"split is {name!r}, but it must be 'none', or 'exp' or 'step' and a whole number "
-            "from 1, such as 'exp100'."
+            "from 1, such as 'exp100', behind which may stand '-reversed'."
         )
-    return Split(name, match[1], int(match[2]))
+    return Split(name, match[1], int(match[2]), match[3] is not None)
 
 
 def natural_order(counts: Mapping[str, int]) -> list[str]:
@@ -64,7 +68,8 @@ def long_tail_counts(
     Args:
         natural: class -> pictures it has, each at least 1.
         split: which distribution.
-        order: the classes from rank 0 on; by default `natural_order`.
+        order: the classes from rank 0 on, or from the last rank where the split is reversed; by
+            default `natural_order`.
 
     Returns:
         class -> count, in the order of the ranks.
@@ -77,6 +82,8 @@ def long_tail_counts(
         raise SettingError(
             f"order is {order}, but it must hold each of {sorted(natural)} exactly once."
         )
+    if split.is_reversed:
+        order.reverse()
     empty = [name for name in order if natural[name] < 1]
     if empty:
         raise SettingError(f"class {empty[0]!r} has no pictures; leave it out.")
