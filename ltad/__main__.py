@@ -79,7 +79,8 @@ def _training(parser: argparse.ArgumentParser, split: str) -> None:
     parser.add_argument("--preset", default="demo", choices=PRESETS, help="all settings at once")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE",
                         help="single settings, e.g. lam=300 phase2_epochs=50")
-    parser.add_argument("--split", default=split, help="long tail: exp100, step200-reversed, ... or none")
+    parser.add_argument("--split", default=split,
+                        help="long tail: exp100, step200-reversed, ... or none")
     parser.add_argument("--list", type=Path, default=None,
                         help="file that lists the training pictures, instead of --split")
     parser.add_argument("--seed", type=int, default=0, help="of the split and of the training")

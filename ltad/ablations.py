@@ -1,7 +1,7 @@
 """The paper's ablations as rows: which settings each changes, and by which branch it is scored.
 
-Tables 3 and 6 to 9 and Figures 6 and 8 of the paper. A row says nothing that the base settings say too, so
-that any preset may stand under a table. `ltad.ablate` runs them.
+Tables 3 and 6 to 9 and Figures 6 and 8 of the paper. A row says nothing that the base settings say
+too, so that any preset may stand under a table. `ltad.ablate` runs them.
 """
 
 from __future__ import annotations

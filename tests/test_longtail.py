@@ -46,7 +46,8 @@ def test_split_names(name, expected):
 
 
 @pytest.mark.parametrize("name", ["", "exp", "exp0", "exp-1", "exp1.5", "EXP100", "log100",
-                                  "none1", "none-reversed", "exp100-", "exp100 ", "exp٣", "exp9999999999"])
+                                  "none1", "none-reversed", "exp100-", "exp100 ",
+                                  "exp٣", "exp9999999999"])
 def test_wrong_split_names(name):
     with pytest.raises(SettingError, match="'exp100'"):
         parse_split(name)
