@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shlex
 import threading
 from dataclasses import replace
@@ -27,7 +28,7 @@ from ltad.prompt_lab.names import parse_replacements, replace_names, replaced_cl
 from ltad.prompt_lab.pairs import Pair, all_pairs, prompt_list
 from ltad.prompt_lab.picture import common_scale, read_picture, readings_frame
 from ltad.prompt_lab.refit import RefitSettings, own_learning_rate, refit
-from ltad.prompt_lab.variant import save_variant
+from ltad.prompt_lab.variant import Variant, save_variant
 from ltad.scoring import upsample
 from ltad.shelf import ModelShelf
 from ltad.types import DatasetError, PromptError, SettingError, UnknownClassError
@@ -60,18 +61,29 @@ def weights(scorer) -> dict[str, torch.Tensor]:
     return {k: v.clone() for k, v in scorer.detector.state_dict().items()}
 
 
-def test_grid_equals_the_maps_of_every_pair(tiny_scorer, bench):
+@pytest.fixture(scope="module")
+def opinionated(tiny_scorer):
+    """The tiny model's t_a and t_n are all but equal and so is S_sem everywhere: rounding would
+    decide its ranks. A large Phi spreads it."""
+    head = copy.deepcopy(tiny_scorer.detector.semantic)
+    with torch.no_grad():
+        for phi in head.maps:
+            torch.nn.init.normal_(phi.weight, std=1e6, generator=torch.Generator().manual_seed(0))
+    return Variant(tiny_scorer, semantic=head)
+
+
+def test_grid_equals_the_maps_of_every_pair(opinionated, bench):
     """Against full maps from the same features, ranked by scikit-learn."""
-    grid = measure_pairs(tiny_scorer, bench, PAIRS)
+    grid = measure_pairs(opinionated, bench, PAIRS)
     assert grid.pictures == 21 and grid.pixel_size == 64 and grid.seconds > 0
     for pair, results in zip(grid.pairs, grid.results, strict=True):
-        settings = tiny_scorer.score_settings(pair.normal, pair.abnormal)
+        settings = opinionated.score_settings(pair.normal, pair.abnormal)
         for result in results.classes:
             name, places = result.class_name, bench.store.indices(result.class_name)
             fine = torch.from_numpy(bench.store.fine_patches[places].astype(np.float32))
             slow = branch_maps(
-                Readings(bench.reconstruction[places], tiny_scorer.detector.semantic(fine)),
-                tiny_scorer.texts([name], pair.normal), tiny_scorer.texts([name], pair.abnormal),
+                Readings(bench.reconstruction[places], opinionated.detector.semantic(fine)),
+                opinionated.texts([name], pair.normal), opinionated.texts([name], pair.abnormal),
                 settings,
             )
             chosen = [bench.store.samples[place] for place in places]
@@ -80,8 +92,9 @@ def test_grid_equals_the_maps_of_every_pair(tiny_scorer, bench):
             for branch in ("combined", "reconstruction", "semantic"):
                 image = roc_auc_score(labels, slow.scores[branch].numpy())
                 pixel = roc_auc_score(masks, slow.maps[branch].numpy().ravel())
+                assert branch != "semantic" or np.ptp(slow.maps[branch].numpy()) > 0.01
                 assert result.image[branch] == pytest.approx(image, abs=1e-9)
-                assert result.pixel[branch] == pytest.approx(pixel, abs=2e-3)
+                assert result.pixel[branch] == pytest.approx(pixel, abs=1e-3)
 
 
 def test_bench_reads_what_the_scorer_reads(tiny_scorer, bench):
