@@ -14,7 +14,7 @@ from ltad.calibration import BRANCHES, ScoreSettings
 from ltad.checkpoint import MODEL_FILE
 from ltad.data.feature_store import FeatureStore, build_store
 from ltad.data.layouts import load_dataset
-from ltad.data.longtail import parse_split, resample
+from ltad.data.longtail import resample_again
 from ltad.evaluation import Evaluation, calibration_table, evaluate_tests, ordered_tests
 from ltad.loading import load_scorer
 from ltad.measures import bank_measure, detector_measure
@@ -102,7 +102,7 @@ def evaluate_bank(
     """
     began = time.monotonic()
     about, config = scorer.checkpoint.about, scorer.config
-    used = resample(samples, parse_split(about["split"]), about["split_seed"])
+    used = resample_again(samples, about["split"], about["split_seed"], about["split_counts"])
     training = build_store(training_pictures(used), scorer.encoder, features, progress=progress)
     kept, held_out = hold_out(training, scorer.class_names, config)
     filled = {name: sorted(set(training.indices(name)) & set(kept)) for name in scorer.class_names}

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ltad.__main__ import main
-from ltad.commands import training_samples
+from ltad.commands import tell_training_set, training_samples
 from ltad.data.check import check_dataset, count_table
 from ltad.data.layouts import load_dataset, read_mask
 from ltad.evaluation import load_mask
@@ -136,6 +136,22 @@ def test_every_layout_trains_under_a_split(layout):
     kept, _, about = training_samples(options, options.seed)
     assert about["split"] == "step3"
     assert sorted(Counter(s.class_name for s in kept if s.split == "train").values()) == [1, 3]
+
+
+def test_counts_and_faults_are_told_before_training(tmp_path, capsys):
+    root = make_mvtec(tmp_path / "data")
+    lost = sample_of(root, "cut").mask_path
+    lost.unlink()
+    options = Namespace(data=str(root), split="step3", seed=0, list=None, unchecked=False)
+    samples, _, about = training_samples(options, options.seed)
+    tell_training_set(options, samples, about)
+    printed = capsys.readouterr().out
+    assert "data-step3: 2 classes, 4 pictures, 3 / 1 = 3.0" in printed
+    assert "  High (1): bottle 3\n  Low (1): cable 1\n" in printed
+    assert printed.count("fault: ") == 1 and "has no mask" in printed
+    options.unchecked = True
+    tell_training_set(options, samples, about)
+    assert "fault: " not in capsys.readouterr().out
 
 
 def test_dagm_in_the_order_of_the_numbers_and_of_one_class(tmp_path, monkeypatch):
