@@ -81,7 +81,10 @@ def test_grid_equals_the_maps_of_every_pair(tiny_scorer, bench):
                 image = roc_auc_score(labels, slow.scores[branch].numpy())
                 pixel = roc_auc_score(masks, slow.maps[branch].numpy().ravel())
                 assert result.image[branch] == pytest.approx(image, abs=1e-9)
-                assert result.pixel[branch] == pytest.approx(pixel, abs=2e-3)
+                # So tiny a model's S_sem differs from 0.5 in its last digits only, and rounding
+                # decides how many of its pixels tie.
+                error = 1e-2 if branch == "semantic" else 2e-3
+                assert result.pixel[branch] == pytest.approx(pixel, abs=error)
 
 
 def test_bench_reads_what_the_scorer_reads(tiny_scorer, bench):
@@ -224,6 +227,9 @@ def test_picture_under_pairs_agrees_with_the_scorer(tiny_scorer, parts_folder):
     low, high = common_scale(readings, "semantic")
     assert all(low <= r.scale["semantic"][0] < r.scale["semantic"][1] <= high for r in readings)
     assert len(readings_frame(readings, "leather")) == 4
+    both = readings_frame(readings[:1], "leather", readings[1:2])
+    assert both["state"].tolist() == ["before", "after"]
+    assert both["abnormal_prompt"].tolist() == ["a broken", "a damaged"]
 
 
 def test_memory_keeps_the_last_used_and_computes_once():
@@ -298,6 +304,11 @@ def test_command_of_a_refit_at_the_models_own_rate_names_none():
     assert command.endswith("--refit --steps 5")
 
 
+def test_command_says_numbers_to_the_last_digit():
+    command = Experiment(("a",), ("a broken",), lam=1234567.5, tau=0.1 + 0.2).command("m", "parts")
+    assert command.endswith("--lam 1234567.5 --tau 0.30000000000000004")
+
+
 def test_command_repeats_the_experiment(
     tiny_model_folder, fresh_scorer, bench, data, parts_folder, tmp_path, capsys, monkeypatch
 ):
@@ -326,6 +337,16 @@ def test_command_repeats_the_experiment(
                                  str(picture), "--normal", "a", "--abnormal", "a frobbed"])
     options.run(options)
     assert "frobbed" in capsys.readouterr().out
+    options = parser.parse_args([
+        "prompts", "--checkpoint", str(tiny_model_folder), "--image", str(picture), "--normal",
+        "a", "--abnormal", "a broken", "--class-name", "screw", "--replace", "screw=a nail",
+        "--csv", str(csv),
+    ])
+    options.run(options)
+    rows = pd.read_csv(csv)
+    assert rows["state"].tolist() == ["before", "after"]
+    own = fresh_scorer.score(picture, "screw", "a", "a broken")
+    assert rows["semantic_score"][0] == pytest.approx(own.semantic_score, rel=1e-4)
     options = parser.parse_args(["prompts"])
     with pytest.raises(SettingError, match="--data"):
         options.run(options)
