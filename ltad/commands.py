@@ -123,19 +123,20 @@ def evaluate(options: Namespace) -> None:
     runs = Workspace(options.work).runs
     names = [options.run_name, f"{options.run_name}-bank"][: 1 + options.bank]
     folders = [new_run_folder(runs, name) for name in names if options.run_name]
+    folder = options.checkpoint if Path(options.checkpoint).is_dir() else None
     found = evaluate_model(
         scorer, samples, root, features,
         scorer.score_settings(
             options.normal_prompt, options.abnormal_prompt, options.lam, options.tau
         ),
-        options.checkpoint if Path(options.checkpoint).is_dir() else None, data,
+        folder, data,
     )
     report = _told(found) | {"recognised": found.evaluation.recognised_shares(),
                              "model": scorer.card}
     if folders:
         _kept(found, folders[0])
     if options.bank:
-        bank = evaluate_bank(scorer, samples, root, features, data)
+        bank = evaluate_bank(scorer, samples, root, features, folder, data)
         report["bank"] = bank.evaluation.results_dict()
         print("\nNearest-neighbour bank\n"
               + printed_results(report["bank"], bank.evaluation.branches))
