@@ -145,7 +145,7 @@ def show_operating_point(
         point.is_hindsight(run),
     )
     return (text, results_plots.histogram(run, class_name, point, int(columns)),
-            results_plots.curves(reader.all(chosen), class_name, point, is_narrow=columns < 3))
+            results_plots.curves(reader.all(chosen), run, class_name, point, columns < 3))
 
 
 def show_map(
@@ -169,7 +169,7 @@ def show_gallery(
     judged = judge(run, point)
     others = [name for name in chosen if name != focus]
     if others:
-        theirs = judge(reader.run(others[0]), read_point(rate, score))
+        theirs = judge(reader.run(others[0]), read_point(rate, score).of_another())
         judged = judged.assign(other_verdict=other_verdicts(judged, theirs))
     picked = results_gallery.read_chosen(selection, focus)
     wish = results_gallery.Wish(class_name, defect, verdict, sort, picked)
