@@ -61,7 +61,7 @@ def build_results(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
     _wire_deletion(reader, runs, opening, focus, doomed)
     again.click(
         friendly(partial(results_views.evaluate_again, reader, shelf, workspace.features)),
-        [focus, runs], [runs, opening], show_progress_on=facts, **BUSY,
+        [focus, runs], [runs, opening], show_progress_on=runs, **BUSY,
     )
     focus.input(friendly(partial(results_views.show_facts, reader)), focus, facts, **QUIET)
     listed.then(None, js="() => window.ltad.results.arrive()")
@@ -70,7 +70,6 @@ def build_results(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
 
 def _build_facts() -> tuple[gr.HTML, gr.Button, dict[str, gr.Button]]:
     with gr.Accordion("About the run in view", open=False, elem_id="lt-run-facts"):
-        facts = gr.HTML()
         with gr.Row(elem_classes="lt-run-deletion"):
             again = gr.Button("Evaluate again", size="sm", min_width=0, elem_id="lt-run-again")
             doomed = {
@@ -79,6 +78,7 @@ def _build_facts() -> tuple[gr.HTML, gr.Button, dict[str, gr.Button]]:
                                     visible=False),
                 "keep": gr.Button("Keep it", size="sm", min_width=0, visible=False),
             }
+        facts = gr.HTML()
     return facts, again, doomed
 
 
