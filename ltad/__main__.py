@@ -17,6 +17,9 @@ from ltad.config import PRESETS
 from ltad.data.named_splits import NATURAL_COUNTS
 from ltad.types import LTADError
 
+SPLIT = ("long tail: exp100, step200, ... or none; with '-reversed' after it the least populated "
+         "class comes first, with '@' and all classes, commas between them, the order is yours")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0, or 1 after an error that was explained."""
@@ -66,6 +69,8 @@ def _train(group) -> None:
         "Killed at any moment, the same command goes on where it stopped.", commands.train,
     )
     _training(parser, split="none")
+    parser.add_argument("--unchecked", action="store_true",
+                        help="do not decode every picture and mask first to report their faults")
     parser.add_argument("--out", type=Path, required=True, help="the model folder to write")
     _work(parser)
 
@@ -79,8 +84,7 @@ def _training(parser: argparse.ArgumentParser, split: str) -> None:
     parser.add_argument("--preset", default="demo", choices=PRESETS, help="all settings at once")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE",
                         help="single settings, e.g. lam=300 phase2_epochs=50")
-    parser.add_argument("--split", default=split,
-                        help="long tail: exp100, step200-reversed, ... or none")
+    parser.add_argument("--split", default=split, help=SPLIT)
     parser.add_argument("--list", type=Path, default=None,
                         help="file that lists the training pictures, instead of --split")
     parser.add_argument("--seed", type=int, default=0, help="of the split and of the training")
@@ -203,6 +207,11 @@ def _splits(group) -> None:
     )
     parser.add_argument("--dataset", default=None, choices=NATURAL_COUNTS,
                         help="one data set; by default all three")
+    parser.add_argument("--data", type=Path, default=None, metavar="DIR",
+                        help="a data set's folder instead, whose pictures are counted")
+    parser.add_argument("--split", default=None, help=f"one split instead of the paper's; {SPLIT}")
+    parser.add_argument("--plot", type=Path, default=None, metavar="FILE",
+                        help="also draw the counts into an HTML file")
 
 
 def _parts(group) -> None:
@@ -211,7 +220,7 @@ def _parts(group) -> None:
         "Deterministic by seed; train and test pictures never share one.", commands.parts,
     )
     parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--split", default="step100", help="exp100, step100, ... or none")
+    parser.add_argument("--split", default="step100", help=SPLIT)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--per-class", type=int, default=100, help="training pictures at most")
 

@@ -19,8 +19,14 @@ from ltad.config import Config, preset
 from ltad.data.check import check_dataset, count_table
 from ltad.data.folders import load_folder, read_list, select
 from ltad.data.layouts import load_dataset
-from ltad.data.longtail import parse_split, resample
-from ltad.data.named_splits import named_splits, splits_table
+from ltad.data.longtail import Split, parse_split, resample, training_counts
+from ltad.data.named_splits import (
+    NATURAL_COUNTS,
+    NamedSplit,
+    named_splits,
+    split_counts,
+    splits_table,
+)
 from ltad.data.write_parts import write_parts
 from ltad.encoders import load_encoder
 from ltad.loading import load_scorer
@@ -28,6 +34,7 @@ from ltad.model_runs import ModelEvaluation, evaluate_bank, evaluate_model
 from ltad.pretraining.probe import probe as probe_encoder
 from ltad.pretraining.train import PretrainingSettings
 from ltad.pretraining.train import pretrain as pretrain_encoder
+from ltad.run_figures import splits_figure
 from ltad.run_files import new_run_folder
 from ltad.run_tables import printed_results
 from ltad.runs import Run
@@ -43,6 +50,7 @@ def train(options: Namespace) -> None:
     config = configured(preset(options.preset), options.set).replace(seed=options.seed)
     encoder = load_encoder(options.encoder, config.features, options.device)
     samples, _, about = training_samples(options, options.split, options.seed)
+    tell_training_set(options, samples, about)
     checkpoint = train_detector(
         samples, encoder, config, options.out, _reference(options.encoder, options.out),
         features=options.work / "features", about=about,
@@ -85,6 +93,20 @@ def training_samples(
     return resample(samples, parse_split(split), seed), root, about
 
 
+def tell_training_set(options: Namespace, samples: list[Sample], about: dict) -> None:
+    """Print its counts, High and Low, and every fault of its files; it is for the person to judge
+    which of them matter."""
+    split = Split(about["split"], "none", 1)  # it has been drawn
+    print(splits_table([NamedSplit(about["data"], split, training_counts(samples))]))
+    if options.data == "parts" or options.unchecked:  # what this program renders is whole
+        return
+    faults = check_dataset(tqdm(samples, desc="checking", unit="pictures"))
+    for fault in faults:
+        print(f"fault: {fault}")
+    if faults:
+        print(f"Faults found: {len(faults)}. What can be read is used.")
+
+
 def _parts_folder(work: Path, split: str, seed: int) -> Path:
     return write_parts(work / f"parts-{split}-{seed}", split, seed)
 
@@ -104,19 +126,20 @@ def evaluate(options: Namespace) -> None:
     runs = Workspace(options.work).runs
     names = [options.run_name, f"{options.run_name}-bank"][: 1 + options.bank]
     folders = [new_run_folder(runs, name) for name in names if options.run_name]
+    folder = options.checkpoint if Path(options.checkpoint).is_dir() else None
     found = evaluate_model(
         scorer, samples, root, features,
         scorer.score_settings(
             options.normal_prompt, options.abnormal_prompt, options.lam, options.tau
         ),
-        options.checkpoint if Path(options.checkpoint).is_dir() else None, data,
+        folder, data,
     )
     report = _told(found) | {"recognised": found.evaluation.recognised_shares(),
                              "model": scorer.card}
     if folders:
         _kept(found, folders[0])
     if options.bank:
-        bank = evaluate_bank(scorer, samples, root, features, data)
+        bank = evaluate_bank(scorer, samples, root, features, folder, data)
         report["bank"] = bank.evaluation.results_dict()
         print("\nNearest-neighbour bank\n"
               + printed_results(report["bank"], bank.evaluation.branches))
@@ -236,7 +259,23 @@ def check(options: Namespace) -> None:
 
 def splits(options: Namespace) -> None:
     """``python -m ltad splits``"""
-    print(splits_table(named_splits(options.dataset)))
+    found = _wished_splits(options)
+    print(splits_table(found))
+    if options.plot:
+        splits_figure(found).write_html(options.plot, include_plotlyjs=True)
+        print(f"Plotted in {options.plot}.")
+
+
+def _wished_splits(options: Namespace) -> tuple[NamedSplit, ...]:
+    if options.data is None and options.split is None:
+        return named_splits(options.dataset)
+    if options.data is None:
+        natural = {name: NATURAL_COUNTS[name] for name in
+                   ([options.dataset] if options.dataset else NATURAL_COUNTS)}
+    else:
+        natural = {options.data.name: training_counts(load_dataset(options.data))}
+    return tuple(split_counts(name, counts, options.split or "none")
+                 for name, counts in natural.items())
 
 
 def pretrain(options: Namespace) -> None:

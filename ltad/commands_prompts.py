@@ -100,20 +100,26 @@ def _warn(scorer: Scorer, experiment: Experiment) -> None:
 
 
 def _picture(scorer: Scorer, experiment: Experiment, options: Namespace) -> None:
-    if experiment.replacements:
-        scorer = replace_names(scorer, experiment.replacements)
     class_name = options.class_name or scorer.recognise(options.image).best
-    readings = read_picture(scorer, options.image, class_name, experiment.pairs, experiment.lam,
+    models = {"": scorer}
+    if experiment.replacements:
+        models = {"before": scorer, "after": replace_names(scorer, experiment.replacements)}
+    found = {
+        state: read_picture(model, options.image, class_name, experiment.pairs, experiment.lam,
                             experiment.tau)
+        for state, model in models.items()
+    }
     print(f"class: {class_name}")
-    width = max(len(str(reading.pair)) for reading in readings)
-    for reading in readings:
-        print(str(reading.pair).ljust(width), *(
-            f"{b} {reading.scores[b]:.4g} (threshold {reading.thresholds[b]:.4g})"
-            for b in BRANCHES
-        ), sep="  ")
+    width = max(len(str(pair)) for pair in experiment.pairs)
+    for state, readings in found.items():
+        for reading in readings:
+            print(str(reading.pair).ljust(width), *([state] if state else []), *(
+                f"{b} {reading.scores[b]:.4g} (threshold {reading.thresholds[b]:.4g})"
+                for b in BRANCHES
+            ), sep="  ")
     if options.csv:
-        readings_frame(readings, class_name).to_csv(options.csv, index=False)
+        frame = readings_frame(next(iter(found.values())), class_name, found.get("after", ()))
+        frame.to_csv(options.csv, index=False)
 
 
 def _test_set(scorer: Scorer, experiment: Experiment, options: Namespace) -> None:

@@ -14,7 +14,7 @@ from ltad.calibration import BRANCHES, ScoreSettings
 from ltad.checkpoint import MODEL_FILE
 from ltad.data.feature_store import FeatureStore, build_store
 from ltad.data.layouts import load_dataset
-from ltad.data.longtail import parse_split, resample
+from ltad.data.longtail import resample_again
 from ltad.evaluation import Evaluation, calibration_table, evaluate_tests, ordered_tests
 from ltad.loading import load_scorer
 from ltad.measures import bank_measure, detector_measure
@@ -82,7 +82,7 @@ def evaluate_model(
     )
     facts = {
         **_facts(scorer, settings, data or Path(root).name), "kind": "LTAD",
-        "model": {"name": scorer.name, "folder": str(Path(folder).resolve()) if folder else None},
+        "model": {"name": scorer.name, "folder": _folder_fact(folder)},
         "seconds": {"features": round(encoded - began, 1),
                     "evaluation": round(time.monotonic() - encoded, 1)},
     }
@@ -92,7 +92,7 @@ def evaluate_model(
 
 def evaluate_bank(
     scorer: Scorer, samples: Sequence[Sample], root: str | Path, features: str | Path,
-    data: str = "", progress: bool = True,
+    folder: str | Path | None = None, data: str = "", progress: bool = True,
 ) -> ModelEvaluation:
     """The same for a nearest-neighbour bank a class, filled with what the model learned from.
 
@@ -102,7 +102,7 @@ def evaluate_bank(
     """
     began = time.monotonic()
     about, config = scorer.checkpoint.about, scorer.config
-    used = resample(samples, parse_split(about["split"]), about["split_seed"])
+    used = resample_again(samples, about["split"], about["split_seed"], about["split_counts"])
     training = build_store(training_pictures(used), scorer.encoder, features, progress=progress)
     kept, held_out = hold_out(training, scorer.class_names, config)
     filled = {name: sorted(set(training.indices(name)) & set(kept)) for name in scorer.class_names}
@@ -118,7 +118,7 @@ def evaluate_bank(
     )
     facts = {
         **_facts(scorer, settings, data or Path(root).name), "kind": BANK,
-        "model": {"name": BANK, "folder": None},
+        "model": {"name": BANK, "folder": _folder_fact(folder)},
         "training_pictures": {name: len(places) for name, places in filled.items()},
         "seconds": {"features": round(encoded - began, 1),
                     "evaluation": round(time.monotonic() - encoded, 1)},
@@ -142,11 +142,14 @@ def evaluate_again(run: Run, features: str | Path, device: str = "cpu") -> Model
                if folder is None else f"is no longer in {folder}.")
         )
     scorer, settings = load_scorer(folder, device), run.about["settings"]
+    samples, data = load_dataset(root), run.about["data"]["name"]
+    if run.about["kind"] == BANK:
+        return evaluate_bank(scorer, samples, root, features, folder, data)
     return evaluate_model(
-        scorer, load_dataset(root), root, features,
+        scorer, samples, root, features,
         scorer.score_settings(settings["normal_prompt"], settings["abnormal_prompt"],
                               settings["lam"], settings["tau"]),
-        folder, run.about["data"]["name"],
+        folder, data,
     )
 
 
@@ -173,6 +176,10 @@ def _calibration(scorer: Scorer, settings: ScoreSettings) -> pd.DataFrame:
             }}))
     empty = pd.DataFrame(columns=["class_name", *BRANCHES])
     return pd.concat(rows, ignore_index=True) if rows else empty
+
+
+def _folder_fact(folder: str | Path | None) -> str | None:
+    return str(Path(folder).resolve()) if folder else None
 
 
 def _facts(scorer: Scorer, settings: ScoreSettings, data: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ltad.data.longtail import natural_order
+from ltad.data.named_splits import NamedSplit
 from ltad.run_errors import VERDICTS, verdicts
 from ltad.runs import METRICS, Run
 from ltad.types import SettingError
@@ -77,12 +78,22 @@ def long_tail_figure(runs: Sequence[Run], metric: str = "image") -> go.Figure:
     return figure.update_xaxes(showticklabels=False, row=1, col=1)
 
 
-def counts_figure(run: Run) -> go.Figure:
-    """Training pictures of each class, head to tail, on a logarithmic axis."""
-    names = head_to_tail(run)
-    figure = _name_places(go.Figure(_count_bars(run, names)), names)
-    figure.update_yaxes(title="training pictures", type="log", dtick=1)
-    return _finish(figure, 300, legend=False)
+def splits_figure(splits: Sequence[NamedSplit]) -> go.Figure:
+    """Training pictures over the classes' ranks, a line for each split, data sets side by side."""
+    data_sets = list(dict.fromkeys(named.dataset for named in splits))
+    figure = make_subplots(rows=1, cols=len(data_sets), subplot_titles=list(map(_short, data_sets)))
+    for number, named in enumerate(splits):
+        figure.add_trace(go.Scatter(
+            x=list(range(1, len(named.counts) + 1)), y=list(named.counts.values()),
+            text=[_short(name) for name in named.counts], name=_short(named.name, 60),
+            mode="lines+markers", line={"color": COLOURS[number % len(COLOURS)], "width": 1.5},
+            hovertemplate="%{text}: %{y} training pictures<extra>%{fullData.name}</extra>",
+        ), row=1, col=data_sets.index(named.dataset) + 1)
+    figure.update_xaxes(title="rank of the class")
+    figure.update_yaxes(type="log", dtick=1)
+    figure.update_yaxes(title="training pictures", row=1, col=1)
+    height = 480
+    return _finish(figure, height).update_layout(legend_y=1 + 40 / height, margin_t=140)
 
 
 def score_histogram(

@@ -35,6 +35,7 @@ from ltad.config import PROMPT_SEPARATOR
 from ltad.encoders import Encoder
 from ltad.features import patch_features
 from ltad.images import ImageSource, content_key, read_image
+from ltad.models import Detector
 from ltad.recognition import Recognition
 from ltad.tokens import TokenExplorer, VocabularyMap
 from ltad.types import Detection, NearestToken, PromptError, SettingError
@@ -82,6 +83,16 @@ class Scorer:
         self._features = TensorCache(FEATURE_MEMORY, disk, encoder.device)
         self._readings = TensorCache(READING_MEMORY, None, encoder.device)
         self._texts = TensorCache(TEXT_MEMORY, None, encoder.device)
+
+    def with_detector(self, detector: Detector) -> Scorer:
+        """A scorer with another detector on the same encoder; the pictures' features are shared.
+
+        Args:
+            detector: with the same classes in the same order, on the encoder's device.
+        """
+        other = Scorer(self.encoder, replace(self.checkpoint, detector=detector), None, self.name)
+        other._features = self._features  # they depend on the encoder alone
+        return other
 
     @cached_property
     def card(self) -> dict:

@@ -8,6 +8,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,17 @@ from ltad.training.train import train
 torch.set_num_threads(1)
 
 TINY_CLASSES = {"hex_nut": 24, "leather": 24, "screw": 4}
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture) -> Callable[[str], None]:
+    """Prints what a test found, under ``pytest -s`` only, and past the test's own capture."""
+    def say(text: str) -> None:
+        if request.config.getoption("capture") == "no":
+            with capsys.disabled():
+                print(f"\n{text}", end="")
+
+    return say
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ltad.__main__ import main
-from ltad.commands import training_samples
+from ltad.commands import tell_training_set, training_samples
 from ltad.data.check import check_dataset, count_table
 from ltad.data.layouts import load_dataset, read_mask
 from ltad.evaluation import load_mask
@@ -105,7 +105,7 @@ def layout(request, tmp_path) -> tuple[str, Path]:
     return request.param, MAKERS[request.param](tmp_path / "data")
 
 
-def test_counts_classes_labels_and_masks(layout):
+def test_counts_classes_labels_and_masks(layout, tell):
     name, root = layout
     samples = load_dataset(root)
     assert Counter((s.class_name, s.split, s.defect) for s in samples) == COUNTS[name]
@@ -118,6 +118,8 @@ def test_counts_classes_labels_and_masks(layout):
             stem = sample.mask_path.stem.removesuffix("_mask").removesuffix("_label")
             assert stem == sample.path.stem and sample.class_name in sample.mask_path.parts
     assert check_dataset(iter(samples)) == []
+    masks = sum(sample.mask_path is not None for sample in samples)
+    tell(f"{name}: {len(samples)} pictures, {masks} masks found by name\n{count_table(samples)}")
 
 
 def test_masks_are_where_they_are_not_black(layout):
@@ -136,6 +138,22 @@ def test_every_layout_trains_under_a_split(layout):
     kept, _, about = training_samples(options, options.seed)
     assert about["split"] == "step3"
     assert sorted(Counter(s.class_name for s in kept if s.split == "train").values()) == [1, 3]
+
+
+def test_counts_and_faults_are_told_before_training(tmp_path, capsys):
+    root = make_mvtec(tmp_path / "data")
+    lost = sample_of(root, "cut").mask_path
+    lost.unlink()
+    options = Namespace(data=str(root), split="step3", seed=0, list=None, unchecked=False)
+    samples, _, about = training_samples(options, options.seed)
+    tell_training_set(options, samples, about)
+    printed = capsys.readouterr().out
+    assert "data-step3: 2 classes, 4 pictures, 3 / 1 = 3.0" in printed
+    assert "  High (1): bottle 3\n  Low (1): cable 1\n" in printed
+    assert printed.count("fault: ") == 1 and "has no mask" in printed
+    options.unchecked = True
+    tell_training_set(options, samples, about)
+    assert "fault: " not in capsys.readouterr().out
 
 
 def test_dagm_in_the_order_of_the_numbers_and_of_one_class(tmp_path, monkeypatch):
@@ -248,7 +266,7 @@ def trained_on_a_test_picture(root: Path) -> str:
         ("dagm", broken_mask), ("mvtec", no_test_pictures), ("mvtec", trained_on_a_test_picture),
     ],
 )
-def test_damage_is_a_fault_that_names_the_file(tmp_path, capsys, name, damage):
+def test_damage_is_a_fault_that_names_the_file(tmp_path, capsys, tell, name, damage):
     root = MAKERS[name](tmp_path / "data")
     named = damage(root)
     faults = check_dataset(load_dataset(root))
@@ -256,6 +274,7 @@ def test_damage_is_a_fault_that_names_the_file(tmp_path, capsys, name, damage):
     assert main(["check", str(root)]) == 1
     printed = capsys.readouterr()
     assert f"fault: {faults[0]}" in printed.out and f"{root}: 1." in printed.err
+    tell(f"{name}, {damage.__name__.replace('_', ' ')}: {faults[0].replace(str(root), 'DIR')}")
 
 
 @pytest.mark.parametrize(
@@ -271,7 +290,7 @@ def test_damage_is_a_fault_that_names_the_file(tmp_path, capsys, name, damage):
         ({"mask": "pcb1/Data/Masks/Anomaly/000.png"}, r"000\.JPG the mask pcb1"),
     ],
 )
-def test_wrong_rows_of_visa(tmp_path, change, message):
+def test_wrong_rows_of_visa(tmp_path, tell, change, message):
     root = make_visa(tmp_path)
     with (root / "split_csv" / "1cls.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -279,8 +298,9 @@ def test_wrong_rows_of_visa(tmp_path, change, message):
     line = rows.index(row) + 2
     row |= change
     write_list(root, [tuple(row.values()) for row in rows])
-    with pytest.raises(DatasetError, match=rf"Line {line} of .*1cls\.csv .*{message}"):
+    with pytest.raises(DatasetError, match=rf"Line {line} of .*1cls\.csv .*{message}") as raised:
         load_dataset(root)
+    tell(f"visa, wrong row: {str(raised.value).replace(str(root), 'DIR')}")
 
 
 def test_wrong_lists_of_visa(tmp_path):

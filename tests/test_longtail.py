@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from ltad.data.longtail import Split, long_tail_counts, majority, parse_split, resample
+from ltad.data.longtail import (
+    Split,
+    long_tail_counts,
+    majority,
+    parse_split,
+    resample,
+    resample_again,
+    training_counts,
+)
 from ltad.types import Sample, SettingError
 
 MVTEC = {
@@ -38,7 +46,8 @@ def samples_of(counts: dict[str, int], test: int = 2) -> list[Sample]:
         ("step200", Split("step200", "step", 200)),
         ("exp1", Split("exp1", "exp", 1)),
         ("none", Split("none", "none", 1)),
-        ("step50-reversed", Split("step50-reversed", "step", 50, True)),
+        ("exp100-reversed", Split("exp100-reversed", "exp", 100, True)),
+        ("step5@b, a", Split("step5@b, a", "step", 5, False, ("b", "a"))),
     ],
 )
 def test_split_names(name, expected):
@@ -46,8 +55,8 @@ def test_split_names(name, expected):
 
 
 @pytest.mark.parametrize("name", ["", "exp", "exp0", "exp-1", "exp1.5", "EXP100", "log100",
-                                  "none1", "none-reversed", "exp100-", "exp100 ",
-                                  "exp٣", "exp9999999999"])
+                                  "none1", "exp100 ", "exp100@",
+                                  "exp100-", "none-reversed", "exp٣", "exp9999999999"])
 def test_wrong_split_names(name):
     with pytest.raises(SettingError, match="'exp100'"):
         parse_split(name)
@@ -77,6 +86,10 @@ def test_reversed_order_is_capped_too():
     assert counts == {name: min(MVTEC[name], wanted[name]) for name in MVTEC}
     assert counts["toothbrush"] == 60 and counts["hazelnut"] == 3
     assert long_tail_counts(MVTEC, parse_split("exp100-reversed")) == counts
+    named = parse_split("exp100@" + ",".join(MVTEC_ORDER[::-1]))
+    assert long_tail_counts(MVTEC, named) == counts
+    with pytest.raises(SettingError, match="exactly once"):
+        long_tail_counts(MVTEC, parse_split("exp100@screw,bottle"))
 
 
 @pytest.mark.parametrize("factor, last", [(50, 20), (100, 10), (200, 5), (500, 2)])
@@ -137,3 +150,14 @@ def test_resampling_is_seeded_nested_and_free_of_order():
     assert resample(samples[::-1], split, seed=0)[::-1] == kept
     assert resample(samples, split, seed=1) != kept
     assert set(resample(samples, other, seed=0)) <= set(kept)
+
+
+@pytest.mark.parametrize("name", ["exp100", "exp100-reversed", "step100-reversed"])
+def test_what_a_model_learned_from_is_found_again(name):
+    """From the whole data set, and from one that was resampled when it was made."""
+    samples = samples_of(MVTEC)
+    kept = resample(samples, parse_split(name), seed=3)
+    counts = training_counts(kept)
+    assert sum(counts.values()) < sum(MVTEC.values())
+    assert resample_again(samples, name, 3, counts) == kept
+    assert resample_again(kept, name, 3, counts) == kept

@@ -46,3 +46,16 @@ def test_splits_are_printed(capsys):
     assert sum(not line.startswith(" ") for line in capsys.readouterr().out.splitlines()) == 18
     with pytest.raises(SettingError, match=r"'coco'.*mvtec, visa, dagm"):
         named_splits("coco")
+
+
+def test_any_split_of_a_folder_is_counted_and_plotted(parts_folder, tmp_path, capsys):
+    """Natural counts 24, 24 and 4; in reverse: 4, then int(24 / 10^(1/2)) = 7, int(24 / 10) = 2."""
+    plot = tmp_path / "splits.html"
+    command = ["splits", "--data", str(parts_folder), "--split", "exp10-reversed"]
+    assert main([*command, "--plot", str(plot)]) == 0
+    printed = capsys.readouterr().out
+    assert "High (1): leather 7" in printed and "Low (2): screw 4, hex_nut 2" in printed
+    page = plot.read_text("utf-8")
+    assert '"y":[4,7,2]' in page and "Plotly.newPlot" in page
+    assert main(["splits", "--dataset", "visa", "--split", "none"]) == 0
+    assert "visa-none: 12 classes, 8659 pictures" in capsys.readouterr().out

@@ -237,6 +237,9 @@ def test_picture_under_pairs_agrees_with_the_scorer(tiny_scorer, parts_folder):
     low, high = common_scale(readings, "semantic")
     assert all(low <= r.scale["semantic"][0] < r.scale["semantic"][1] <= high for r in readings)
     assert len(readings_frame(readings, "leather")) == 4
+    both = readings_frame(readings[:1], "leather", readings[1:2])
+    assert both["state"].tolist() == ["before", "after"]
+    assert both["abnormal_prompt"].tolist() == ["a broken", "a damaged"]
 
 
 def test_memory_keeps_the_last_used_and_computes_once():
@@ -311,6 +314,11 @@ def test_command_of_a_refit_at_the_models_own_rate_names_none():
     assert command.endswith("--refit --steps 5")
 
 
+def test_command_says_numbers_to_the_last_digit():
+    command = Experiment(("a",), ("a broken",), lam=1234567.5, tau=0.1 + 0.2).command("m", "parts")
+    assert command.endswith("--lam 1234567.5 --tau 0.30000000000000004")
+
+
 def test_command_repeats_the_experiment(
     tiny_model_folder, fresh_scorer, bench, data, parts_folder, tmp_path, capsys, monkeypatch
 ):
@@ -339,6 +347,16 @@ def test_command_repeats_the_experiment(
                                  str(picture), "--normal", "a", "--abnormal", "a frobbed"])
     options.run(options)
     assert "frobbed" in capsys.readouterr().out
+    options = parser.parse_args([
+        "prompts", "--checkpoint", str(tiny_model_folder), "--image", str(picture), "--normal",
+        "a", "--abnormal", "a broken", "--class-name", "screw", "--replace", "screw=a nail",
+        "--csv", str(csv),
+    ])
+    options.run(options)
+    rows = pd.read_csv(csv)
+    assert rows["state"].tolist() == ["before", "after"]
+    own = fresh_scorer.score(picture, "screw", "a", "a broken")
+    assert rows["semantic_score"][0] == pytest.approx(own.semantic_score, rel=1e-4)
     options = parser.parse_args(["prompts"])
     with pytest.raises(SettingError, match="--data"):
         options.run(options)

@@ -89,6 +89,16 @@ def test_words_are_escaped_everywhere(lab, photo):
     assert json.loads(markup.unescape(cell)) == [RUDE, RUDE]
 
 
+def test_two_pairs_are_compared_and_exported(lab, photo):
+    shown = prompts.show_pairs(lab, photo, "", "leather", None, None, "a", "a broken", "a good",
+                               "a broken")
+    rows = csv_of(shown)
+    assert rows["normal_prompt"].tolist() == ["a", "a good"]
+    assert "--normal a &#x27;a good&#x27; --abnormal &#x27;a broken&#x27;" in shown
+    expected = lab.scorer("").score(photo.prepared, "leather", "a good", "a broken")
+    assert rows["combined_score"][1] == pytest.approx(expected.score, rel=1e-4)
+
+
 def test_difference_is_blue_below_and_red_above():
     png = prompts_html.difference_png(np.array([[-9.0, 0.0, 1.0]]), 1.0)
     below, nothing, above = np.asarray(Image.open(io.BytesIO(png)))[0].tolist()
@@ -131,6 +141,8 @@ def test_replacement_says_what_it_reads_and_what_it_costs(lab, photo, parts_fold
         "a", "a broken",
     )
     assert "frobbed hide" in shown and "in pieces" in shown and shown.count("lt-frame") == 6
+    assert csv_of(shown)["state"].tolist() == ["before", "after"]
+    assert "--replace &#x27;leather=frobbed hide&#x27;" in shown
     html, exports = prompts_names.measure_replacement(
         lab, "", parts_folder.name, "leather", prompts_names.OTHER, "", "screw", None, None,
         "a", "a broken",

@@ -39,7 +39,7 @@ def test_the_long_tail_runs_from_head_to_tail(runs):
     assert list(lines["first"].y) == pytest.approx(expected)
     assert lines["first, semantic"].visible == "legendonly"
     bars = next(trace for trace in figure.data if trace.type == "bar")
-    assert list(bars.y) == [24, 24, 4] == list(run_figures.counts_figure(run).data[0].y)
+    assert list(bars.y) == [24, 24, 4]
     alone = run_figures.long_tail_figure([run], "pixel")
     assert all(trace.visible is not None or trace.type == "bar" for trace in alone.data)
     with pytest.raises(SettingError, match="no run"):

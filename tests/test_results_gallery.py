@@ -98,12 +98,18 @@ def test_figures_follow_class_and_point(reader: RunReader):
     single = results_plots.histogram(runs[0], "screw", OperatingPoint(0.1))
     assert single.layout.shapes[0].x0 == runs[0].thresholds(0.1)["screw"]
     assert len(results_plots.histogram(runs[0], "", OperatingPoint(0.1)).layout.shapes) == 3
-    figure = results_plots.curves(runs, "screw", OperatingPoint(0.1))
+    figure = results_plots.curves(runs, runs[0], "screw", OperatingPoint(0.1))
     dot = next(t for t in figure.data if t.mode == "markers" and t.legendgroup == "first")
     one = confusions(judge(runs[0], OperatingPoint(0.1)))["screw"]
     assert (dot.x[0], dot.y[0]) == (100 * one.false_alarm_rate, 100 * one.recall)
     assert {t.legendgroup for t in results_plots.curves(
-        runs, "screw", OperatingPoint(branch="semantic")).data} == {None, "first"}
+        runs, runs[0], "screw", OperatingPoint(branch="semantic")).data} == {None, "first"}
+    # a score of the run in view says nothing about another run, which keeps its rate
+    both = reader.all(["first", "second"])
+    figure = results_plots.curves(both, both[0], "screw", OperatingPoint(0.1, score=1e9))
+    dots = {t.legendgroup: t.y[0] for t in figure.data if t.mode == "markers" and t.xaxis == "x"}
+    other = confusions(judge(both[1], OperatingPoint(0.1)))["screw"]
+    assert dots == {"first": 0, "second": 100 * other.recall} and other.recall > 0
     drawn = results_plots.embedding(runs[0], "error", OperatingPoint(0.1))
     assert sum(len(trace.x) for trace in drawn.data) == len(runs[0].images)
 

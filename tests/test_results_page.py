@@ -190,7 +190,7 @@ def test_endpoints_answer_with_plain_data_and_open_nothing_else(address: str, wo
     with urllib.request.urlopen(f"{address}/gradio_api/info", timeout=60) as reply:
         information = json.load(reply)
     assert set(information["named_endpoints"]) == {
-        "/runs", "/run_table", "/run_gallery", "/run_confusion"
+        "/runs", "/run_table", "/run_gallery", "/run_confusion", "/run_again", "/run_delete"
     }
     assert not information["unnamed_endpoints"]
     assert '"name": "first"' in call(address, "runs")
@@ -205,6 +205,9 @@ def test_endpoints_answer_with_plain_data_and_open_nothing_else(address: str, wo
     run = read_run(workspace.runs / "first")
     confused = call(address, "run_confusion", "first", 0.1, None, "")
     assert f'"screw": {run.thresholds(0.1)["screw"]}' in confused
+    write_small_run(workspace.runs, "doomed")
+    assert "event: complete" in call(address, "run_delete", "doomed")
+    assert not (workspace.runs / "doomed").exists()
     for wrong in ("../first", "first/../first", ""):
         answered = call(address, "run_confusion", wrong, 0.1, None, "")
         assert "There is no run" in answered and str(workspace.root) not in answered

@@ -31,7 +31,8 @@ from ltad.runs import (
     summarise,
     write_run,
 )
-from ltad.types import CheckpointError, DatasetError, SettingError
+from ltad.types import CheckpointError, DatasetError, LTADError, SettingError
+from ltad.ui.results_store import RunReader
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +203,30 @@ def test_a_run_is_evaluated_again(run, work):
     assert again.about["settings"] == run.about["settings"]
     assert np.allclose(again.images["combined"], run.images["combined"])
     assert compare_runs(run, again)["image_difference"].abs().max() == 0
+
+
+def test_a_bank_is_evaluated_again(bank, tiny_model_folder, work):
+    about = {**bank.about, "model": {"name": BANK, "folder": str(tiny_model_folder)}}
+    again = evaluate_again(replace(bank, about=about), work / "features").write(work / "again-bank")
+    assert again.about["model"] == about["model"] and again.branches == ("combined",)
+    assert np.array_equal(again.images["combined"], bank.images["combined"])
+
+
+def test_the_page_evaluates_again_beside_the_others_and_names_no_folder(run, work):
+    reader = RunReader(work / "runs")
+    made = [reader.again(run.name, work / "features") for _ in range(2)]
+    assert made == ["first-again", "first-again 2"] and set(made) <= set(reader.names())
+    assert compare_runs(run, reader.run(made[1]))["pixel_difference"].abs().max() == 0
+    file = work / "runs" / made[0] / "run.json"
+    about = json.loads(file.read_text())
+    for change in ({"model": {"name": "x", "folder": str(work / "lost")}},
+                   {"data": {**about["data"], "root": str(work / "lost")}}):
+        file.write_text(json.dumps({**about, **change}))
+        with pytest.raises(LTADError, match="lost") as raised:
+            reader.again(made[0], work / "features")
+        assert str(work) not in str(raised.value)
+    for name in made:
+        delete_run(work / "runs" / name)
 
 
 def test_what_cannot_be_evaluated_again_says_why(bank, run, work, tmp_path, parts_folder, samples,

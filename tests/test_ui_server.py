@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import io
 import json
+import threading
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import gradio as gr
@@ -109,6 +112,44 @@ def call(url: str, endpoint: str, *arguments: object) -> str:
     """The event stream that answers one API call."""
     asked = json.loads(read(f"{url}/gradio_api/call/{endpoint}", {"data": arguments}))
     return read(f"{url}/gradio_api/call/{endpoint}/{asked['event_id']}")
+
+
+def test_the_page_is_sent_compressed(served):
+    request = urllib.request.Request(f"{served}/", headers={"Accept-Encoding": "gzip"})
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        packed = reply.read()
+        assert reply.headers["Content-Encoding"] == "gzip"
+    plain = gzip.decompress(packed)
+    assert b"window.ltad" in plain and len(packed) < len(plain) / 4
+    assert "window.ltad" in read(f"{served}/")  # who cannot unpack it gets it as it is
+
+
+def test_event_streams_are_not_held_back():
+    """The first of two events arrives while the handler still waits to send the second."""
+    go_on = threading.Event()
+
+    def count(start: int) -> Iterator[int]:
+        yield start
+        go_on.wait(30)
+        yield start + 1
+
+    with gr.Blocks(analytics_enabled=False) as page:
+        gr.api(count)
+    _, url, _ = page.queue().launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    try:
+        asked = json.loads(read(f"{url}gradio_api/call/count", {"data": [4]}))
+        request = urllib.request.Request(f"{url}gradio_api/call/count/{asked['event_id']}",
+                                         headers={"Accept-Encoding": "gzip"})
+        with urllib.request.urlopen(request, timeout=20) as reply:
+            assert reply.headers["Content-Encoding"] is None
+            assert [reply.readline().strip() for _ in range(2)] == [
+                b"event: generating", b"data: [4]"
+            ]
+            go_on.set()
+            assert b"data: [5]" in reply.read()
+    finally:
+        go_on.set()
+        page.close()
 
 
 def test_only_the_named_endpoints_are_public(served):

@@ -3,7 +3,8 @@
 C classes in an order, rank r from 0, N_max the largest natural count, imbalance factor beta:
 ``exp`` keeps int(N_max * beta^(-r / (C - 1))) pictures of a class, ``step`` keeps N_max of the
 first floor(C / 2) classes and int(N_max / beta) of the rest; never more than a class has, and at
-least one. A split may reverse the order, so that the least populated class leads (Figure 8).
+least one. A split's name says the order too: ``exp100`` by natural count, ``exp100-reversed`` the
+other way round, ``exp100@screw,pill,bottle`` as given.
 """
 
 from __future__ import annotations
@@ -24,40 +25,52 @@ class Split:
     """A long-tailed split such as exp100.
 
     Attributes:
-        name: e.g. ``"exp100"``.
+        name: e.g. ``"exp100"``, from which `parse_split` makes the split again.
         kind: ``"exp"``, ``"step"`` or ``"none"`` (the training set as it is).
         imbalance_factor: beta, the largest count over the smallest; 1 for ``"none"``.
-        is_reversed: rank 0 is the last class of the order.
+        is_reversed: whether the least populated class has rank 0.
+        order: the classes from rank 0 on, or empty: by natural count.
     """
 
     name: str
     kind: str
     imbalance_factor: int
     is_reversed: bool = False
+    order: tuple[str, ...] = ()
 
 
 def parse_split(name: str) -> Split:
     """The split called ``"none"``, ``"expN"`` or ``"stepN"``, N a whole number from 1.
 
-    Behind ``"expN"`` and ``"stepN"`` may stand ``"-reversed"``.
+    ``"-reversed"`` after it turns the natural order of the classes round; ``"@"`` and all class
+    names with commas between them give the order.
 
     Raises:
         SettingError: no such split.
     """
     if name == "none":
         return Split(name, "none", 1)
-    match = re.fullmatch(r"(exp|step)([1-9][0-9]{0,8})(-reversed)?", name, re.ASCII)
+    match = re.fullmatch(r"(exp|step)([1-9][0-9]{0,8})(-reversed|@.+)?", name)
     if match is None:
         raise SettingError(
             f"split is {name!r}, but it must be 'none', or 'exp' or 'step' and a whole number "
-            "from 1, such as 'exp100', behind which may stand '-reversed'."
+            "from 1, such as 'exp100', with '-reversed' or '@' and the classes in their order "
+            "('exp100@screw,pill,bottle') after it."
         )
-    return Split(name, match[1], int(match[2]), match[3] is not None)
+    kind, factor, order = match.groups(default="")
+    given = tuple(one.strip() for one in order[1:].split(",")) if order[:1] == "@" else ()
+    return Split(name, kind, int(factor), order == "-reversed", given)
 
 
 def natural_order(counts: Mapping[str, int]) -> list[str]:
     """Class names, the most populated first, ties by name."""
     return sorted(counts, key=lambda name: (-counts[name], name))
+
+
+def training_counts(samples: Iterable[Sample]) -> dict[str, int]:
+    """Training pictures of each class that has any, in natural order."""
+    counts = Counter(sample.class_name for sample in samples if sample.split == "train")
+    return {name: counts[name] for name in natural_order(counts)}
 
 
 def long_tail_counts(
@@ -68,22 +81,21 @@ def long_tail_counts(
     Args:
         natural: class -> pictures it has, each at least 1.
         split: which distribution.
-        order: the classes from rank 0 on, or from the last rank where the split is reversed; by
-            default `natural_order`.
+        order: what stands for the natural order; by default `natural_order`.
 
     Returns:
         class -> count, in the order of the ranks.
 
     Raises:
-        SettingError: a class has no picture, or `order` is not an order of these classes.
+        SettingError: a class has no picture, or an order is not one of these classes.
     """
-    order = natural_order(natural) if order is None else list(order)
+    order = list(split.order or order or natural_order(natural))
+    if split.is_reversed:
+        order.reverse()
     if sorted(order) != sorted(natural):
         raise SettingError(
             f"order is {order}, but it must hold each of {sorted(natural)} exactly once."
         )
-    if split.is_reversed:
-        order.reverse()
     empty = [name for name in order if natural[name] < 1]
     if empty:
         raise SettingError(f"class {empty[0]!r} has no pictures; leave it out.")
@@ -116,13 +128,36 @@ def resample(
         SettingError: as `long_tail_counts`.
     """
     samples = list(samples)
-    natural = Counter(sample.class_name for sample in samples if sample.split == "train")
+    natural = training_counts(samples)
     kept = {
         path
         for name, count in long_tail_counts(natural, split, order).items()
         for path in _draw(samples, name, count, seed)
     }
     return [sample for sample in samples if sample.split != "train" or sample.path in kept]
+
+
+def resample_again(
+    samples: Iterable[Sample], split_name: str, seed: int, counts: Mapping[str, int]
+) -> list[Sample]:
+    """What `resample` kept when a model was trained, from its data set as it is now.
+
+    A data set that holds just these counts, as the rendered parts do, was resampled when it was
+    made; its present counts do not tell the order of the classes.
+
+    Args:
+        samples: the data set.
+        split_name, seed: of the training.
+        counts: class -> training pictures that it had.
+
+    Raises:
+        SettingError: as `parse_split` and `long_tail_counts`.
+    """
+    samples = list(samples)
+    natural = training_counts(samples)
+    if all(natural[name] == counts.get(name) for name in natural):
+        return samples
+    return resample(samples, parse_split(split_name), seed)
 
 
 def _draw(samples: list[Sample], class_name: str, count: int, seed: int) -> list:

@@ -9,7 +9,7 @@ from ltad.data import dagm, visa
 from ltad.data.feature_store import build_store
 from ltad.data.folders import load_folder
 from ltad.data.layouts import load_dataset
-from ltad.data.longtail import parse_split, resample
+from ltad.data.longtail import resample_again
 from ltad.data.write_parts import write_parts
 from ltad.service import Scorer
 from ltad.training.data import TrainingData
@@ -57,15 +57,13 @@ def training_data(
         )
     about = scorer.checkpoint.about
     try:
-        split = parse_split(about["split"])
+        used = resample_again(known, about["split"], about["split_seed"], about["split_counts"])
     except SettingError as error:
         raise SettingError(
             f"The model was trained on the list {about['split']!r}, which it does not carry, so it "
             "cannot be refitted on the same pictures. Choose a model that was trained on a split."
         ) from error
-    store = build_store(
-        training_pictures(resample(known, split, about["split_seed"])), scorer.encoder, features
-    )
+    store = build_store(training_pictures(used), scorer.encoder, features)
     kept, _ = hold_out(store, scorer.class_names, scorer.config)
     return TrainingData.of(store, kept, scorer.class_names, scorer.encoder.device)
 

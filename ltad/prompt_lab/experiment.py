@@ -69,7 +69,7 @@ class Experiment:
         rate = self.refit and self.refit.learning_rate
         numbers = (("--learning-rate", rate), ("--lam", self.lam), ("--tau", self.tau))
         for flag, value in numbers:
-            words += [] if value is None else [flag, f"{value:g}"]
+            words += [] if value is None else [flag, np.format_float_positional(value, trim="-")]
         words += [] if self.pixel_size is None else ["--pixel-size", str(self.pixel_size)]
         return shlex.join(words)
 

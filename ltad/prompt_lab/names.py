@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ltad.ablations import derangement
 from ltad.models import PseudoClassNames
 from ltad.models.names import spoken
-from ltad.prompt_lab.variant import Variant
+from ltad.prompt_lab.variant import variant
 from ltad.service import Scorer
 from ltad.types import PromptError, SettingError
 
@@ -71,7 +71,7 @@ def replace_names(scorer: Scorer, replacements: Mapping[str, str]) -> Scorer:
         rows[detector.index(name)] = _vectors(scorer, name, words)
     lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
     padded = nn.utils.rnn.pad_sequence([row.detach() for row in rows], batch_first=True)
-    return Variant(scorer, names=PseudoClassNames(padded.clone(), lengths))
+    return variant(scorer, names=PseudoClassNames(padded.clone(), lengths))
 
 
 def replacement_words(scorer: Scorer, class_name: str, replacement: str) -> str:

@@ -69,12 +69,20 @@ def common_scale(readings: Sequence[PictureReading], branch: str) -> tuple[float
     return min(lows), max(highs)
 
 
-def readings_frame(readings: Sequence[PictureReading], class_name: str) -> pd.DataFrame:
-    """One row a pair: its prompts, the class, and score and threshold of every branch."""
+def readings_frame(
+    readings: Sequence[PictureReading], class_name: str, after: Sequence[PictureReading] = ()
+) -> pd.DataFrame:
+    """One row a pair: its prompts, the class, and score and threshold of every branch.
+
+    With readings `after` something was tried on the model, they follow the others, and the first
+    column, "state", says "before" or "after".
+    """
+    states = {"before": readings, "after": after} if after else {"": readings}
     return pd.DataFrame([
-        {"normal_prompt": r.pair.normal, "abnormal_prompt": r.pair.abnormal,
+        {**({"state": state} if state else {}),
+         "normal_prompt": r.pair.normal, "abnormal_prompt": r.pair.abnormal,
          "class_name": class_name,
          **{f"{b}_{kind}": values[b] for b in BRANCHES
             for kind, values in (("score", r.scores), ("threshold", r.thresholds))}}
-        for r in readings
+        for state, found in states.items() for r in found
     ])

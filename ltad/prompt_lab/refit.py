@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ltad.prompt_lab.pairs import Pair
-from ltad.prompt_lab.variant import Variant
+from ltad.prompt_lab.variant import variant
 from ltad.seeds import generator, torch_generator
 from ltad.service import Scorer
 from ltad.training.data import TrainingData
@@ -95,7 +95,7 @@ def refit(
     began, settings = time.monotonic(), settings or RefitSettings()
     rate = settings.learning_rate or own_learning_rate(scorer)
     texts = _texts(scorer, pair)
-    fitted = Variant(
+    fitted = variant(
         scorer, {"normal_prompt": pair.normal, "abnormal_prompt": pair.abnormal},
         semantic=copy.deepcopy(scorer.detector.semantic),
     )

@@ -21,29 +21,26 @@ from ltad.types import SettingError
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
-class Variant(Scorer):
+def variant(
+    base: Scorer, config_changes: Mapping[str, Any] | None = None, **parts: nn.Module
+) -> Scorer:
     """A scorer like another one with some of the detector's parts exchanged.
 
-    All other parts are shared, and so are the caches of what depends on none of the exchanged
-    parts. Nothing of the other scorer is changed.
+    All other parts are shared, and so are the cached features. Nothing of the other scorer is
+    changed.
 
     Args:
         base: the model.
         config_changes: settings that differ, as `Config.replace` takes them.
         parts: attributes of `Detector` and what takes their place: ``names``, ``semantic``.
     """
-
-    def __init__(
-        self, base: Scorer, config_changes: Mapping[str, Any] | None = None, **parts: nn.Module
-    ) -> None:
-        twin: Detector = copy.copy(base.detector)
-        # A copied module shares the dictionary of its parts with the original.
-        twin._modules = {**base.detector._modules, **parts}
-        twin.config = base.detector.config.replace(**(config_changes or {}))
-        for part in parts.values():
-            part.eval().requires_grad_(False).to(base.encoder.device)
-        super().__init__(base.encoder, replace(base.checkpoint, detector=twin), None, base.name)
-        self._features = base._features  # of the encoder alone
+    twin: Detector = copy.copy(base.detector)
+    # A copied module shares the dictionary of its parts with the original.
+    twin._modules = {**base.detector._modules, **parts}
+    twin.config = base.detector.config.replace(**(config_changes or {}))
+    for part in parts.values():
+        part.eval().requires_grad_(False).to(base.encoder.device)
+    return base.with_detector(twin)
 
 
 def save_variant(

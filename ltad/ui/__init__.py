@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from ltad.shelf import ModelShelf
 from ltad.ui.address import name_tabs, restore_at_load
@@ -97,6 +99,9 @@ def launch_options() -> dict[str, Any]:
         "ssr_mode": False,
         "max_file_size": "1gb",  # a zip of a shift's pictures; each picture has its own limit
         "state_session_capacity": 500,
+        # Gradio itself compresses files only, not the page with its scripts. Event streams and
+        # pictures pass as they are.
+        "app_kwargs": {"middleware": [Middleware(GZipMiddleware, compresslevel=5)]},
     }
 
 

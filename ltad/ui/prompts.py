@@ -81,7 +81,7 @@ def show_pairs(
     lab: PromptLab, photo: Photo | None, model: str, class_name: str, lam: float | None,
     tau: float | None, normal_a: str, abnormal_a: str, normal_b: str, abnormal_b: str,
 ) -> str:
-    """Pair A, pair B and their difference, as HTML."""
+    """Pair A, pair B, their difference and its exports, as HTML."""
     if photo is not None and photo.model != model:
         return gr.skip()
     if photo is None:
@@ -90,8 +90,14 @@ def show_pairs(
     scorer = lab.scorer(model)
     name = class_name or scorer.recognise(photo.prepared).best
     pairs = [typed_pair(scorer, normal_a, abnormal_a), typed_pair(scorer, normal_b, abnormal_b)]
-    return prompts_html.compare_html(
-        *read_picture(scorer, photo.prepared, name, pairs, lam, tau), photo
+    readings = read_picture(scorer, photo.prepared, name, pairs, lam, tau)
+    experiment = Experiment(
+        tuple(dict.fromkeys(pair.normal for pair in pairs)),
+        tuple(dict.fromkeys(pair.abnormal for pair in pairs)), lam=lam, tau=tau,
+    )
+    command = lab.command(model, experiment, image="PICTURE", class_name=name)
+    return prompts_html.compare_html(*readings, photo) + prompts_html.exports_html(
+        readings_frame(readings, name), command, "prompt-pairs.csv"
     )
 
 

@@ -107,7 +107,8 @@ def compare_html(first: PictureReading, second: PictureReading, photo: Photo) ->
         low, high = common_scale((first, second), branch)
         maps = (first.maps[branch], second.maps[branch])
         difference = maps[1] - maps[0]
-        limit = max(high - low, 1e-12) / 2
+        # Its own scale, or small differences could not be seen; noise is not blown up to it.
+        limit = max(float(np.abs(difference).max()), (high - low) / 40, 1e-12)
         for side, reading in (("A", first), ("B", second)):
             title = (f"<b>{side}</b> {escape(reading.pair)} <span>{formula}, score "
                      f"{number(reading.scores[branch])}</span>")
@@ -225,10 +226,8 @@ def _change_cell(before: float | None, after: float | None) -> str:
         return "<td>n/a</td>"
     change = after - before
     kind = "lt-good" if change > 0.005 else "lt-bad" if change < -0.005 else ""
-    return (
-        f"<td>{before:.2f} → <b>{after:.2f}</b> "
-        f"<span class='{kind}'>{change:+.2f}</span></td>"
-    )
+    told = f"{change:+.2f}" if kind else "0.00"
+    return f"<td>{before:.2f} → <b>{after:.2f}</b> <span class='{kind}'>{told}</span></td>"
 
 
 def exports_html(frame: pd.DataFrame, command: str, file: str) -> str:

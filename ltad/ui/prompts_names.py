@@ -18,8 +18,8 @@ from ltad.prompt_lab.names import (
     replaced_classes,
     replacement_words,
 )
-from ltad.prompt_lab.pairs import Pair, prompt_list
-from ltad.prompt_lab.picture import read_picture
+from ltad.prompt_lab.pairs import prompt_list
+from ltad.prompt_lab.picture import read_picture, readings_frame
 from ltad.types import PromptError, SettingError
 from ltad.ui import prompts_html
 from ltad.ui.answer import Photo, escape, notice, readable
@@ -53,7 +53,8 @@ def show_replacement(
     lab: PromptLab, photo: Photo | None, model: str, class_name: str, kind: str, words: str,
     other: str, lam: float | None, tau: float | None, normal: str, abnormal: str,
 ) -> str:
-    """What the replacement says, and the picture's map under the learned name and under it."""
+    """What the replacement says, the picture's map under the learned name and under it, and the
+    exports, as HTML."""
     if (photo is not None and photo.model != model) or (kind == WORDS and not words.strip()):
         return ""
     scorer = lab.scorer(model)
@@ -71,12 +72,18 @@ def show_replacement(
     )
     if photo is None:
         return html
-    pair = [Pair(" ".join(normal.split()), " ".join(abnormal.split()))]
-    readings = [
-        read_picture(one, photo.prepared, name, pair, lam, tau)[0]
+    experiment = Experiment(
+        prompt_list([normal], "normal"), prompt_list([abnormal], "abnormal"), replacement,
+        lam=lam, tau=tau,
+    )
+    before, after = (
+        read_picture(one, photo.prepared, name, experiment.pairs, lam, tau)
         for one in (scorer, replace_names(scorer, replacement))
-    ]
-    return html + prompts_html.compare_html(*readings, photo)
+    )
+    command = lab.command(model, experiment, image="PICTURE", class_name=name)
+    return html + prompts_html.compare_html(*before, *after, photo) + prompts_html.exports_html(
+        readings_frame(before, name, after), command, "prompt-name-picture.csv"
+    )
 
 
 def measure_replacement(

@@ -58,6 +58,7 @@
   // --- gallery --------------------------------------------------------------------------------
   function open(card) {
     window.ltad.openInInspect?.(JSON.parse(card.dataset.ltOpen));
+    window.scrollTo(0, 0); // the picture stands at the head of the other tab
   }
 
   results.turned = () => {

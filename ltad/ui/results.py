@@ -15,6 +15,7 @@ import gradio as gr
 from ltad.shelf import ModelShelf
 from ltad.ui import results_cards, results_gallery, results_plots, results_views
 from ltad.ui.errors import friendly
+from ltad.ui.prompts_shared import BUSY
 from ltad.ui.results_api import build_results_endpoints
 from ltad.ui.results_operating import VERDICTS
 from ltad.ui.results_store import RunReader
@@ -38,7 +39,7 @@ def build_results(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
     runs = gr.Dropdown([], multiselect=True, label="Runs", elem_id="lt-runs", visible=False)
     opening = gr.HTML(results_cards.empty_html(), elem_id="lt-runs-opening")
     with gr.Column(visible=False, elem_id="lt-results") as body:
-        facts, doomed = _build_facts()
+        facts, again, doomed = _build_facts()
         table = _build_table()
         long_tail = _build_long_tail()
         bar = _build_bar()
@@ -58,22 +59,27 @@ def build_results(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
     _wire_operating_point(reader, chosen, runs, bar, operating, tab)
     _wire_pictures(reader, shelf, chosen, runs, bar, pictures)
     _wire_deletion(reader, runs, opening, focus, doomed)
+    again.click(
+        friendly(partial(results_views.evaluate_again, reader, shelf, workspace.features)),
+        [focus, runs], [runs, opening], show_progress_on=runs, **BUSY,
+    )
     focus.input(friendly(partial(results_views.show_facts, reader)), focus, facts, **QUIET)
     listed.then(None, js="() => window.ltad.results.arrive()")
-    build_results_endpoints(reader)
+    build_results_endpoints(reader, shelf, workspace.features)
 
 
-def _build_facts() -> tuple[gr.HTML, dict[str, gr.Button]]:
+def _build_facts() -> tuple[gr.HTML, gr.Button, dict[str, gr.Button]]:
     with gr.Accordion("About the run in view", open=False, elem_id="lt-run-facts"):
-        facts = gr.HTML()
         with gr.Row(elem_classes="lt-run-deletion"):
+            again = gr.Button("Evaluate again", size="sm", min_width=0, elem_id="lt-run-again")
             doomed = {
                 "ask": gr.Button("Delete this run", size="sm", min_width=0),
                 "really": gr.Button("Really delete", size="sm", min_width=0, variant="stop",
                                     visible=False),
                 "keep": gr.Button("Keep it", size="sm", min_width=0, visible=False),
             }
-    return facts, doomed
+        facts = gr.HTML()
+    return facts, again, doomed
 
 
 def _build_table() -> dict[str, Any]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import gradio as gr
 
+from ltad.shelf import ModelShelf
 from ltad.types import SettingError
 from ltad.ui import results_gallery, results_table, results_views
 from ltad.ui.errors import friendly
+from ltad.ui.prompts_shared import BUSY
 from ltad.ui.results_operating import OperatingPoint, confusion, confusions, judge
 from ltad.ui.results_store import RunReader
 
@@ -14,8 +18,8 @@ RATE = 0.05
 MOST_ROWS = 5000
 
 
-def build_results_endpoints(reader: RunReader) -> None:
-    """Add the named endpoints to the current ``gr.Blocks``."""
+def build_results_endpoints(reader: RunReader, shelf: ModelShelf, features: Path) -> None:
+    """Add the named endpoints to the current ``gr.Blocks``; arguments as `RunReader.again`."""
 
     def runs() -> list:
         """All runs, the newest first, with what they measured and their All / High / Low."""
@@ -68,8 +72,20 @@ def build_results_endpoints(reader: RunReader) -> None:
             "thresholds_are_hindsight": point.is_hindsight(run),
         }
 
-    for endpoint in (runs, run_table, run_gallery, run_confusion):
+    def run_again(name: str) -> str:
+        """Evaluate a run's model once more, on its data and with its settings, which takes as long
+        as the evaluation did; the new run's name."""
+        return reader.again(name, features, str(shelf.first.encoder.device))
+
+    def run_delete(name: str) -> bool:
+        """Delete a run for good."""
+        reader.delete(name)
+        return True
+
+    for endpoint in (runs, run_table, run_gallery, run_confusion, run_delete):
         gr.api(friendly(endpoint), api_name=endpoint.__name__)
+    gr.api(friendly(run_again), api_name="run_again", concurrency_limit=1,
+           concurrency_id=BUSY["concurrency_id"])
 
 
 def _point(rate: float, score: float | None, branch: str) -> OperatingPoint:

@@ -57,6 +57,11 @@ class OperatingPoint:
                     for name, rows in run.images.groupby("class_name")}
         return run.thresholds(self.rate, branch)
 
+    def of_another(self) -> OperatingPoint:
+        """The point for a run beside the one in view: by the rate, since a score belongs to the
+        scale of its run."""
+        return replace(self, score=None)
+
     def is_hindsight(self, run: Run) -> bool:
         """Whether the thresholds were taken from the test set itself."""
         return self.score is None and run.calibration.empty

@@ -52,10 +52,11 @@ def histogram(
 
 
 def curves(
-    runs: Sequence[Run], class_name: str, point: OperatingPoint, is_narrow: bool = False
+    runs: Sequence[Run], in_view: Run, class_name: str, point: OperatingPoint,
+    is_narrow: bool = False,
 ) -> go.Figure:
     """ROC and precision-recall curves of the runs that know the class and measured the branch,
-    with a dot at the operating point.
+    with a dot at the operating point; a score is that of the run `in_view` alone.
     """
     able = [
         run for run in runs
@@ -65,7 +66,8 @@ def curves(
     figure = run_figures.roc_and_precision_recall(able, class_name or None, point.branch or None)
     for run in able:
         colour = run_figures.COLOURS[able.index(run) % len(run_figures.COLOURS)]
-        _mark(figure, run, _mean_point(run, class_name, point), colour)
+        own = point if run.name == in_view.name else point.of_another()
+        _mark(figure, run, _mean_point(run, class_name, own), colour)
     figure.update_xaxes(title_standoff=4)
     return _legend_above(figure, height=300 if is_narrow else 420)
 

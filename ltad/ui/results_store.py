@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ltad import runs
+from ltad.model_runs import evaluate_again
 from ltad.run_files import ABOUT_FILE
 from ltad.runs import Run
-from ltad.types import CheckpointError, SettingError
+from ltad.types import CheckpointError, LTADError, SettingError
 
 
 class RunReader:
@@ -60,6 +61,28 @@ class RunReader:
         """Remove a run's folder for good; errors as `run`."""
         runs.delete_run(self._folder_of(name))
 
+    def again(self, name: str, features: Path, device: str = "cpu") -> str:
+        """Evaluate a run's model once more into a new run beside it; the new run's name.
+
+        Args:
+            name: the run.
+            features: folder of the feature stores.
+            device: to compute on.
+
+        Raises:
+            SettingError: there is no such run.
+            CheckpointError, DatasetError: its model or its data set is gone.
+        """
+        run = self.run(name)
+        try:
+            made = evaluate_again(run, features, device)
+        except LTADError as error:
+            raise type(error)(_without_folders(str(error), run)) from error
+        numbers = ("", *(f" {number}" for number in range(2, 1000)))
+        new = next(f"{name}-again{number}" for number in numbers
+                   if not (self._folder / f"{name}-again{number}").exists())
+        return made.write(self._folder / new).name
+
     def _folder_of(self, name: str) -> Path:
         # Only a name from the list becomes a path, so none can lead out of the folder.
         names = self.names()
@@ -67,3 +90,10 @@ class RunReader:
             known = ", ".join(names[:8]) or "none yet"
             raise SettingError(f"There is no run {name!r}. There are: {known}.")
         return self._folder / name
+
+
+def _without_folders(text: str, run: Run) -> str:
+    """The text with a run's model and data named, not where on this machine they lie."""
+    for folder in (run.about["data"]["root"], run.about["model"]["folder"]):
+        text = text.replace(folder, Path(folder).name) if folder else text
+    return text

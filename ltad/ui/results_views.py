@@ -8,11 +8,13 @@ is chosen answers with nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import plotly.graph_objects as go
 
+from ltad.shelf import ModelShelf
 from ltad.types import SettingError
 from ltad.ui import results_cards, results_gallery, results_html, results_plots, results_table
 from ltad.ui.answer import escape, readable
@@ -143,7 +145,7 @@ def show_operating_point(
         point.is_hindsight(run),
     )
     return (text, results_plots.histogram(run, class_name, point, int(columns)),
-            results_plots.curves(reader.all(chosen), class_name, point, is_narrow=columns < 3))
+            results_plots.curves(reader.all(chosen), run, class_name, point, columns < 3))
 
 
 def show_map(
@@ -167,7 +169,7 @@ def show_gallery(
     judged = judge(run, point)
     others = [name for name in chosen if name != focus]
     if others:
-        theirs = judge(reader.run(others[0]), read_point(rate, score))
+        theirs = judge(reader.run(others[0]), read_point(rate, score).of_another())
         judged = judged.assign(other_verdict=other_verdicts(judged, theirs))
     picked = results_gallery.read_chosen(selection, focus)
     wish = results_gallery.Wish(class_name, defect, verdict, sort, picked)
@@ -183,6 +185,16 @@ def delete_run(reader: RunReader, focus: str, chosen: list[str]) -> tuple[Any, s
     reader.delete(focus)
     gr.Info(f"Run {escape(focus)} is deleted.")
     return list_runs(reader, [name for name in chosen if name != focus])
+
+
+def evaluate_again(
+    reader: RunReader, shelf: ModelShelf, features: Path, focus: str, chosen: list[str],
+    progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008
+) -> tuple[Any, str]:
+    """Evaluate the model of the run in view once more, and choose the new run beside the others."""
+    made = reader.again(focus, features, str(shelf.first.encoder.device))
+    gr.Info(f"Run {escape(made)} is there.")
+    return list_runs(reader, [*chosen, made])
 
 
 def ask_deletion(focus: str) -> tuple[Any, Any, Any]:
