@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from ltad.data.parts import render_part
@@ -208,6 +209,83 @@ def test_unreachable_server_loses_no_decision(
     expect(page.locator(SAVED)).to_have_count(3, timeout=60_000)
     expect(unsaved).to_be_hidden()
     assert sorted(verdicts(server, batch)) == ["defective", "good", "good"]
+
+
+def test_banner_counts_what_is_not_acknowledged(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    batch = bring(page, server, files[1:5])
+    page.route("**/run/desk_decide", lambda route: route.abort())
+    for key in "ara":
+        page.keyboard.press(key)
+    unsaved, count = page.locator(".lt-review-unsaved"), page.locator(".lt-review-saved")
+    expect(unsaved).to_contain_text("3 decisions are not saved")
+    page.unroute("**/run/desk_decide")
+    held: list = []  # each request waits here until the test lets it through
+    page.route("**/run/desk_decide", lambda route: held.append(route))
+    page.get_by_role("button", name="Try now").click()
+    for left in (3, 2, 1):
+        expect(unsaved).to_contain_text(
+            f"{left} decisions are not saved" if left > 1 else "1 decision is not saved"
+        )
+        expect(count).to_have_text(f"{left} not saved")
+        assert len(verdicts(server, batch)) == 3 - left
+        while not held:
+            page.wait_for_timeout(20)
+        held.pop().continue_()
+    expect(unsaved).to_be_hidden()
+    expect(count).to_contain_text("Saved")
+    assert len(verdicts(server, batch)) == 3
+
+
+def test_page_waits_for_the_next_picture_while_scoring_goes_on(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    database = server.database
+    batch = database.create_batch("slow", "Ann", "", {}).id
+    store = PictureStore(server.workspace.pictures)
+    ids = database.add_items(batch, [
+        NewItem(f"part {i}.png", store.put(path.read_bytes()))
+        for i, path in enumerate(files[1:5])
+    ])
+
+    def score(*places: int) -> None:
+        database.record_outcomes({
+            ids[i]: ItemResult(96, 96, "leather", 0.9, True, 2.0 - i / 10, 1.0, 0.5, 1.0)
+            for i in places
+        })
+
+    with FileLock(f"{database.path}.batch-{batch}.lock"):  # as another server that scores it
+        score(0, 1)
+        page.goto(f"{server.url}?batch={batch}")
+        expect(page.locator(CURRENT)).to_have_text("part 0.png")
+        page.keyboard.press("a")
+        expect(page.locator(CURRENT)).to_have_text("part 1.png")
+        page.keyboard.press("a")
+        page.keyboard.press("r")
+        rest = page.get_by_text("The next one opens as soon as it is scored")
+        expect(rest).to_be_visible()
+        page.keyboard.press("r")
+        expect(page.locator(SAVED)).to_have_count(2)
+        score(2)
+        expect(page.locator(CURRENT)).to_have_text("part 2.png")
+        expect(rest).to_be_hidden()
+        page.keyboard.press("r")
+        page.keyboard.press("a")
+        expect(rest).to_be_visible()
+        score(3)
+        database.set_batch_state(batch, "finished")
+        expect(page.locator(CURRENT)).to_have_text("part 3.png")
+        page.keyboard.press("u")
+        page.keyboard.press("a")
+        expect(page.get_by_text("Every picture in this list is decided")).to_be_visible()
+        expect(page.locator(SAVED)).to_have_count(4)
+    history = [[d.verdict for d in database.history(one)] for one in ids]
+    assert history == [["good"], ["good"], ["defective"], ["unsure"]]
+    page.keyboard.press("z")
+    expect(page.locator(SAVED)).to_have_count(3)
+    page.keyboard.press("a")  # after an undo the picture is open again
+    expect(page.locator(SAVED)).to_have_count(4)
 
 
 def test_mask_is_painted_and_saved(page: Page, server: SimpleNamespace, files: list[Path]):

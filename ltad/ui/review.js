@@ -15,6 +15,7 @@
       shown: [], // ids that pass the filter
       current: null, // id of the item on show
       isUntouched: true, // until the person does something, the worst picture is on show
+      isResting: false, // nothing was left to decide; until the person turns to a picture
       filter: { kind: "all", text: "", className: "" },
       layers: { map: true, boxes: true, opacity: Number(kept("opacity", 0.6)) },
       smallest: Number(kept("smallest", 0.0003)), // share of the picture
@@ -79,7 +80,7 @@
 
   review.show = (id) => {
     if (id == null || !state.items.has(id)) return;
-    state.current = id;
+    Object.assign(state, { current: id, isResting: false });
     review.address();
     review.emit("item");
   };
@@ -96,14 +97,15 @@
     const ahead = [...state.shown.slice(at + 1), ...state.shown.slice(0, at + 1)];
     return ahead.find((id) => review.isOpen(state.items.get(id)));
   };
+  review.isScoring = () => [...state.items.values()].some((row) => row.status === "waiting");
 
   review.address = () =>
     window.ltad.address?.write({ batch: state.batch?.id, item: state.current });
 
   // --- fetching -------------------------------------------------------------------------------
   review.openBatch = async (id, item = null) => {
-    Object.assign(state, { items: new Map(), version: "", current: item, batch: { id },
-      isUntouched: item == null });
+    Object.assign(state, { items: new Map(), shown: [], version: "", current: item,
+      batch: { id }, isUntouched: item == null, isResting: false });
     await review.refresh();
     if (item != null) review.show(state.items.has(item) ? item : worst());
     review.emit("batch");
@@ -121,12 +123,20 @@
       version: answer.version });
     if (answer.items) {
       state.defectTypes = answer.defect_types;
-      state.items = new Map(answer.items.map((row) => [row.id, row]));
+      state.items = new Map(answer.items.map((row) => [row.id, newest(row)]));
       review.applyFilter();
-      if (state.isUntouched && worst() !== state.current) review.show(worst());
+      const isDue = state.isUntouched || (state.isResting && review.nextOpen() != null);
+      if (isDue && worst() !== state.current) review.show(worst());
       else review.emit("row", state.current);
     }
     review.emit("progress");
+  };
+
+  // A decision may be acknowledged while the rows from before it are still under way.
+  const newest = (row) => {
+    const held = state.items.get(row.id);
+    if (!(held?.revision > row.revision)) return row;
+    return { ...row, verdict: held.verdict, revision: held.revision };
   };
 
   review.reloadBatches = async () => {

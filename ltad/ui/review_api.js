@@ -13,19 +13,21 @@
   review.Refusal = Refusal;
 
   // A named endpoint with its arguments in order; queues of the page are passed by.
-  review.call = async (name, ...data) => {
+  review.call = async (name, ...data) => request(name, data);
+  async function request(name, data, patience = {}) {
     const response = await fetch(`${base()}/run/${name}`, {
       method: "POST", headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ data }),
-    }).catch(() => {
-      throw new Error("The server cannot be reached.");
+      body: JSON.stringify({ data }), ...patience,
+    }).catch((error) => {
+      throw new Error(error.name === "TimeoutError" ? "The server does not answer."
+        : "The server cannot be reached.");
     });
     const answer = await response.json().catch(() => ({}));
     if (response.ok) return answer.data[0];
     if (answer.error) throw new Refusal(plain(answer.error));
     if (response.status === 401) throw new Error("You are logged out. Reload the page.");
     throw new Error(`The server answered with error ${response.status}.`);
-  };
+  }
 
   // Files go up a few at a time, so that a thousand are no single request.
   review.upload = async (files, onProgress) => {
@@ -81,6 +83,7 @@
   const PREFIX = "ltad-review-unsaved:";
   const ARGUMENTS = ["item_id", "verdict", "person", "defect_type", "note", "mask",
     "expected_revision"];
+  const ANSWER_WITHIN = 30000; // milliseconds; sending again is harmless
   let entries = [];
   let sending = null;
   let retry = null;
@@ -96,13 +99,18 @@
   const forget = (entry) => {
     localStorage.removeItem(PREFIX + entry.key);
     entries = entries.filter((one) => one !== entry);
+    calm();
+  };
+  const calm = () => {
+    if (entries.every((one) => one.refused)) outbox.trouble = "";
   };
 
   async function send() {
     for (let entry; (entry = entries.find((one) => !one.refused)); ) {
       let answer;
       try {
-        answer = await review.call("desk_decide", ...ARGUMENTS.map((name) => entry[name]));
+        answer = await request("desk_decide", ARGUMENTS.map((name) => entry[name]),
+          { signal: AbortSignal.timeout(ANSWER_WITHIN) });
       } catch (error) {
         if (!(error instanceof Refusal)) return wait(error);
         entry.refused = error.message;
@@ -112,7 +120,8 @@
         continue;
       }
       pause = 1000;
-      outbox.trouble = "";
+      // Nothing is out of trouble before all are answered.
+      if (outbox.trouble) outbox.trouble = "The server answers again.";
       if (answer.conflict) conflict(entry, answer.conflict);
       else accept(entry, answer.decision);
     }
@@ -138,6 +147,7 @@
   function conflict(entry, theirs) {
     const mine = entries.filter((one) => one.item_id === entry.item_id);
     entries = entries.filter((one) => one.item_id !== entry.item_id);
+    calm();
     state.conflicts.set(entry.item_id, { mine: mine.at(-1), keys: mine.map((m) => m.key), theirs });
     settle(entry.item_id, theirs);
     review.say(`${theirs.person} decided on ${entry.file_name} before you did.`, "bad",

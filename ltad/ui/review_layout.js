@@ -72,7 +72,8 @@
   function messages() {
     view.message = make("div", { class: "lt-review-message", role: "status", hidden: true });
     view.unsaved = make("div", { class: "lt-review-unsaved", role: "alert", hidden: true });
-    return make("div", { class: "lt-review-messages" }, view.unsaved, view.message);
+    view.rest = make("div", { class: "lt-review-message lt-good", role: "status", hidden: true });
+    return make("div", { class: "lt-review-messages" }, view.unsaved, view.rest, view.message);
   }
   review.say = (text, tone = "", action = null) => {
     clearTimeout(timer);
@@ -81,6 +82,14 @@
     view.message.hidden = false;
     timer = setTimeout(() => (view.message.hidden = true), tone === "bad" ? 9000 : 3500);
   };
+
+  function drawRest() {
+    view.rest.hidden = !state.isResting;
+    view.rest.textContent = review.isScoring()
+      ? "Every picture scored so far is decided. The next one opens as soon as it is scored."
+      : "Every picture in this list is decided. To change one, choose it in the queue; Z takes "
+        + "your last decision back.";
+  }
 
   function drawOutbox() {
     const { entries, trouble, savedAt } = review.outbox;
@@ -94,8 +103,9 @@
     const names = entries.slice(-5).map((one) => `${one.file_name}: ${one.verdict}`).join(", ");
     review.fill(view.unsaved,
       trouble && entries.length ? make("p", {},
-        make("b", {}, `${entries.length} decisions are not saved. `), `${trouble} They are kept in `
-        + `this browser and sent again by themselves. ${names} `,
+        make("b", {}, entries.length === 1 ? "1 decision is not saved. "
+          : `${entries.length} decisions are not saved. `),
+        `${trouble} What is not saved is kept in this browser and sent by itself. ${names} `,
         button("Try now", () => review.outbox.again())) : "",
       ...refused.map((one) => make("p", {}, make("b", {}, `${one.file_name}, ${one.verdict}: `),
         `${one.refused} `, button("Try again", () => review.outbox.again()),
@@ -214,6 +224,7 @@
     if (!state.batch) review.openPanel("start", true);
   });
   review.on("row", drawOutbox);
+  for (const event of ["rest", "item", "row"]) review.on(event, drawRest);
   review.on("row", drawProgress);
   review.on("zoom", ({ isFitted, scale }) => {
     view.zoom.textContent = isFitted ? "Fit" : `${Math.round(100 * scale * devicePixelRatio)}%`;

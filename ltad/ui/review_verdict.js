@@ -10,7 +10,7 @@
   // --- deciding -------------------------------------------------------------------------------
   review.decide = (verdict, { mask = "", stay = mask !== "" } = {}) => {
     const row = review.row();
-    if (!row) return;
+    if (!row || (state.isResting && !stay)) return; // a quick second key overrules nothing
     if (row.status !== "scored") {
       review.say(row.reason || "This picture is not scored yet; decide when it is.", "bad");
       return;
@@ -29,8 +29,9 @@
     const next = review.nextOpen();
     if (next != null) review.show(next);
     else {
+      state.isResting = true;
       draw();
-      review.say("Every picture in this list is decided.", "good");
+      review.emit("rest");
     }
   };
 
@@ -174,7 +175,7 @@
     const decision = pending ?? detail?.decision;
     view.buttons.forEach((button) => {
       button.ariaPressed = String(button.dataset.verdict === verdict);
-      button.disabled = row.status !== "scored";
+      button.disabled = row.status !== "scored" || state.isResting;
     });
     const stands = detail?.decision;
     view.status.textContent = pending ? "Not saved yet …"
@@ -243,7 +244,8 @@
   review.on("map", draw);
   review.on("row", (id) => id === state.current && draw());
   review.on("decided", async ({ id, decision }) => {
-    const detail = await review.cachedDetail(id);
+    // A failure is told where the picture is shown.
+    const detail = await review.cachedDetail(id)?.catch(() => null);
     if (!detail || detail.decision?.id === decision.id) return;
     detail.decision = decision;
     detail.history = [...detail.history, decision];
