@@ -31,7 +31,8 @@ _ITEM = """
     semantic_score, items.threshold, regions, duplicate_of"""
 DECISION = """
     decisions.id, item_id, decisions.revision, decisions.verdict, defect_type, note,
-    COALESCE(mask_key, ''), person, created, model, decisions.threshold, decisions.score, undoes"""
+    COALESCE(mask_key, ''), person, created, model, decisions.threshold, decisions.score, undoes,
+    imported"""
 _FROM_ITEMS = "FROM items LEFT JOIN decisions ON decisions.id = items.decision_id"
 # The index items_by_suspicion is in this order, so nothing is sorted when a list is read.
 _BY_SUSPICION = "ORDER BY status IN ('failed', 'cancelled'), margin DESC, position"

@@ -99,9 +99,10 @@ class Decision:
         verdict: one of `VERDICTS`, or "" when the item was taken back to undecided.
         defect_type, note: the person's words, or "".
         mask_key: key of the corrected mask (`Database.blob`), or "".
-        person, created: who and when.
+        person, created: who and when; of an imported one, as the file says it.
         model, threshold, score: what the model said at that moment; the numbers may be None.
         undoes: id of the decision that this entry undid, or None.
+        imported: when it came out of a file, or "" if it was made here.
     """
 
     id: int
@@ -117,6 +118,7 @@ class Decision:
     threshold: float | None
     score: float | None
     undoes: int | None = None
+    imported: str = ""
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,8 @@
     });
     const stands = detail?.decision;
     view.status.textContent = pending ? "Not saved yet …"
-      : verdict && stands ? `Saved: ${stands.person}, ${time(stands.created)}` : "";
+      : verdict && stands ? `Saved: ${stands.person}, ${time(stands.created)}`
+        + (stands.imported ? `, imported ${time(stands.imported)}` : "") : "";
     const text = { ...detail?.decision, ...present(decision), ...drafts.get(row.id) };
     if (document.activeElement !== view.defect) view.defect.value = text.defect_type ?? "";
     if (document.activeElement !== view.note) view.note.value = text.note ?? "";
@@ -235,7 +236,7 @@
     review.fill(view.history, make("summary", {}, `History: ${entries.length}`),
       make("ol", {}, entries.toReversed().map((one) => make("li", {},
         make("b", {}, one.verdict || "undone"), ` ${one.person}, ${time(one.created)}`,
-        one.defect_type && `, ${one.defect_type}`, one.note && `: ${one.note}`,
+        one.imported && `, imported ${time(one.imported)}`, one.defect_type && `, ${one.defect_type}`, one.note && `: ${one.note}`,
         one.mask_key && ", with a mask"))));
   }
 
