@@ -308,6 +308,39 @@ def test_mask_is_painted_and_saved(page: Page, server: SimpleNamespace, files: l
     assert top < 48 < bottom and left < 48 < right
 
 
+def test_a_deleted_batch_comes_back_and_its_pictures_leave_the_disk(
+    page: Page, server: SimpleNamespace, files: list[Path], tmp_path: Path
+):
+    picture = Image.fromarray(render_part("screw", 4711, 96).image)
+    picture.save(tmp_path / "lonely.png")  # in no other batch
+    batch = bring(page, server, [tmp_path / "lonely.png"])
+    page.keyboard.press("r")
+    expect(page.locator(SAVED)).to_have_count(1)
+    key = server.database.items(batch)[0].content_key
+    stored = PictureStore(server.workspace.pictures).path(key)
+    os.utime(stored, (time.time() - 3600,) * 2)  # it came in an hour ago
+
+    def press(name: str) -> None:
+        page.locator("[data-panel=batches] li", has_text="lonely").get_by_role(
+            "button", name=name).click()
+
+    page.get_by_role("button", name="Batches").click()
+    press("Delete")
+    expect(page.locator(".lt-review-message")).to_contain_text("lonely is deleted")
+    assert batch not in [one.id for one in server.database.batches()]
+    page.locator(".lt-review-message").get_by_role("button", name="Undo").click()
+    expect(page.locator(CURRENT)).to_have_text("lonely.png")
+    press("Delete")
+    press("Free the disk now")
+    assert stored.is_file()  # one press is not enough
+    press("Press again")
+    expect(page.locator("[data-panel=batches]")).to_contain_text("Its pictures are gone")
+    assert not stored.exists()
+    press("Restore")
+    expect(page.locator(SAVED)).to_have_count(1)
+    assert verdicts(server, batch) == ["defective"]
+
+
 def test_keys_rest_while_another_tab_is_open(
     page: Page, server: SimpleNamespace, files: list[Path]
 ):

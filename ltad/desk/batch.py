@@ -72,7 +72,8 @@ class BatchRunner:
 
     def start(self, batch_id: int) -> bool:
         """Go on with a running batch; False when another process is at it, or it needs nothing."""
-        if self.database.batch(batch_id).state != "running":
+        batch = self.database.batch(batch_id)
+        if batch.state != "running" or batch.deleted:
             return False
         with self._lock:
             if batch_id in self._threads:
@@ -157,7 +158,7 @@ class BatchRunner:
         speed = None
         for size in chain([FIRST_CHUNK], repeat(CHUNK)):
             items = self.database.waiting(batch_id, size)
-            if not items:
+            if not items or self.database.batch(batch_id).deleted:
                 break
             with self._turn:  # batches take turns, so one chunk is in memory
                 start = time.monotonic()

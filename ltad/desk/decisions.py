@@ -6,14 +6,15 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ltad.desk.items import DECISION, NAME_LENGTH, BatchTables, check_text, now
+from ltad.desk.deletion import DeletionTables
+from ltad.desk.items import DECISION, NAME_LENGTH, check_text, now
 from ltad.desk.records import VERDICTS, ConflictError, Decision, DeskError, Reviewed
 
 DEFECT_TYPE_LENGTH = 100
 NOTE_LENGTH = 2000
 
 
-class DecisionTables(BatchTables):
+class DecisionTables(DeletionTables):
     """The part of `Database` that knows decisions."""
 
     def decide(

@@ -42,6 +42,8 @@ class Batch:
             minimum_area; what is missing or None takes the model's own value.
         state: one of `BATCH_STATES`.
         total, scored, failed, decided: counts of items; decided ones have a verdict.
+        deleted, deleted_by: when and by whom it was deleted, or "" (`ltad.desk.deletion`).
+        erased: when its pictures were given up, or "".
     """
 
     id: int
@@ -55,6 +57,9 @@ class Batch:
     scored: int
     failed: int
     decided: int
+    deleted: str = ""
+    deleted_by: str = ""
+    erased: str = ""
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             is_chosen INTEGER NOT NULL, person TEXT NOT NULL, created TEXT NOT NULL)""",
     ),
     ("ALTER TABLE decisions ADD COLUMN imported TEXT NOT NULL DEFAULT ''",),
+    tuple(
+        f"ALTER TABLE batches ADD COLUMN {name} TEXT NOT NULL DEFAULT ''"
+        for name in ("deleted", "deleted_by", "erased")
+    ),
 )
 """One tuple of statements for each schema version; a database of version n has had the first n.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 
+from ltad.desk.deletion import free_pictures
 from ltad.shelf import ModelShelf
 from ltad.ui.errors import friendly
 from ltad.ui.review_batches import BatchEndpoints
@@ -38,7 +39,8 @@ def build_review(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
     settings, exchange = SettingEndpoints(desk), ExchangeEndpoints(desk)
     plain = {
         "batches": batches.batches, "items": batches.items, "progress": batches.progress,
-        "cancel": batches.cancel, "restart": batches.restart,
+        "cancel": batches.cancel, "restart": batches.restart, "delete": batches.delete,
+        "restore": batches.restore, "erase": batches.erase,
         "item": items.item, "picture": items.picture, "map": items.map,
         "thumbnails": items.thumbnails, "decide": items.decide, "undo": items.undo,
         "history": items.history, "mask": items.mask, "training": items.training,
@@ -53,6 +55,8 @@ def build_review(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
     _build_file_endpoints(batches, exchange)
     if not desk.is_empty:
         desk.runner.resume()
+        desk.database.mark_erased()  # what was deleted long ago
+        free_pictures(desk.database, desk.pictures)
 
 
 def _build_file_endpoints(batches: BatchEndpoints, exchange: ExchangeEndpoints) -> None:

@@ -12,6 +12,7 @@
     view = { panels: {}, openers: {} };
     review.fill(review.root,
       bar(), messages(), panel("start", review.startPanel()),
+      panel("batches", review.batchesPanel()),
       panel("threshold", review.thresholdPanel()), panel("export", review.exportPanel()),
       desk(), help());
     document.addEventListener("keydown", review.onKey);
@@ -32,7 +33,7 @@
     view.progress = make("div", { class: "lt-review-progress" });
     view.saved = make("span", { class: "lt-review-saved", role: "status" });
     view.bar = make("div", { class: "lt-review-bar" }, view.batches,
-      opener("start", "New batch"), view.progress, view.saved,
+      opener("start", "New batch"), opener("batches", "Batches"), view.progress, view.saved,
       opener("threshold", "Threshold"), opener("export", "Export"),
       make("label", { class: "lt-review-who" }, "Reviewer", view.person),
       button("⤢", () => review.fillWindow(), { title: "Fill the window (F)",
@@ -72,7 +73,7 @@
   function messages() {
     view.message = make("div", { class: "lt-review-message", role: "status", hidden: true });
     view.unsaved = make("div", { class: "lt-review-unsaved", role: "alert", hidden: true });
-    view.rest = make("div", { class: "lt-review-message lt-good", role: "status", hidden: true });
+    view.rest = make("div", { class: "lt-review-rest", role: "status", hidden: true });
     return make("div", { class: "lt-review-messages" }, view.unsaved, view.rest, view.message);
   }
   review.say = (text, tone = "", action = null) => {
@@ -80,12 +81,15 @@
     view.message.className = `lt-review-message lt-${tone || "plain"}`;
     review.fill(view.message, text, action ? button(...action) : "");
     view.message.hidden = false;
-    timer = setTimeout(() => (view.message.hidden = true), tone === "bad" ? 9000 : 3500);
+    timer = setTimeout(() => (view.message.hidden = true), tone === "bad" || action ? 9000 : 3500);
   };
 
   function drawRest() {
-    view.rest.hidden = !state.isResting;
-    view.rest.textContent = review.isScoring()
+    const { deleted, deleted_by: who } = state.batch ?? {};
+    view.rest.hidden = !state.isResting && !deleted;
+    view.rest.textContent = deleted
+      ? `${who} deleted this batch. Decisions on it are still kept; under Batches it is restored.`
+      : review.isScoring()
       ? "Every picture scored so far is decided. The next one opens as soon as it is scored."
       : "Every picture in this list is decided. To change one, choose it in the queue; Z takes "
         + "your last decision back.";
@@ -194,6 +198,7 @@
 
   function drawBatches() {
     view.desk.hidden = !state.batch;
+    view.openers.batches.hidden = !state.batches.length && !state.deleted?.length;
     for (const one of [view.batches, view.openers.threshold, view.openers.export,
       view.progress]) one.hidden = !state.batch;
     review.fill(view.batches, ...state.batches.map((one) => make("option",
@@ -224,7 +229,7 @@
     if (!state.batch) review.openPanel("start", true);
   });
   review.on("row", drawOutbox);
-  for (const event of ["rest", "item", "row"]) review.on(event, drawRest);
+  for (const event of ["rest", "item", "row", "progress", "batch"]) review.on(event, drawRest);
   review.on("row", drawProgress);
   review.on("zoom", ({ isFitted, scale }) => {
     view.zoom.textContent = isFitted ? "Fit" : `${Math.round(100 * scale * devicePixelRatio)}%`;
