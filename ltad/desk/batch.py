@@ -43,15 +43,19 @@ class BatchRunner:
         database: where batches wait and results go.
         pictures: the pictures' files.
         shelf: the models by name (`ltad.shelf.ModelShelf`).
+        turn: held while a chunk is scored; shared by runners that must not score at once.
     """
 
-    def __init__(self, database: Database, pictures: PictureStore, shelf: Any) -> None:
+    def __init__(
+        self, database: Database, pictures: PictureStore, shelf: Any,
+        turn: threading.Lock | None = None,
+    ) -> None:
         self.database = database
         self.pictures = pictures
         self.shelf = shelf
         self._threads: dict[int, threading.Thread] = {}
         self._lock = threading.Lock()
-        self._turn = threading.Lock()
+        self._turn = turn or threading.Lock()
 
     def open_batch(
         self, name: str, person: str, model: str | None, settings: Mapping[str, Any],

@@ -57,7 +57,10 @@ def build_results(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
     _wire_long_tail(reader, chosen, runs, long_tail)
     _wire_operating_point(reader, chosen, runs, bar, operating, tab)
     _wire_pictures(reader, shelf, chosen, runs, bar, pictures)
-    _wire_deletion(reader, runs, opening, focus, doomed)
+    if workspace.is_public:
+        doomed["ask"].visible = False
+    else:
+        _wire_deletion(reader, runs, opening, focus, doomed)
     focus.input(friendly(partial(results_views.show_facts, reader)), focus, facts, **QUIET)
     listed.then(None, js="() => window.ltad.results.arrive()")
     build_results_endpoints(reader)

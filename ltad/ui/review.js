@@ -3,11 +3,24 @@
 // changed, and a way to build elements from text that is never read as HTML.
 (() => {
   const listeners = {};
-  const kept = (name, fallback) => localStorage.getItem(`ltad-review-${name}`) ?? fallback;
+  // Inside another site's frame a browser may refuse to keep anything; then the page itself does.
+  class Memory {
+    getItem(name) { return this[name] ?? null; }
+    setItem(name, value) { this[name] = String(value); }
+    removeItem(name) { delete this[name]; }
+  }
+  const storage = (() => {
+    try {
+      return window.localStorage;
+    } catch {
+      return new Memory();
+    }
+  })();
+  const kept = (name, fallback) => storage.getItem(`ltad-review-${name}`) ?? fallback;
 
   const review = (window.ltad.review = {
     state: {
-      batches: [], models: [], folders: [], classes: [], defectTypes: [],
+      batches: [], deleted: [], note: "", models: [], folders: [], classes: [], defectTypes: [],
       batch: null, // the record of the batch on show
       progress: null,
       items: new Map(), // id -> row, in the order of suspicion
@@ -22,7 +35,9 @@
       person: kept("person", `inspector-${Math.random().toString(16).slice(2, 6)}`),
       conflicts: new Map(), // item id -> { mine, theirs }
     },
-    keep: (name, value) => localStorage.setItem(`ltad-review-${name}`, value),
+    storage,
+    kept,
+    keep: (name, value) => storage.setItem(`ltad-review-${name}`, value),
     on: (name, act) => (listeners[name] ??= []).push(act),
     emit: (name, fact) => (listeners[name] ?? []).forEach((act) => act(fact)),
   });

@@ -12,11 +12,17 @@
   class Refusal extends Error {} // the server answered, and said no
   review.Refusal = Refusal;
 
+  // On a public page, the key to this browser's own desk; elsewhere nobody reads it.
+  const random = () => Array.from(crypto.getRandomValues(new Uint8Array(24)),
+    (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const visitor = review.kept("visitor", null) ?? random();
+  review.keep("visitor", visitor);
+
   // A named endpoint with its arguments in order; queues of the page are passed by.
   review.call = async (name, ...data) => request(name, data);
   async function request(name, data, patience = {}) {
     const response = await fetch(`${base()}/run/${name}`, {
-      method: "POST", headers: { "Content-Type": "application/json" },
+      method: "POST", headers: { "Content-Type": "application/json", "X-LTAD-Visitor": visitor },
       body: JSON.stringify({ data }), ...patience,
     }).catch((error) => {
       throw new Error(error.name === "TimeoutError" ? "The server does not answer."
@@ -91,13 +97,13 @@
 
   const store = (entry) => {
     try {
-      localStorage.setItem(PREFIX + entry.key, JSON.stringify(entry));
+      review.storage.setItem(PREFIX + entry.key, JSON.stringify(entry));
     } catch (error) { // a full or forbidden storage must not keep the decision from the server
       console.warn("The decision could not be stored in the browser.", error);
     }
   };
   const forget = (entry) => {
-    localStorage.removeItem(PREFIX + entry.key);
+    review.storage.removeItem(PREFIX + entry.key);
     entries = entries.filter((one) => one !== entry);
     calm();
   };
@@ -195,7 +201,7 @@
     },
 
     resolve(id) {
-      state.conflicts.get(id)?.keys.forEach((key) => localStorage.removeItem(PREFIX + key));
+      state.conflicts.get(id)?.keys.forEach((key) => review.storage.removeItem(PREFIX + key));
       if (state.conflicts.delete(id)) review.emit("row", id);
     },
 
@@ -212,9 +218,9 @@
     },
 
     restore() {
-      entries = Object.keys(localStorage)
+      entries = Object.keys(review.storage)
         .filter((name) => name.startsWith(PREFIX))
-        .map((name) => JSON.parse(localStorage.getItem(name)))
+        .map((name) => JSON.parse(review.storage.getItem(name)))
         .sort((one, other) => one.at - other.at);
       review.emit("outbox");
       if (entries.length) outbox.flush();

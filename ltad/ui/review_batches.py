@@ -34,7 +34,7 @@ class BatchEndpoints:
             "batches": [] if desk.is_empty else [asdict(b) for b in desk.database.batches()],
             "deleted": [asdict(b) | {"days_left": left[b.id]} for b in deleted],
             "models": [self._model_record(name) for name in desk.shelf.names()],
-            "folders": list(self._folders()),
+            "folders": list(self._folders()), "note": desk.note,
         }
 
     def create_batch(
@@ -61,6 +61,7 @@ class BatchEndpoints:
                 known[folder], desk.workspace.server_folders, desk.pictures
             )
         elif files:
+            desk.admit(files)
             items = list(self._collect(files, names or [Path(path).name for path in files]))
         else:
             raise DeskError("There are no files. Send pictures or a zip, or name a server folder.")

@@ -136,7 +136,7 @@
         { title: "Paint where the defect is" }),
       button(["Ignore", make("kbd", {}, "I")], () => review.editor.open("ignore"),
         { title: "Paint what never counts on this class" }),
-      button("Inspect", review.inspect, { title: "Open in the Inspect tab" }));
+      view.inspect = button("Inspect", review.inspect, { title: "Open in the Inspect tab" }));
     const tools = make("div", { class: "lt-review-tools" },
       button("◀", () => review.step(-1), { title: "Previous (K)", ariaLabel: "Previous" }),
       view.place, button("▶", () => review.step(1), { title: "Next (J)", ariaLabel: "Next" }),
@@ -198,6 +198,7 @@
 
   function drawBatches() {
     view.desk.hidden = !state.batch;
+    view.inspect.hidden = Boolean(state.note); // a public page opens no batch elsewhere
     view.openers.batches.hidden = !state.batches.length && !state.deleted?.length;
     for (const one of [view.batches, view.openers.threshold, view.openers.export,
       view.progress]) one.hidden = !state.batch;
