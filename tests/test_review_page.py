@@ -18,6 +18,7 @@ from PIL import Image
 
 from ltad.data.parts import render_part
 from ltad.desk.database import Database
+from ltad.desk.masks import decode_mask
 from ltad.desk.pictures import PictureStore
 from ltad.desk.records import ItemResult, NewItem, ThresholdChoice
 from ltad.shelf import ModelShelf
@@ -306,6 +307,33 @@ def test_mask_is_painted_and_saved(page: Page, server: SimpleNamespace, files: l
     left, top, right, bottom = mask.getbbox()
     assert mask.size == (96, 96) and right - left > 2 * (bottom - top)
     assert top < 48 < bottom and left < 48 < right
+
+
+def test_ignored_area_is_painted_up_to_the_edge_and_counts_at_once(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    batch = bring(page, server, files[1:4])
+    item = server.database.items(batch)[0]
+    page.keyboard.press("e")
+    page.keyboard.press("x")  # the eraser is not meant for what is painted next
+    expect(page.get_by_role("button", name="Eraser")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("i")
+    expect(page.locator(".lt-review-editor")).to_contain_text("Ignored on every")
+    expect(page.get_by_role("button", name="Brush", exact=True)).to_be_visible()
+    page.wait_for_timeout(200)  # the picture has made room for the bar
+    box = page.locator(".lt-review-canvas").bounding_box()
+    across = box["x"] + box["width"] / 2
+    page.mouse.move(across - 150, box["y"] + 3)
+    page.mouse.down()
+    page.mouse.move(across + 150, box["y"] + 3, steps=8)
+    page.mouse.up()
+    with page.expect_request("**/run/desk_map"):  # the map is drawn anew without the area
+        page.keyboard.press("Enter")
+    mask = decode_mask(server.database.ignore_region(item.class_name))
+    assert mask[0].any() and not mask[mask.shape[0] // 2 :].any()
+    expect(page.locator(".lt-review-progress")).to_contain_text("0 of 3 decided")
+    server.database.set_ignore_region(item.class_name, None, "Ann")
 
 
 def test_a_deleted_batch_comes_back_and_its_pictures_leave_the_disk(

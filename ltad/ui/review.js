@@ -138,14 +138,23 @@
       version: answer.version });
     if (answer.items) {
       state.defectTypes = answer.defect_types;
+      const before = state.items;
       state.items = new Map(answer.items.map((row) => [row.id, newest(row)]));
+      forgetScoredAgain(before);
       review.applyFilter();
       const isDue = state.isUntouched || (state.isResting && review.nextOpen() != null);
       if (isDue && worst() !== state.current) review.show(worst());
-      else review.emit("row", state.current);
+      else review.emit(isAnew(before, state.current) && !review.editor.isOn ? "item" : "row",
+        state.current);
     }
     review.emit("progress");
   };
+
+  const isAnew = (before, id) => {
+    const [was, is] = [before.get(id), state.items.get(id)];
+    return was && is && (was.status !== is.status || was.score !== is.score);
+  };
+  const forgetScoredAgain = (before) => review.forgetDetails((id) => !isAnew(before, id));
 
   // A decision may be acknowledged while the rows from before it are still under way.
   const newest = (row) => {

@@ -143,6 +143,8 @@
   }
 
   review.changeBatch = async (endpoint) => {
+    state.batch.state = endpoint === "desk_cancel" ? "cancelled" : "running"; // until it answers
+    review.emit("progress");
     try {
       await review.call(endpoint, state.batch.id);
       await review.refresh();

@@ -16,7 +16,7 @@
     view = {
       batches: make("ul", { class: "lt-review-batches" }),
       deleted: make("ul", { class: "lt-review-batches" }),
-      title: make("h3"),
+      title: make("h3", { class: "lt-review-deleted" }),
     };
     return make("div", {}, view.batches, view.title, view.deleted);
   };

@@ -145,8 +145,8 @@
       button("+", () => review.zoom(1.5), { ariaLabel: "Zoom in" }));
     view.empty = make("div", { class: "lt-review-unreadable", hidden: true });
     const stage = make("section", { class: "lt-review-stage", "aria-label": "Picture" },
-      head, make("div", { class: "lt-review-frame" },
-        review.stageCanvas(), view.empty, review.editorBar()), tools);
+      head, review.editorBar(), make("div", { class: "lt-review-frame" },
+        review.stageCanvas(), view.empty), tools);
     view.desk = make("div", { class: "lt-review-desk", hidden: true },
       review.listPanel(), stage, review.verdictPanel());
     return view.desk;

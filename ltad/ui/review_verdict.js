@@ -223,7 +223,10 @@
         review.draw();
       } });
     const pixels = (detail?.width ?? 0) * (detail?.height ?? 0) || 1;
+    const isVague = detail?.readyMap && !regions.length && review.isSuspicious(review.row());
     review.fill(view.regions, make("h3", {}, `Regions: ${regions.length}`),
+      isVague && make("p", { class: "lt-quiet" },
+        "The picture is above its threshold, but no single place stands out enough."),
       regions.length > 0 && make("ol", { class: "lt-review-regions" }, regions.map((region) =>
         make("li", {}, make("b", {}, review.number(region.score)),
           ` ${region.area.toLocaleString()} px, ${review.percent(region.area / pixels, 2)}`))),
