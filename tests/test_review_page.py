@@ -289,6 +289,17 @@ def test_page_waits_for_the_next_picture_while_scoring_goes_on(
     expect(page.locator(SAVED)).to_have_count(4)
 
 
+def test_a_batch_opens_where_the_work_goes_on(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    batch = fill(server, files, 40)
+    for row in server.database.items_summary(batch)[:25]:
+        server.database.decide(row.id, "good", "Ann")
+    page.goto(f"{server.url}?batch={batch}")
+    expect(page.locator(CURRENT)).to_have_text("0025 ok.png")
+    expect(page.locator(CURRENT)).to_be_in_viewport()
+
+
 def test_mask_is_painted_and_saved(page: Page, server: SimpleNamespace, files: list[Path]):
     batch = bring(page, server, files[1:3])
     item = server.database.items_summary(batch)[0]
