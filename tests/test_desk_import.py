@@ -58,6 +58,7 @@ def test_round_trip_restores_every_decision(reviewed, tmp_path, tiny_scorer, fil
     assert csv_bytes(fresh.items).decode("utf-8-sig").count(restored[0].imported) >= 1
     again = import_decisions(fresh.database, fresh.id, path, kind)
     assert (again.restored, again.unchanged, again.problems) == (0, 8, [])
+    print(f"\n{kind}: {report.text} Again: {again.text}")
 
 
 def test_import_keeps_newer_decisions(reviewed, tmp_path):

@@ -44,7 +44,8 @@ PUBLIC = (
     "<div class='lt-empty'><h3>Teach the model a part of your own</h3><p>A training takes minutes "
     "of this machine and its model would be everybody's, so a public page offers none. In a copy "
     "of this repository one command starts the same page for yourself, offline:</p>"
-    f"<pre>{COMMAND}</pre><p>Four good pictures of a part are enough to start, 20 are better. "
+    f"<pre style='white-space: pre-wrap'>{COMMAND}</pre>"
+    "<p>Four good pictures of a part are enough to start, 20 are better. "
     "Without the page: <code>.venv/bin/python -m ltad train --help</code></p></div>"
 )
 SECONDS_BETWEEN_LOOKS = 2.0
