@@ -26,6 +26,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, action="append", default=[], metavar="DIR",
                         help="a folder on this machine whose pictures visitors may take into a "
                         "batch; can be given several times")
+    parser.add_argument("--public", action=argparse.BooleanOptionalAction,
+                        default=bool(os.environ.get("SPACE_ID")),
+                        help="strangers visit the page: in Review each sees only what they brought "
+                        "themselves, nobody trains, deletes or saves for others, and folders of "
+                        "this machine are not offered; the default in a Hugging Face Space")
     parser.add_argument("--host", default="0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
     parser.add_argument("--port", type=int, default=7860)
     parser.add_argument(
@@ -39,9 +44,11 @@ def main() -> None:
     options = parse_arguments()
     scorer = load_scorer(options.model, device=options.device)
     scorer.warm_up()
-    workspace = Workspace(options.work, tuple(options.folder))
+    folders = () if options.public else tuple(options.folder)
+    workspace = Workspace(options.work, folders, options.public)
     build_app(scorer, workspace=workspace).launch(
-        server_name=options.host, server_port=options.port, share=options.share, **launch_options()
+        server_name=options.host, server_port=options.port, share=options.share,
+        **launch_options(options.public),
     )
 
 

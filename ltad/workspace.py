@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ltad.types import SettingError
+
+COMMAND = "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt && " \
+    ".venv/bin/python app.py"
+"""Starts the page on one's own machine, in a copy of this repository."""
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -14,10 +20,19 @@ class Workspace:
     Attributes:
         root: the folder; made when first written to.
         server_folders: folders on this machine whose pictures visitors may take into a batch.
+        is_public: strangers visit the page: none sees or changes what another one made.
     """
 
     root: Path = Path(".ltad")
     server_folders: tuple[Path, ...] = ()
+    is_public: bool = False
+
+    def require_private(self, what: str) -> None:
+        """Raises SettingError on a public page, on which visitors cannot do `what`."""
+        if self.is_public:
+            raise SettingError(
+                f"{what} is not possible on a public page. Run it on your own machine: {COMMAND}"
+            )
 
     @property
     def runs(self) -> Path:

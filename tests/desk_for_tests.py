@@ -55,7 +55,7 @@ class Desk:
             return decode_mask(self.database.blob(key)).tolist() if key else None
         return {
             item.position: (d.verdict, d.defect_type, d.note, d.person, mask(d.mask_key),
-                            d.model, d.threshold, d.score)
+                            d.model, d.threshold, d.score, d.created)
             for item in self.items if (d := item.decision) and d.verdict
         }
 

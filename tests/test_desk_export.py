@@ -82,6 +82,8 @@ def test_coco_loads_in_pycocotools_with_equal_masks(reviewed, tmp_path):
     assert annotated >= 4
     names = {category["name"] for category in coco.cats.values()}
     assert {"scratch", "dent", "defect"} <= names
+    print(f"\nCOCO: {len(coco.imgs)} images, {len(coco.anns)} annotations, "
+          "each with the area and box of its mask")
 
 
 def test_csv_is_whole_and_harmless(reviewed):

@@ -12,6 +12,7 @@ from desk_for_tests import Desk
 from ltad.desk.archive import write_archive
 from ltad.desk.coco import write_coco
 from ltad.desk.importing import import_decisions
+from ltad.desk.items import now
 from ltad.desk.masks import decode_mask
 from ltad.desk.records import DeskError
 from ltad.desk.tables import csv_bytes, json_bytes
@@ -52,8 +53,12 @@ def test_round_trip_restores_every_decision(reviewed, tmp_path, tiny_scorer, fil
     assert len(expected) == 8
     assert fresh.decisions() == expected
     assert (report.restored, report.unchanged, report.problems) == (8, 0, [])
+    restored = [item.decision for item in fresh.items if item.verdict]
+    assert all(d.created < d.imported <= now() for d in restored)
+    assert csv_bytes(fresh.items).decode("utf-8-sig").count(restored[0].imported) >= 1
     again = import_decisions(fresh.database, fresh.id, path, kind)
     assert (again.restored, again.unchanged, again.problems) == (0, 8, [])
+    print(f"\n{kind}: {report.text} Again: {again.text}")
 
 
 def test_import_keeps_newer_decisions(reviewed, tmp_path):
@@ -79,6 +84,8 @@ def test_an_older_decision_is_replaced_and_stays_in_the_history(desk):
     late = rows.format(item.file_name, "2999-01-01 10:00").encode()
     report = import_decisions(desk.database, desk.id, late, person="Cem")
     assert report.restored == 1
+    (_, decision) = desk.database.history(item.id)
+    assert decision.created <= decision.imported  # no decision is made in the year 2999
     assert report.unmatched == ("elsewhere.png: the batch has no picture of this name.",)
     assert [(d.verdict, d.person) for d in desk.database.history(item.id)] == [
         ("good", "Ada"), ("defective", "Bo")

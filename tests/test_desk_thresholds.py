@@ -144,6 +144,29 @@ def _scored_batch(database: Database, settings: dict, model: str, scores: list[f
     return database.batch(batch.id), ids
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_one_shift_for_all_classes_keeps_the_miss_rate_despite_rounding(seed: int):
+    random = np.random.default_rng(seed)
+    reviewed = [
+        Reviewed(name, float(np.float32(random.normal(18000, 900))), index % 2)
+        for index, name in enumerate("abcab" * 3)
+    ]
+    limits = {name: float(np.float32(random.normal(17000, 900))) for name in "abc"}
+    choices = {"": ThresholdChoice("miss", 0.0)}
+    thresholds = {
+        name: class_threshold(name, choices, ThresholdChoice("rate", 0.05),
+                              lambda name, rate: limits[name], reviewed)
+        for name in limits
+    }
+    assert quality(reviewed, thresholds).recall == 1.0
+    lowest = min(r.score - limits[r.class_name] for r in reviewed if r.is_defective)
+    for name, threshold in thresholds.items():  # and no higher one would do
+        assert threshold <= limits[name] + lowest
+        caught = {r.score - limits[r.class_name] for r in reviewed if r.class_name == name
+                  and r.score > threshold}
+        assert all(margin >= lowest for margin in caught)
+
+
 def test_decisions_move_the_threshold_at_once_and_verdicts_follow(database: Database, tiny_scorer):
     used = tiny_scorer.score_settings()
     settings = {"normal_prompt": used.normal_prompt, "abnormal_prompt": used.abnormal_prompt,

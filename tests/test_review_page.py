@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from ltad.data.parts import render_part
 from ltad.desk.database import Database
+from ltad.desk.masks import decode_mask
 from ltad.desk.pictures import PictureStore
 from ltad.desk.records import ItemResult, NewItem, ThresholdChoice
 from ltad.shelf import ModelShelf
@@ -210,6 +212,94 @@ def test_unreachable_server_loses_no_decision(
     assert sorted(verdicts(server, batch)) == ["defective", "good", "good"]
 
 
+def test_banner_counts_what_is_not_acknowledged(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    batch = bring(page, server, files[1:5])
+    page.route("**/run/desk_decide", lambda route: route.abort())
+    for key in "ara":
+        page.keyboard.press(key)
+    unsaved, count = page.locator(".lt-review-unsaved"), page.locator(".lt-review-saved")
+    expect(unsaved).to_contain_text("3 decisions are not saved")
+    page.unroute("**/run/desk_decide")
+    held: list = []  # each request waits here until the test lets it through
+    page.route("**/run/desk_decide", lambda route: held.append(route))
+    page.get_by_role("button", name="Try now").click()
+    for left in (3, 2, 1):
+        expect(unsaved).to_contain_text(
+            f"{left} decisions are not saved" if left > 1 else "1 decision is not saved"
+        )
+        expect(count).to_have_text(f"{left} not saved")
+        assert len(verdicts(server, batch)) == 3 - left
+        while not held:
+            page.wait_for_timeout(20)
+        held.pop().continue_()
+    expect(unsaved).to_be_hidden()
+    expect(count).to_contain_text("Saved")
+    assert len(verdicts(server, batch)) == 3
+
+
+def test_page_waits_for_the_next_picture_while_scoring_goes_on(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    database = server.database
+    batch = database.create_batch("slow", "Ann", "", {}).id
+    store = PictureStore(server.workspace.pictures)
+    ids = database.add_items(batch, [
+        NewItem(f"part {i}.png", store.put(path.read_bytes()))
+        for i, path in enumerate(files[1:5])
+    ])
+
+    def score(*places: int) -> None:
+        database.record_outcomes({
+            ids[i]: ItemResult(96, 96, "leather", 0.9, True, 2.0 - i / 10, 1.0, 0.5, 1.0)
+            for i in places
+        })
+
+    with FileLock(f"{database.path}.batch-{batch}.lock"):  # as another server that scores it
+        score(0, 1)
+        page.goto(f"{server.url}?batch={batch}")
+        expect(page.locator(CURRENT)).to_have_text("part 0.png")
+        page.keyboard.press("a")
+        expect(page.locator(CURRENT)).to_have_text("part 1.png")
+        page.keyboard.press("a")
+        page.keyboard.press("r")
+        rest = page.get_by_text("The next one opens as soon as it is scored")
+        expect(rest).to_be_visible()
+        page.keyboard.press("r")
+        expect(page.locator(SAVED)).to_have_count(2)
+        score(2)
+        expect(page.locator(CURRENT)).to_have_text("part 2.png")
+        expect(rest).to_be_hidden()
+        page.keyboard.press("r")
+        page.keyboard.press("a")
+        expect(rest).to_be_visible()
+        score(3)
+        database.set_batch_state(batch, "finished")
+        expect(page.locator(CURRENT)).to_have_text("part 3.png")
+        page.keyboard.press("u")
+        page.keyboard.press("a")
+        expect(page.get_by_text("Every picture in this list is decided")).to_be_visible()
+        expect(page.locator(SAVED)).to_have_count(4)
+    history = [[d.verdict for d in database.history(one)] for one in ids]
+    assert history == [["good"], ["good"], ["defective"], ["unsure"]]
+    page.keyboard.press("z")
+    expect(page.locator(SAVED)).to_have_count(3)
+    page.keyboard.press("a")  # after an undo the picture is open again
+    expect(page.locator(SAVED)).to_have_count(4)
+
+
+def test_a_batch_opens_where_the_work_goes_on(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    batch = fill(server, files, 40)
+    for row in server.database.items_summary(batch)[:25]:
+        server.database.decide(row.id, "good", "Ann")
+    page.goto(f"{server.url}?batch={batch}")
+    expect(page.locator(CURRENT)).to_have_text("0025 ok.png")
+    expect(page.locator(CURRENT)).to_be_in_viewport()
+
+
 def test_mask_is_painted_and_saved(page: Page, server: SimpleNamespace, files: list[Path]):
     batch = bring(page, server, files[1:3])
     item = server.database.items_summary(batch)[0]
@@ -228,6 +318,66 @@ def test_mask_is_painted_and_saved(page: Page, server: SimpleNamespace, files: l
     left, top, right, bottom = mask.getbbox()
     assert mask.size == (96, 96) and right - left > 2 * (bottom - top)
     assert top < 48 < bottom and left < 48 < right
+
+
+def test_ignored_area_is_painted_up_to_the_edge_and_counts_at_once(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    batch = bring(page, server, files[1:4])
+    item = server.database.items(batch)[0]
+    page.keyboard.press("e")
+    page.keyboard.press("x")  # the eraser is not meant for what is painted next
+    expect(page.get_by_role("button", name="Eraser")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("i")
+    expect(page.locator(".lt-review-editor")).to_contain_text("Ignored on every")
+    expect(page.get_by_role("button", name="Brush", exact=True)).to_be_visible()
+    page.wait_for_timeout(200)  # the picture has made room for the bar
+    box = page.locator(".lt-review-canvas").bounding_box()
+    across = box["x"] + box["width"] / 2
+    page.mouse.move(across - 150, box["y"] + 3)
+    page.mouse.down()
+    page.mouse.move(across + 150, box["y"] + 3, steps=8)
+    page.mouse.up()
+    with page.expect_request("**/run/desk_map"):  # the map is drawn anew without the area
+        page.keyboard.press("Enter")
+    mask = decode_mask(server.database.ignore_region(item.class_name))
+    assert mask[0].any() and not mask[mask.shape[0] // 2 :].any()
+    expect(page.locator(".lt-review-progress")).to_contain_text("0 of 3 decided")
+    server.database.set_ignore_region(item.class_name, None, "Ann")
+
+
+def test_a_deleted_batch_comes_back_and_its_pictures_leave_the_disk(
+    page: Page, server: SimpleNamespace, files: list[Path], tmp_path: Path
+):
+    picture = Image.fromarray(render_part("screw", 4711, 96).image)
+    picture.save(tmp_path / "lonely.png")  # in no other batch
+    batch = bring(page, server, [tmp_path / "lonely.png"])
+    page.keyboard.press("r")
+    expect(page.locator(SAVED)).to_have_count(1)
+    key = server.database.items(batch)[0].content_key
+    stored = PictureStore(server.workspace.pictures).path(key)
+    os.utime(stored, (time.time() - 3600,) * 2)  # it came in an hour ago
+
+    def press(name: str) -> None:
+        page.locator("[data-panel=batches] li", has_text="lonely").get_by_role(
+            "button", name=name).click()
+
+    page.get_by_role("button", name="Batches").click()
+    press("Delete")
+    expect(page.locator(".lt-review-message")).to_contain_text("lonely is deleted")
+    assert batch not in [one.id for one in server.database.batches()]
+    page.locator(".lt-review-message").get_by_role("button", name="Undo").click()
+    expect(page.locator(CURRENT)).to_have_text("lonely.png")
+    press("Delete")
+    press("Free the disk now")
+    assert stored.is_file()  # one press is not enough
+    press("Press again")
+    expect(page.locator("[data-panel=batches]")).to_contain_text("Its pictures are gone")
+    assert not stored.exists()
+    press("Restore")
+    expect(page.locator(SAVED)).to_have_count(1)
+    assert verdicts(server, batch) == ["defective"]
 
 
 def test_keys_rest_while_another_tab_is_open(

@@ -15,6 +15,9 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 from ltad.data.parts import render_part
+from ltad.desk.database import Database
+from ltad.desk.pictures import PictureStore
+from ltad.desk.records import ItemResult, NewItem
 from ltad.shelf import ModelShelf
 from ltad.teach import jobs
 from ltad.teach.lessons import find_lesson, lesson_names
@@ -96,6 +99,35 @@ def test_a_model_is_taught_and_compared_through_the_api(address, folder, workspa
     assert pairs["rows"] == []
     known = client.predict(first, "by api", None, 0.05, api_name="/model_compare")
     assert (known["rows"][0]["good"], known["rows"][0]["defective"]) == (2, 2)
+
+
+def test_good_pictures_chosen_in_review_are_taken_and_no_others(address, folder, workspace):
+    client = Client(address, download_files=False, verbose=False)
+    with pytest.raises(Exception, match="No picture is chosen for training yet"):
+        client.predict("from review", "cog", api_name="/teach_review")
+    assert "from review" not in lesson_names(workspace)
+    database, store = Database(workspace.database), PictureStore(workspace.pictures)
+    batch = database.create_batch("line 4", "Ann", "", {})
+    paths = sorted(folder.glob("gear_*.png"))
+    ids = database.add_items(
+        batch.id, [NewItem(path.name, store.put(path.read_bytes())) for path in paths]
+    )
+    database.record_outcomes({
+        one: ItemResult(96, 96, "leather", 0.9, True, 1.0, 1.0, 0.5, 1.9) for one in ids
+    })
+    for place, one in enumerate(ids):  # the first is called defective, the second by nobody
+        if place != 1:
+            database.decide(one, "good" if place else "defective", "Ann")
+    for one in ids[2:8]:
+        database.set_for_training(one, True, "Ann")
+    database.decide(ids[7], "unsure", "Bo")  # doubted after it was chosen: it teaches nothing
+    found = client.predict("from review", "cog", api_name="/teach_review")
+    assert (found["kept"], found["refused"]) == (5, [])
+    assert found["parts"] == {"cog": {"learn": 5, "test good": 0, "test defective": 0}}
+    taken = {facts.name.split("_", 1)[1] for facts in
+             find_lesson(workspace, "from review").facts()["cog"]}
+    assert taken == {path.name for path in paths[2:7]}
+    client.predict("from review", api_name="/teach_discard")
 
 
 @pytest.mark.browser

@@ -43,15 +43,19 @@ class BatchRunner:
         database: where batches wait and results go.
         pictures: the pictures' files.
         shelf: the models by name (`ltad.shelf.ModelShelf`).
+        turn: held while a chunk is scored; shared by runners that must not score at once.
     """
 
-    def __init__(self, database: Database, pictures: PictureStore, shelf: Any) -> None:
+    def __init__(
+        self, database: Database, pictures: PictureStore, shelf: Any,
+        turn: threading.Lock | None = None,
+    ) -> None:
         self.database = database
         self.pictures = pictures
         self.shelf = shelf
         self._threads: dict[int, threading.Thread] = {}
         self._lock = threading.Lock()
-        self._turn = threading.Lock()
+        self._turn = turn or threading.Lock()
 
     def open_batch(
         self, name: str, person: str, model: str | None, settings: Mapping[str, Any],
@@ -72,7 +76,8 @@ class BatchRunner:
 
     def start(self, batch_id: int) -> bool:
         """Go on with a running batch; False when another process is at it, or it needs nothing."""
-        if self.database.batch(batch_id).state != "running":
+        batch = self.database.batch(batch_id)
+        if batch.state != "running" or batch.deleted:
             return False
         with self._lock:
             if batch_id in self._threads:
@@ -157,7 +162,7 @@ class BatchRunner:
         speed = None
         for size in chain([FIRST_CHUNK], repeat(CHUNK)):
             items = self.database.waiting(batch_id, size)
-            if not items:
+            if not items or self.database.batch(batch_id).deleted:
                 break
             with self._turn:  # batches take turns, so one chunk is in memory
                 start = time.monotonic()

@@ -113,10 +113,12 @@ class Database(DecisionTables):
         """The items chosen for training that are still called good, of one class or of all.
 
         Each content comes once, and not at all where anybody calls the same content defective.
+        Deleted batches offer none.
         """
         rows = self._rows(
             f"{item_columns()} WHERE is_for_training AND items.verdict = 'good'"
-            " AND (:name IS NULL OR class_name = :name) AND NOT EXISTS ("
+            " AND (:name IS NULL OR class_name = :name)"
+            " AND batch_id NOT IN (SELECT id FROM batches WHERE deleted != '') AND NOT EXISTS ("
             " SELECT 1 FROM items AS other"
             " WHERE other.content_key = items.content_key AND other.verdict = 'defective')"
             " GROUP BY content_key ORDER BY items.id", {"name": class_name},

@@ -6,14 +6,15 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ltad.desk.items import DECISION, NAME_LENGTH, BatchTables, check_text, now
+from ltad.desk.deletion import DeletionTables
+from ltad.desk.items import DECISION, NAME_LENGTH, check_text, now
 from ltad.desk.records import VERDICTS, ConflictError, Decision, DeskError, Reviewed
 
 DEFECT_TYPE_LENGTH = 100
 NOTE_LENGTH = 2000
 
 
-class DecisionTables(BatchTables):
+class DecisionTables(DeletionTables):
     """The part of `Database` that knows decisions."""
 
     def decide(
@@ -52,7 +53,12 @@ class DecisionTables(BatchTables):
         }])[0]
 
     def decide_many(self, decisions: Iterable[Mapping[str, Any]]) -> list[Decision]:
-        """Append several decisions, all or none. Each is the arguments of `decide` by name."""
+        """Append several decisions, all or none.
+
+        Args:
+            decisions: each is the arguments of `decide` by name. One out of a file also has
+                `is_imported`, and `created`: when it was made (ISO 8601, UTC), or "" for now.
+        """
         made = []
         with self._writing() as connection:
             for wanted in decisions:
@@ -92,7 +98,7 @@ class DecisionTables(BatchTables):
                 "note": before.note if before else "",
                 "mask_key": before.mask_key if before else "",
                 "person": undone.person, "threshold": undone.threshold, "score": undone.score,
-                "model": undone.model,
+                "model": undone.model, "created": now(), "imported": "",
             }, undoes=undone.id, restores=previous_id)
 
     def history(self, item_id: int) -> list[Decision]:
@@ -116,7 +122,8 @@ class DecisionTables(BatchTables):
 def _checked(
     item_id: int, verdict: str, person: str, defect_type: str = "", note: str = "",
     mask_key: str = "", threshold: float | None = None, score: float | None = None,
-    model: str | None = None, expected_revision: int | None = None,
+    model: str | None = None, expected_revision: int | None = None, created: str = "",
+    is_imported: bool = False,
 ) -> dict[str, Any]:
     if verdict and verdict not in VERDICTS:
         raise DeskError(f"A verdict cannot be {verdict!r}, only {', '.join(VERDICTS)}.")
@@ -126,7 +133,8 @@ def _checked(
         "defect_type": check_text("defect type", defect_type, DEFECT_TYPE_LENGTH),
         "note": check_text("note", note, NOTE_LENGTH),
         "threshold": threshold, "score": score, "model": model,
-        "expected_revision": expected_revision,
+        "expected_revision": expected_revision, "created": created or now(),
+        "imported": now() if is_imported else "",
     }
 
 
@@ -152,7 +160,7 @@ def _append(
         "score": score if fields["score"] is None else fields["score"],
         "model": model if fields["model"] is None else fields["model"],
         "mask_key": fields["mask_key"] or None,
-        "revision": revision + 1, "created": now(), "undoes": undoes,
+        "revision": revision + 1, "undoes": undoes,
         "previous_id": None if undoes else standing_id,
     }
     columns = ", ".join(values)

@@ -2,7 +2,8 @@
 
 An item is found by the content of its picture if the file says it, else by its file name. Nothing
 that was decided later than the file is overwritten unless that is asked for; what is replaced stays
-in the item's history. A restored decision names its first author, and the time of the import.
+in the item's history. A restored decision has the author, the time, the model, threshold and score
+that the file gives it, and the time of the import beside them.
 """
 
 from __future__ import annotations
@@ -125,6 +126,7 @@ class _Plan:
                 "note": imported.note, "mask_key": self._key(item, mask, old_mask),
                 "threshold": imported.threshold, "score": imported.score,
                 "model": imported.model or None, "expected_revision": item.revision,
+                "created": _moment(imported.created), "is_imported": True,
             })
 
     def report(self) -> ImportReport:
@@ -196,6 +198,13 @@ def _are_equal(first: np.ndarray | None, second: np.ndarray | None) -> bool:
 
 def _is_newer(decision: Decision, imported: Imported) -> bool:
     return imported.created is None or _time(decision.created) > imported.created
+
+
+def _moment(created: datetime | None) -> str:
+    """The time as the database keeps it; none is later than now, whatever a file says."""
+    if created is None:
+        return ""
+    return min(created, datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def _time(text: str) -> datetime:

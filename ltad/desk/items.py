@@ -21,7 +21,7 @@ from ltad.desk.records import (
 )
 from ltad.desk.schema import Store
 
-_BATCH = "id, name, created, person, model, settings, state"
+BATCH = "id, name, created, person, model, settings, state, deleted, deleted_by, erased"
 _COUNTS = """
     SELECT batch_id, COUNT(*), SUM(status = 'scored'), SUM(status = 'failed'), SUM(verdict != '')
     FROM items {where} GROUP BY batch_id"""
@@ -31,7 +31,8 @@ _ITEM = """
     semantic_score, items.threshold, regions, duplicate_of"""
 DECISION = """
     decisions.id, item_id, decisions.revision, decisions.verdict, defect_type, note,
-    COALESCE(mask_key, ''), person, created, model, decisions.threshold, decisions.score, undoes"""
+    COALESCE(mask_key, ''), person, created, model, decisions.threshold, decisions.score, undoes,
+    imported"""
 _FROM_ITEMS = "FROM items LEFT JOIN decisions ON decisions.id = items.decision_id"
 # The index items_by_suspicion is in this order, so nothing is sorted when a list is read.
 _BY_SUSPICION = "ORDER BY status IN ('failed', 'cancelled'), margin DESC, position"
@@ -75,18 +76,21 @@ class BatchTables(Store):
         return self.batch(batch_id)
 
     def batches(self) -> list[Batch]:
-        """All batches, newest first."""
+        """All batches that are not deleted, newest first."""
         counts = {row[0]: row[1:] for row in self._rows(_COUNTS.format(where=""))}
-        rows = self._rows(f"SELECT {_BATCH} FROM batches ORDER BY id DESC")
-        return [_batch(row, counts.get(row[0], (0, 0, 0, 0))) for row in rows]
+        rows = self._rows(f"SELECT {BATCH} FROM batches WHERE deleted = '' ORDER BY id DESC")
+        return [batch_of(row, counts.get(row[0], (0, 0, 0, 0))) for row in rows]
 
     def batch(self, batch_id: int) -> Batch:
-        """One batch. Raises DeskError when there is none of that number."""
-        rows = self._rows(f"SELECT {_BATCH} FROM batches WHERE id = ?", (batch_id,))
+        """One batch, deleted or not. Raises DeskError when there is none of that number."""
+        rows = self._rows(f"SELECT {BATCH} FROM batches WHERE id = ?", (batch_id,))
         if not rows:
             raise DeskError(f"There is no batch {batch_id!r}. Reload the list of batches.")
-        counts = self._rows(_COUNTS.format(where="WHERE batch_id = ?"), (batch_id,))
-        return _batch(rows[0], counts[0][1:] if counts else (0, 0, 0, 0))
+        return batch_of(rows[0], self._counts(batch_id))
+
+    def _counts(self, batch_id: int) -> tuple:
+        found = self._rows(_COUNTS.format(where="WHERE batch_id = ?"), (batch_id,))
+        return found[0][1:] if found else (0, 0, 0, 0)
 
     def add_items(self, batch_id: int, items: Iterable[NewItem]) -> list[int]:
         """Append pictures to a batch; returns their ids.
@@ -235,9 +239,10 @@ class BatchTables(Store):
         )
 
 
-def _batch(row: tuple, counts: tuple) -> Batch:
-    *start, settings, state = row
-    return Batch(*start, json.loads(settings), state, *counts)
+def batch_of(row: tuple, counts: tuple) -> Batch:
+    """A `Batch` of the columns `BATCH` and its counts of items."""
+    *start, settings, state = row[:7]
+    return Batch(*start, json.loads(settings), state, *counts, *row[7:])
 
 
 def item_of(row: tuple) -> Item:

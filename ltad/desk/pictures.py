@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
+import time
 from pathlib import Path
 
 from PIL import Image
@@ -13,6 +14,8 @@ from PIL import Image
 from ltad.desk.records import DeskError
 from ltad.images import read_image
 
+RECENT_SECONDS = 600.0
+"""A picture that came in since may belong to a batch that is being brought; it is not removed."""
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
@@ -30,8 +33,11 @@ class PictureStore:
         """Keep a picture's file; returns its key, the SHA-256 of its bytes in hexadecimal."""
         key = hashlib.sha256(content).hexdigest()
         path = self.path(key)
-        if path.is_file():
+        try:
+            os.utime(path)  # it is there, and wanted again: see `remove`
             return key
+        except FileNotFoundError:
+            pass
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, partial = tempfile.mkstemp(dir=path.parent)
@@ -58,6 +64,29 @@ class PictureStore:
             raise DeskError(
                 f"The picture {key[:12]} is no longer there. Bring it again in a new batch."
             ) from error
+
+    def remove(self, key: str) -> int | None:
+        """Free a picture's file; returns its bytes, 0 if there was none, None if it must stay.
+
+        It stays while it was brought less than `RECENT_SECONDS` ago. The file is put aside before
+        it is judged, so that whoever brings the same content meanwhile writes it anew.
+        """
+        path = self.path(key)
+        aside = path.with_name(f"{key}.gone")
+        try:
+            if path.exists():
+                path.replace(aside)
+            facts = aside.stat()
+        except FileNotFoundError:
+            return 0
+        if time.time() - facts.st_mtime >= RECENT_SECONDS:
+            aside.unlink(missing_ok=True)
+            return facts.st_size
+        if path.exists():
+            aside.unlink(missing_ok=True)
+        else:
+            aside.replace(path)
+        return None
 
     def image(self, key: str) -> Image.Image:
         """The picture, RGB and upright. Raises ImageError when it cannot be decoded."""

@@ -42,6 +42,8 @@ class Batch:
             minimum_area; what is missing or None takes the model's own value.
         state: one of `BATCH_STATES`.
         total, scored, failed, decided: counts of items; decided ones have a verdict.
+        deleted, deleted_by: when and by whom it was deleted, or "" (`ltad.desk.deletion`).
+        erased: when its pictures were given up, or "".
     """
 
     id: int
@@ -55,6 +57,9 @@ class Batch:
     scored: int
     failed: int
     decided: int
+    deleted: str = ""
+    deleted_by: str = ""
+    erased: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,9 +104,10 @@ class Decision:
         verdict: one of `VERDICTS`, or "" when the item was taken back to undecided.
         defect_type, note: the person's words, or "".
         mask_key: key of the corrected mask (`Database.blob`), or "".
-        person, created: who and when.
+        person, created: who and when; of an imported one, as the file says it.
         model, threshold, score: what the model said at that moment; the numbers may be None.
         undoes: id of the decision that this entry undid, or None.
+        imported: when it came out of a file, or "" if it was made here.
     """
 
     id: int
@@ -117,6 +123,7 @@ class Decision:
     threshold: float | None
     score: float | None
     undoes: int | None = None
+    imported: str = ""
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             id INTEGER PRIMARY KEY, item_id INTEGER NOT NULL REFERENCES items,
             is_chosen INTEGER NOT NULL, person TEXT NOT NULL, created TEXT NOT NULL)""",
     ),
+    ("ALTER TABLE decisions ADD COLUMN imported TEXT NOT NULL DEFAULT ''",),
+    tuple(
+        f"ALTER TABLE batches ADD COLUMN {name} TEXT NOT NULL DEFAULT ''"
+        for name in ("deleted", "deleted_by", "erased")
+    ),
 )
 """One tuple of statements for each schema version; a database of version n has had the first n.
 

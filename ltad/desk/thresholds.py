@@ -167,7 +167,13 @@ def class_threshold(
         (r.score - calibration_limit(r.class_name, default.value), bool(r.is_defective))
         for r in reviewed
     ]
-    return limit(default.value) + current_threshold(choice, limit, margins)
+    base = limit(default.value)
+    shift = current_threshold(choice, limit, margins)
+    # Sums round; a reviewed score must still lie on the side on which the choice put it.
+    alarms = [
+        r.score for r in reviewed if r.class_name == class_name and r.score - base > shift
+    ]
+    return min([base + shift, *(float(np.nextafter(score, -np.inf)) for score in alarms)])
 
 
 def verdicts(items: Iterable, thresholds: Mapping[str, float]) -> dict[int, bool]:

@@ -135,9 +135,11 @@ class PromptLab:
         """Write a refitted model as a new model folder; it is then on the shelf.
 
         Raises:
-            SettingError: the name cannot be used, or the model is no longer in memory.
+            SettingError: the name cannot be used, the model is no longer in memory, or the page is
+                public.
             CheckpointError: it cannot be written.
         """
+        self.workspace.require_private("Saving a model")
         kept = self._kept(key)
         if name in self.shelf.names():
             raise SettingError(f"There is a model {name!r} already. Choose another name.")

@@ -54,8 +54,7 @@ def from_review(workspace: Workspace, class_name: str | None = None) -> Iterator
             "No picture is chosen for training yet. In Review, mark good pictures for training."
         )
     store = PictureStore(workspace.pictures)
-    for item in items:
-        yield Incoming(Path(item.file_name).name, store.bytes(item.content_key))
+    return (Incoming(Path(item.file_name).name, store.bytes(item.content_key)) for item in items)
 
 
 def server_choices(allowed: Sequence[Path]) -> list[str]:

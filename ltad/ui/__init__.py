@@ -45,10 +45,11 @@ def build_app(
     Args:
         scorer: the :class:`ltad.Scorer` that the page starts with.
         examples: a folder of ``*.jpg``.
-        workspace: where the page keeps what people make; by default ``.ltad`` in this folder.
+        workspace: where the page keeps what people make; by default ``.ltad`` in this folder. On a
+            public one nobody sees or changes what another visitor made.
     """
     workspace = workspace or Workspace()
-    shelf = ModelShelf(scorer, workspace.models)
+    shelf = ModelShelf(scorer, None if workspace.is_public else workspace.models)
     pictures = find_examples(examples)
     with gr.Blocks(title="LTAD", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         header = gr.HTML(header_html(scorer), elem_id="lt-header")
@@ -85,7 +86,7 @@ def describe_model(shelf: ModelShelf, model: str) -> tuple[str, str]:
     return header_html(scorer), card_html(scorer.card)
 
 
-def launch_options() -> dict[str, Any]:
+def launch_options(is_public: bool = False) -> dict[str, Any]:
     """What ``launch`` needs to show the page as designed, and to keep it to itself."""
     return {
         "theme": gr.themes.Default(
@@ -97,7 +98,8 @@ def launch_options() -> dict[str, Any]:
         "run_history": False,
         "enable_monitoring": False,
         "ssr_mode": False,
-        "max_file_size": "1gb",  # a zip of a shift's pictures; each picture has its own limit
+        # A zip of a shift's pictures, or of what one visitor may keep.
+        "max_file_size": "100mb" if is_public else "1gb",
         "state_session_capacity": 500,
         # Gradio itself compresses files only, not the page with its scripts. Event streams and
         # pictures pass as they are.

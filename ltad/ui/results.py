@@ -58,14 +58,17 @@ def build_results(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
     _wire_long_tail(reader, chosen, runs, long_tail)
     _wire_operating_point(reader, chosen, runs, bar, operating, tab)
     _wire_pictures(reader, shelf, chosen, runs, bar, pictures)
-    _wire_deletion(reader, runs, opening, focus, doomed)
-    again.click(
-        friendly(partial(results_views.evaluate_again, reader, shelf, workspace.features)),
-        [focus, runs], [runs, opening], show_progress_on=runs, **BUSY,
-    )
+    if workspace.is_public:
+        doomed["ask"].visible = again.visible = False
+    else:
+        _wire_deletion(reader, runs, opening, focus, doomed)
+        again.click(
+            friendly(partial(results_views.evaluate_again, reader, shelf, workspace.features)),
+            [focus, runs], [runs, opening], show_progress_on=runs, **BUSY,
+        )
     focus.input(friendly(partial(results_views.show_facts, reader)), focus, facts, **QUIET)
     listed.then(None, js="() => window.ltad.results.arrive()")
-    build_results_endpoints(reader, shelf, workspace.features)
+    build_results_endpoints(reader, shelf, workspace.features, workspace.is_public)
 
 
 def _build_facts() -> tuple[gr.HTML, gr.Button, dict[str, gr.Button]]:

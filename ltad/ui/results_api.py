@@ -18,8 +18,13 @@ RATE = 0.05
 MOST_ROWS = 5000
 
 
-def build_results_endpoints(reader: RunReader, shelf: ModelShelf, features: Path) -> None:
-    """Add the named endpoints to the current ``gr.Blocks``; arguments as `RunReader.again`."""
+def build_results_endpoints(
+    reader: RunReader, shelf: ModelShelf, features: Path, is_public: bool
+) -> None:
+    """Add the named endpoints to the current ``gr.Blocks``; arguments as `RunReader.again`.
+
+    On a public page there is none that changes the runs.
+    """
 
     def runs() -> list:
         """All runs, the newest first, with what they measured and their All / High / Low."""
@@ -82,8 +87,11 @@ def build_results_endpoints(reader: RunReader, shelf: ModelShelf, features: Path
         reader.delete(name)
         return True
 
-    for endpoint in (runs, run_table, run_gallery, run_confusion, run_delete):
+    for endpoint in (runs, run_table, run_gallery, run_confusion):
         gr.api(friendly(endpoint), api_name=endpoint.__name__)
+    if is_public:
+        return
+    gr.api(friendly(run_delete), api_name="run_delete")
     gr.api(friendly(run_again), api_name="run_again", concurrency_limit=1,
            concurrency_id=BUSY["concurrency_id"])
 

@@ -3,11 +3,24 @@
 // changed, and a way to build elements from text that is never read as HTML.
 (() => {
   const listeners = {};
-  const kept = (name, fallback) => localStorage.getItem(`ltad-review-${name}`) ?? fallback;
+  // Inside another site's frame a browser may refuse to keep anything; then the page itself does.
+  class Memory {
+    getItem(name) { return this[name] ?? null; }
+    setItem(name, value) { this[name] = String(value); }
+    removeItem(name) { delete this[name]; }
+  }
+  const storage = (() => {
+    try {
+      return window.localStorage;
+    } catch {
+      return new Memory();
+    }
+  })();
+  const kept = (name, fallback) => storage.getItem(`ltad-review-${name}`) ?? fallback;
 
   const review = (window.ltad.review = {
     state: {
-      batches: [], models: [], folders: [], classes: [], defectTypes: [],
+      batches: [], deleted: [], note: "", models: [], folders: [], classes: [], defectTypes: [],
       batch: null, // the record of the batch on show
       progress: null,
       items: new Map(), // id -> row, in the order of suspicion
@@ -15,13 +28,16 @@
       shown: [], // ids that pass the filter
       current: null, // id of the item on show
       isUntouched: true, // until the person does something, the worst picture is on show
+      isResting: false, // nothing was left to decide; until the person turns to a picture
       filter: { kind: "all", text: "", className: "" },
       layers: { map: true, boxes: true, opacity: Number(kept("opacity", 0.6)) },
       smallest: Number(kept("smallest", 0.0003)), // share of the picture
       person: kept("person", `inspector-${Math.random().toString(16).slice(2, 6)}`),
       conflicts: new Map(), // item id -> { mine, theirs }
     },
-    keep: (name, value) => localStorage.setItem(`ltad-review-${name}`, value),
+    storage,
+    kept,
+    keep: (name, value) => storage.setItem(`ltad-review-${name}`, value),
     on: (name, act) => (listeners[name] ??= []).push(act),
     emit: (name, fact) => (listeners[name] ?? []).forEach((act) => act(fact)),
   });
@@ -79,7 +95,7 @@
 
   review.show = (id) => {
     if (id == null || !state.items.has(id)) return;
-    state.current = id;
+    Object.assign(state, { current: id, isResting: false });
     review.address();
     review.emit("item");
   };
@@ -96,14 +112,15 @@
     const ahead = [...state.shown.slice(at + 1), ...state.shown.slice(0, at + 1)];
     return ahead.find((id) => review.isOpen(state.items.get(id)));
   };
+  review.isScoring = () => [...state.items.values()].some((row) => row.status === "waiting");
 
   review.address = () =>
     window.ltad.address?.write({ batch: state.batch?.id, item: state.current });
 
   // --- fetching -------------------------------------------------------------------------------
   review.openBatch = async (id, item = null) => {
-    Object.assign(state, { items: new Map(), version: "", current: item, batch: { id },
-      isUntouched: item == null });
+    Object.assign(state, { items: new Map(), shown: [], version: "", current: item,
+      batch: { id }, isUntouched: item == null, isResting: false });
     await review.refresh();
     if (item != null) review.show(state.items.has(item) ? item : worst());
     review.emit("batch");
@@ -121,12 +138,29 @@
       version: answer.version });
     if (answer.items) {
       state.defectTypes = answer.defect_types;
-      state.items = new Map(answer.items.map((row) => [row.id, row]));
+      const before = state.items;
+      state.items = new Map(answer.items.map((row) => [row.id, newest(row)]));
+      forgetScoredAgain(before);
       review.applyFilter();
-      if (state.isUntouched && worst() !== state.current) review.show(worst());
-      else review.emit("row", state.current);
+      const isDue = state.isUntouched || (state.isResting && review.nextOpen() != null);
+      if (isDue && worst() !== state.current) review.show(worst());
+      else review.emit(isAnew(before, state.current) && !review.editor.isOn ? "item" : "row",
+        state.current);
     }
     review.emit("progress");
+  };
+
+  const isAnew = (before, id) => {
+    const [was, is] = [before.get(id), state.items.get(id)];
+    return was && is && (was.status !== is.status || was.score !== is.score);
+  };
+  const forgetScoredAgain = (before) => review.forgetDetails((id) => !isAnew(before, id));
+
+  // A decision may be acknowledged while the rows from before it are still under way.
+  const newest = (row) => {
+    const held = state.items.get(row.id);
+    if (!(held?.revision > row.revision)) return row;
+    return { ...row, verdict: held.verdict, revision: held.revision };
   };
 
   review.reloadBatches = async () => {

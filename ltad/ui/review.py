@@ -7,20 +7,33 @@ Pictures travel as data URLs inside the answers: no file of the server has an ad
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
+from ltad.desk.deletion import free_pictures
 from ltad.shelf import ModelShelf
 from ltad.ui.errors import friendly
 from ltad.ui.review_batches import BatchEndpoints
-from ltad.ui.review_desk import Desk
 from ltad.ui.review_exchange import ExchangeEndpoints
 from ltad.ui.review_items import ItemEndpoints
 from ltad.ui.review_settings import SettingEndpoints
+from ltad.ui.review_visitors import Desks
 from ltad.workspace import Workspace
 
+PLAIN = {
+    BatchEndpoints: (
+        "batches", "items", "progress", "cancel", "restart", "delete", "restore", "erase",
+    ),
+    ItemEndpoints: (
+        "item", "picture", "map", "thumbnails", "decide", "undo", "history", "mask", "training",
+    ),
+    SettingEndpoints: ("threshold", "ignore", "save_ignore"),
+}
+"""Methods that need no upload, each an endpoint ``desk_NAME``."""
 PLACE = "<div id='lt-review'><p class='lt-quiet'>Opening the desk. It needs JavaScript.</p></div>"
 
 
@@ -32,36 +45,49 @@ def build_review(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
         workspace: where batches, pictures and decisions are kept.
         tab: the tab itself; its label stays as it is.
     """
-    desk = Desk(shelf, workspace)
+    desks = Desks(shelf, workspace)
     gr.HTML(PLACE, apply_default_css=False)
-    batches, items = BatchEndpoints(desk), ItemEndpoints(desk)
-    settings, exchange = SettingEndpoints(desk), ExchangeEndpoints(desk)
-    plain = {
-        "batches": batches.batches, "items": batches.items, "progress": batches.progress,
-        "cancel": batches.cancel, "restart": batches.restart,
-        "item": items.item, "picture": items.picture, "map": items.map,
-        "thumbnails": items.thumbnails, "decide": items.decide, "undo": items.undo,
-        "history": items.history, "mask": items.mask, "training": items.training,
-        "threshold": settings.threshold, "ignore": settings.ignore,
-        "save_ignore": settings.save_ignore,
-    }
-    for name, endpoint in plain.items():
-        gr.api(
-            friendly(endpoint), api_name=f"desk_{name}", queue=False,
-            api_description=_summary(endpoint),
-        )
-    _build_file_endpoints(batches, exchange)
-    if not desk.is_empty:
+    for kind, names in PLAIN.items():
+        for name in names:
+            endpoint = _of_visitor(desks, kind, name)
+            gr.api(
+                friendly(endpoint), api_name=f"desk_{name}", queue=False,
+                api_description=_summary(endpoint),
+            )
+    _build_file_endpoints(desks)
+    desk = desks.everybody
+    if desk is not None and not desk.is_empty:
         desk.runner.resume()
+        desk.database.mark_erased()  # what was deleted long ago
+        free_pictures(desk.database, desk.pictures)
 
 
-def _build_file_endpoints(batches: BatchEndpoints, exchange: ExchangeEndpoints) -> None:
+def _of_visitor(desks: Desks, kind: type, name: str) -> Callable[..., Any]:
+    """A method of one of the endpoint classes, called on the desk of whoever asks."""
+    method = getattr(kind, name)
+
+    @functools.wraps(method)
+    def endpoint(request: gr.Request, *arguments: Any) -> Any:
+        return method(kind(desks.of(request)), *arguments)
+
+    signature = inspect.signature(method)
+    _, *own = signature.parameters.values()
+    asks = inspect.Parameter(
+        "request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request
+    )
+    # Gradio reads what to pass from the signature, and the kinds of the values from the hints.
+    endpoint.__signature__ = signature.replace(parameters=[asks, *own])
+    endpoint.__annotations__ = {**method.__annotations__, "request": gr.Request}
+    return endpoint
+
+
+def _build_file_endpoints(desks: Desks) -> None:
     """The endpoints with files, through ``gr.File``, which takes nothing but real uploads."""
     def hidden(component: type, label: str, **settings: Any) -> Any:
         return component(label=label, visible=False, **settings)
 
     _endpoint(
-        batches.create_batch, "create_batch",
+        _of_visitor(desks, BatchEndpoints, "create_batch"), "create_batch",
         [
             hidden(gr.File, "Pictures and zips", file_count="multiple"),
             hidden(gr.JSON, "Names of the files"), hidden(gr.Textbox, "Server folder"),
@@ -71,12 +97,12 @@ def _build_file_endpoints(batches: BatchEndpoints, exchange: ExchangeEndpoints) 
         hidden(gr.JSON, "Batch"),
     )
     _endpoint(
-        exchange.export, "export",
+        _of_visitor(desks, ExchangeEndpoints, "export"), "export",
         [hidden(gr.Number, "Batch", precision=0), hidden(gr.Textbox, "Kind")],
         hidden(gr.File, "Export"),
     )
     _endpoint(
-        exchange.bring_back, "import",
+        _of_visitor(desks, ExchangeEndpoints, "bring_back"), "import",
         [
             hidden(gr.File, "COCO, CSV or JSON"), hidden(gr.Number, "Batch", precision=0),
             hidden(gr.Textbox, "Person"),

@@ -12,20 +12,28 @@
   class Refusal extends Error {} // the server answered, and said no
   review.Refusal = Refusal;
 
+  // On a public page, the key to this browser's own desk; elsewhere nobody reads it.
+  const random = () => Array.from(crypto.getRandomValues(new Uint8Array(24)),
+    (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const visitor = review.kept("visitor", null) ?? random();
+  review.keep("visitor", visitor);
+
   // A named endpoint with its arguments in order; queues of the page are passed by.
-  review.call = async (name, ...data) => {
+  review.call = async (name, ...data) => request(name, data);
+  async function request(name, data, patience = {}) {
     const response = await fetch(`${base()}/run/${name}`, {
-      method: "POST", headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ data }),
-    }).catch(() => {
-      throw new Error("The server cannot be reached.");
+      method: "POST", headers: { "Content-Type": "application/json", "X-LTAD-Visitor": visitor },
+      body: JSON.stringify({ data }), ...patience,
+    }).catch((error) => {
+      throw new Error(error.name === "TimeoutError" ? "The server does not answer."
+        : "The server cannot be reached.");
     });
     const answer = await response.json().catch(() => ({}));
     if (response.ok) return answer.data[0];
     if (answer.error) throw new Refusal(plain(answer.error));
     if (response.status === 401) throw new Error("You are logged out. Reload the page.");
     throw new Error(`The server answered with error ${response.status}.`);
-  };
+  }
 
   // Files go up a few at a time, so that a thousand are no single request.
   review.upload = async (files, onProgress) => {
@@ -81,6 +89,7 @@
   const PREFIX = "ltad-review-unsaved:";
   const ARGUMENTS = ["item_id", "verdict", "person", "defect_type", "note", "mask",
     "expected_revision"];
+  const ANSWER_WITHIN = 30000; // milliseconds; sending again is harmless
   let entries = [];
   let sending = null;
   let retry = null;
@@ -88,21 +97,26 @@
 
   const store = (entry) => {
     try {
-      localStorage.setItem(PREFIX + entry.key, JSON.stringify(entry));
+      review.storage.setItem(PREFIX + entry.key, JSON.stringify(entry));
     } catch (error) { // a full or forbidden storage must not keep the decision from the server
       console.warn("The decision could not be stored in the browser.", error);
     }
   };
   const forget = (entry) => {
-    localStorage.removeItem(PREFIX + entry.key);
+    review.storage.removeItem(PREFIX + entry.key);
     entries = entries.filter((one) => one !== entry);
+    calm();
+  };
+  const calm = () => {
+    if (entries.every((one) => one.refused)) outbox.trouble = "";
   };
 
   async function send() {
     for (let entry; (entry = entries.find((one) => !one.refused)); ) {
       let answer;
       try {
-        answer = await review.call("desk_decide", ...ARGUMENTS.map((name) => entry[name]));
+        answer = await request("desk_decide", ARGUMENTS.map((name) => entry[name]),
+          { signal: AbortSignal.timeout(ANSWER_WITHIN) });
       } catch (error) {
         if (!(error instanceof Refusal)) return wait(error);
         entry.refused = error.message;
@@ -112,7 +126,8 @@
         continue;
       }
       pause = 1000;
-      outbox.trouble = "";
+      // Nothing is out of trouble before all are answered.
+      if (outbox.trouble) outbox.trouble = "The server answers again.";
       if (answer.conflict) conflict(entry, answer.conflict);
       else accept(entry, answer.decision);
     }
@@ -138,6 +153,7 @@
   function conflict(entry, theirs) {
     const mine = entries.filter((one) => one.item_id === entry.item_id);
     entries = entries.filter((one) => one.item_id !== entry.item_id);
+    calm();
     state.conflicts.set(entry.item_id, { mine: mine.at(-1), keys: mine.map((m) => m.key), theirs });
     settle(entry.item_id, theirs);
     review.say(`${theirs.person} decided on ${entry.file_name} before you did.`, "bad",
@@ -185,7 +201,7 @@
     },
 
     resolve(id) {
-      state.conflicts.get(id)?.keys.forEach((key) => localStorage.removeItem(PREFIX + key));
+      state.conflicts.get(id)?.keys.forEach((key) => review.storage.removeItem(PREFIX + key));
       if (state.conflicts.delete(id)) review.emit("row", id);
     },
 
@@ -202,9 +218,9 @@
     },
 
     restore() {
-      entries = Object.keys(localStorage)
+      entries = Object.keys(review.storage)
         .filter((name) => name.startsWith(PREFIX))
-        .map((name) => JSON.parse(localStorage.getItem(name)))
+        .map((name) => JSON.parse(review.storage.getItem(name)))
         .sort((one, other) => one.at - other.at);
       review.emit("outbox");
       if (entries.length) outbox.flush();

@@ -18,6 +18,7 @@
       servers: make("select", { "aria-label": "Folder on the server" }),
       upload: make("progress", { max: 1, value: 0, hidden: true, "aria-label": "Upload" }),
       note: make("p", { class: "lt-quiet", role: "status" }),
+      terms: make("p", { class: "lt-review-terms", hidden: true }),
     };
     view.server = make("div", { class: "lt-review-line", hidden: true },
       view.servers, pick("Take this folder", { click: () => begin([], view.servers.value) }));
@@ -30,7 +31,8 @@
       + "on disk before the page says so. At the end the batch leaves as a table, COCO or a "
       + "report."),
     make("div", { class: "lt-review-line" }, pick("Choose pictures or a zip", files),
-      pick("Choose a folder", folder)), view.server, view.upload, view.note);
+      pick("Choose a folder", folder)), view.server, view.upload, view.note,
+    view.terms);
     async function drop(event) {
       event.preventDefault();
       zone.classList.remove("lt-review-over");
@@ -80,6 +82,8 @@
     review.fill(view.inputs.model, ...options(state.models.map((model) => model.name)));
     review.fill(view.servers, ...options(state.folders));
     view.server.hidden = !state.folders.length;
+    view.terms.hidden = !state.note;
+    view.terms.textContent = state.note;
     drawClasses();
   }
   function drawClasses() {
@@ -139,6 +143,8 @@
   }
 
   review.changeBatch = async (endpoint) => {
+    state.batch.state = endpoint === "desk_cancel" ? "cancelled" : "running"; // until it answers
+    review.emit("progress");
     try {
       await review.call(endpoint, state.batch.id);
       await review.refresh();

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ltad.desk.collect import MAX_FILES, collect, collect_server_folder
+from ltad.desk.deletion import days_left, free_pictures
 from ltad.desk.records import Batch, DeskError, ItemSummary, NewItem
 from ltad.types import LTADError
 from ltad.ui.review_desk import Desk, number
@@ -24,12 +25,16 @@ class BatchEndpoints:
         self._desk = desk
 
     def batches(self) -> dict:
-        """All batches, newest first; the models with their classes; the server's folders."""
+        """All batches, newest first; the deleted ones; the models with their classes; the
+        server's folders."""
         desk = self._desk
+        deleted = [] if desk.is_empty else desk.database.deleted_batches()
+        left = days_left(deleted)
         return {
             "batches": [] if desk.is_empty else [asdict(b) for b in desk.database.batches()],
+            "deleted": [asdict(b) | {"days_left": left[b.id]} for b in deleted],
             "models": [self._model_record(name) for name in desk.shelf.names()],
-            "folders": list(self._folders()),
+            "folders": list(self._folders()), "note": desk.note,
         }
 
     def create_batch(
@@ -56,6 +61,7 @@ class BatchEndpoints:
                 known[folder], desk.workspace.server_folders, desk.pictures
             )
         elif files:
+            desk.admit(files)
             items = list(self._collect(files, names or [Path(path).name for path in files]))
         else:
             raise DeskError("There are no files. Send pictures or a zip, or name a server folder.")
@@ -98,6 +104,25 @@ class BatchEndpoints:
         """Score the pictures that a cancelled batch left out."""
         self._desk.runner.restart(number(batch_id, "batch"))
         return self.progress(batch_id)
+
+    def delete(self, batch_id: int, person: str) -> dict:
+        """Set a batch aside. Its decisions are kept for good, its pictures for 30 days."""
+        return asdict(self._desk.database.delete_batch(number(batch_id, "batch"), person))
+
+    def restore(self, batch_id: int) -> dict:
+        """List a deleted batch again, with all that was decided on it, and go on scoring it."""
+        batch = self._desk.database.restore_batch(number(batch_id, "batch"))
+        self._desk.runner.start(batch.id)
+        return asdict(batch)
+
+    def erase(self, batch_id: int) -> dict:
+        """Take the pictures of a deleted batch off the disk now; its decisions are kept.
+
+        Returns:
+            `bytes`: that were freed. Pictures that came in a moment ago follow within minutes.
+        """
+        self._desk.database.mark_erased(number(batch_id, "batch"))
+        return {"bytes": free_pictures(self._desk.database, self._desk.pictures)}
 
     def _collect(self, files: list[str], names: list[str]) -> Iterator[NewItem]:
         """Items of uploads under the visitor's own names; the uploads' are cleaned of some."""

@@ -65,7 +65,7 @@
       layer = new OffscreenCanvas(...size);
       start = first && tint(first, COLOURS[mode], ...size);
       strokes = [];
-      Object.assign(editor, { isOn: true, mode,
+      Object.assign(editor, { isOn: true, mode, tool: "brush",
         size: Math.round(Math.max(detail.width, detail.height) / 30) });
       if (!first && mode === "mask") editor.fromModel();
       repaint();
@@ -216,7 +216,7 @@
     review.draw();
   }
 
-  // --- the bar that stands over the picture while somebody paints -----------------------------
+  // --- the bar in place of the picture's own while somebody paints ----------------------------
   review.editorBar = () => {
     const button = (text, title, act) =>
       make("button", { type: "button", class: "lt-review-button", title, onclick: act }, text);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -35,6 +36,12 @@ class Desk:
         self.pictures = PictureStore(workspace.pictures)
         self._runner: BatchRunner | None = None
 
+    note = ""
+    """What visitors of a public page must know."""
+
+    def admit(self, files: Sequence[str]) -> None:
+        """Check that there is room for what is about to be brought; here there always is."""
+
     @property
     def is_empty(self) -> bool:
         """Whether nothing was ever brought here."""
@@ -44,9 +51,15 @@ class Desk:
     def runner(self) -> BatchRunner:
         """Scores batches in the background. Two threads may both make one: they are alike."""
         if self._runner is None:
-            database = Database(self.workspace.database)
-            self._runner = BatchRunner(database, self.pictures, self.shelf)
+            self._runner = self._make_runner()
         return self._runner
+
+    def _make_runner(self) -> BatchRunner:
+        return BatchRunner(self.open_database(), self.pictures, self.shelf)
+
+    def open_database(self) -> Database:
+        """The database, made if it is not there yet."""
+        return Database(self.workspace.database)
 
     @property
     def database(self) -> Database:

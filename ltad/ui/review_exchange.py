@@ -41,6 +41,8 @@ class ExchangeEndpoints:
         if kind not in ENDINGS:
             raise DeskError(f"There is no export {str(kind)[:40]!r}, only {', '.join(ENDINGS)}.")
         desk = self._desk
+        if kind == "backup" and desk.workspace.is_public:
+            raise DeskError("A public page hands out no database. Take the zip or the JSON.")
         batch = desk.database.batch(number(batch_id, "batch"))
         stem = "ltad-desk" if kind == "backup" else re.sub(r"[^\w-]+", "_", batch.name)[:80]
         path = _fresh_folder() / f"{stem}{ENDINGS[kind]}"

@@ -63,6 +63,9 @@
     }
   }
 
+  review.on("batches", () => { // a public page hands out no database
+    document.querySelector("[data-export=backup]").hidden = Boolean(state.note);
+  });
   review.on("panel-export", () => {
     view.note.textContent = "";
     document.querySelector("[data-export]").focus();

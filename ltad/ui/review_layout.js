@@ -12,6 +12,7 @@
     view = { panels: {}, openers: {} };
     review.fill(review.root,
       bar(), messages(), panel("start", review.startPanel()),
+      panel("batches", review.batchesPanel()),
       panel("threshold", review.thresholdPanel()), panel("export", review.exportPanel()),
       desk(), help());
     document.addEventListener("keydown", review.onKey);
@@ -32,7 +33,7 @@
     view.progress = make("div", { class: "lt-review-progress" });
     view.saved = make("span", { class: "lt-review-saved", role: "status" });
     view.bar = make("div", { class: "lt-review-bar" }, view.batches,
-      opener("start", "New batch"), view.progress, view.saved,
+      opener("start", "New batch"), opener("batches", "Batches"), view.progress, view.saved,
       opener("threshold", "Threshold"), opener("export", "Export"),
       make("label", { class: "lt-review-who" }, "Reviewer", view.person),
       button("⤢", () => review.fillWindow(), { title: "Fill the window (F)",
@@ -72,15 +73,27 @@
   function messages() {
     view.message = make("div", { class: "lt-review-message", role: "status", hidden: true });
     view.unsaved = make("div", { class: "lt-review-unsaved", role: "alert", hidden: true });
-    return make("div", { class: "lt-review-messages" }, view.unsaved, view.message);
+    view.rest = make("div", { class: "lt-review-rest", role: "status", hidden: true });
+    return make("div", { class: "lt-review-messages" }, view.unsaved, view.rest, view.message);
   }
   review.say = (text, tone = "", action = null) => {
     clearTimeout(timer);
     view.message.className = `lt-review-message lt-${tone || "plain"}`;
     review.fill(view.message, text, action ? button(...action) : "");
     view.message.hidden = false;
-    timer = setTimeout(() => (view.message.hidden = true), tone === "bad" ? 9000 : 3500);
+    timer = setTimeout(() => (view.message.hidden = true), tone === "bad" || action ? 9000 : 3500);
   };
+
+  function drawRest() {
+    const { deleted, deleted_by: who } = state.batch ?? {};
+    view.rest.hidden = !state.isResting && !deleted;
+    view.rest.textContent = deleted
+      ? `${who} deleted this batch. Decisions on it are still kept; under Batches it is restored.`
+      : review.isScoring()
+      ? "Every picture scored so far is decided. The next one opens as soon as it is scored."
+      : "Every picture in this list is decided. To change one, choose it in the queue; Z takes "
+        + "your last decision back.";
+  }
 
   function drawOutbox() {
     const { entries, trouble, savedAt } = review.outbox;
@@ -94,8 +107,9 @@
     const names = entries.slice(-5).map((one) => `${one.file_name}: ${one.verdict}`).join(", ");
     review.fill(view.unsaved,
       trouble && entries.length ? make("p", {},
-        make("b", {}, `${entries.length} decisions are not saved. `), `${trouble} They are kept in `
-        + `this browser and sent again by themselves. ${names} `,
+        make("b", {}, entries.length === 1 ? "1 decision is not saved. "
+          : `${entries.length} decisions are not saved. `),
+        `${trouble} What is not saved is kept in this browser and sent by itself. ${names} `,
         button("Try now", () => review.outbox.again())) : "",
       ...refused.map((one) => make("p", {}, make("b", {}, `${one.file_name}, ${one.verdict}: `),
         `${one.refused} `, button("Try again", () => review.outbox.again()),
@@ -122,7 +136,7 @@
         { title: "Paint where the defect is" }),
       button(["Ignore", make("kbd", {}, "I")], () => review.editor.open("ignore"),
         { title: "Paint what never counts on this class" }),
-      button("Inspect", review.inspect, { title: "Open in the Inspect tab" }));
+      view.inspect = button("Inspect", review.inspect, { title: "Open in the Inspect tab" }));
     const tools = make("div", { class: "lt-review-tools" },
       button("◀", () => review.step(-1), { title: "Previous (K)", ariaLabel: "Previous" }),
       view.place, button("▶", () => review.step(1), { title: "Next (J)", ariaLabel: "Next" }),
@@ -131,8 +145,8 @@
       button("+", () => review.zoom(1.5), { ariaLabel: "Zoom in" }));
     view.empty = make("div", { class: "lt-review-unreadable", hidden: true });
     const stage = make("section", { class: "lt-review-stage", "aria-label": "Picture" },
-      head, make("div", { class: "lt-review-frame" },
-        review.stageCanvas(), view.empty, review.editorBar()), tools);
+      head, review.editorBar(), make("div", { class: "lt-review-frame" },
+        review.stageCanvas(), view.empty), tools);
     view.desk = make("div", { class: "lt-review-desk", hidden: true },
       review.listPanel(), stage, review.verdictPanel());
     return view.desk;
@@ -184,6 +198,8 @@
 
   function drawBatches() {
     view.desk.hidden = !state.batch;
+    view.inspect.hidden = Boolean(state.note); // a public page opens no batch elsewhere
+    view.openers.batches.hidden = !state.batches.length && !state.deleted?.length;
     for (const one of [view.batches, view.openers.threshold, view.openers.export,
       view.progress]) one.hidden = !state.batch;
     review.fill(view.batches, ...state.batches.map((one) => make("option",
@@ -214,6 +230,7 @@
     if (!state.batch) review.openPanel("start", true);
   });
   review.on("row", drawOutbox);
+  for (const event of ["rest", "item", "row", "progress", "batch"]) review.on(event, drawRest);
   review.on("row", drawProgress);
   review.on("zoom", ({ isFitted, scale }) => {
     view.zoom.textContent = isFitted ? "Fit" : `${Math.round(100 * scale * devicePixelRatio)}%`;

@@ -59,6 +59,9 @@
   };
 
   // --- drawing --------------------------------------------------------------------------------
+  const stretch = () => {
+    view.rows.style.height = `${Math.max(1, state.shown.length) * ROW}px`;
+  };
   let isDue = false;
   function draw() {
     if (isDue) return;
@@ -67,7 +70,7 @@
       isDue = false;
       if (!view) return;
       const { list, rows } = view;
-      rows.style.height = `${Math.max(1, state.shown.length) * ROW}px`;
+      stretch();
       const first = Math.max(0, Math.floor(list.scrollTop / ROW) - SPARE);
       const last = Math.ceil((list.scrollTop + list.clientHeight) / ROW) + SPARE;
       const ids = state.shown.slice(first, last);
@@ -155,6 +158,7 @@
     const at = state.shown.indexOf(state.current);
     if (at < 0) return;
     const { list } = view;
+    stretch(); // a list scrolls no further than its content
     const top = at * ROW;
     if (top < list.scrollTop) list.scrollTop = top;
     if (top + ROW > list.scrollTop + list.clientHeight) {
@@ -164,5 +168,5 @@
 
   review.on("queue", () => { drawFilters(); draw(); });
   review.on("row", () => { drawFilters(); draw(); });
-  review.on("item", () => { reveal(); draw(); });
+  for (const event of ["item", "batch"]) review.on(event, () => { reveal(); draw(); });
 })();

@@ -57,20 +57,21 @@
 
   // One question at a time; of those that come meanwhile only the last is asked.
   function wonder(isApplied, isFresh = false, mode = view.mode.value) {
-    wish = { isApplied: isApplied || wish?.isApplied, mode, isFresh };
+    if (isFresh && wish) return; // what the person just chose is answered first, and is fresh too
+    const value = mode === "" || isFresh ? 0 : Number(view.value.value);
+    wish = { isApplied: isApplied || wish?.isApplied, mode, value, isFresh };
     if (!isAsking) answerWishes();
   }
 
   async function answerWishes() {
     isAsking = true;
     while (wish) {
-      const { isApplied, mode, isFresh } = wish;
+      const { isApplied, mode, value, isFresh } = wish;
       wish = null;
-      const value = mode === "" || isFresh ? 0 : Number(view.value.value);
       try {
         const answer = await review.call("desk_threshold", state.batch.id, view.className.value,
           isFresh ? "" : mode || "reset", value, Boolean(isApplied));
-        if (isFresh || mode === "") {
+        if (!wish && (isFresh || mode === "")) {
           view.mode.value = answer.mode;
           startValue(answer.value);
         }

@@ -10,7 +10,7 @@
   // --- deciding -------------------------------------------------------------------------------
   review.decide = (verdict, { mask = "", stay = mask !== "" } = {}) => {
     const row = review.row();
-    if (!row) return;
+    if (!row || (state.isResting && !stay)) return; // a quick second key overrules nothing
     if (row.status !== "scored") {
       review.say(row.reason || "This picture is not scored yet; decide when it is.", "bad");
       return;
@@ -29,8 +29,9 @@
     const next = review.nextOpen();
     if (next != null) review.show(next);
     else {
+      state.isResting = true;
       draw();
-      review.say("Every picture in this list is decided.", "good");
+      review.emit("rest");
     }
   };
 
@@ -174,11 +175,12 @@
     const decision = pending ?? detail?.decision;
     view.buttons.forEach((button) => {
       button.ariaPressed = String(button.dataset.verdict === verdict);
-      button.disabled = row.status !== "scored";
+      button.disabled = row.status !== "scored" || state.isResting;
     });
     const stands = detail?.decision;
     view.status.textContent = pending ? "Not saved yet …"
-      : verdict && stands ? `Saved: ${stands.person}, ${time(stands.created)}` : "";
+      : verdict && stands ? `Saved: ${stands.person}, ${time(stands.created)}`
+        + (stands.imported ? `, imported ${time(stands.imported)}` : "") : "";
     const text = { ...detail?.decision, ...present(decision), ...drafts.get(row.id) };
     if (document.activeElement !== view.defect) view.defect.value = text.defect_type ?? "";
     if (document.activeElement !== view.note) view.note.value = text.note ?? "";
@@ -221,7 +223,10 @@
         review.draw();
       } });
     const pixels = (detail?.width ?? 0) * (detail?.height ?? 0) || 1;
+    const isVague = detail?.readyMap && !regions.length && review.isSuspicious(review.row());
     review.fill(view.regions, make("h3", {}, `Regions: ${regions.length}`),
+      isVague && make("p", { class: "lt-quiet" },
+        "The picture is above its threshold, but no single place stands out enough."),
       regions.length > 0 && make("ol", { class: "lt-review-regions" }, regions.map((region) =>
         make("li", {}, make("b", {}, review.number(region.score)),
           ` ${region.area.toLocaleString()} px, ${review.percent(region.area / pixels, 2)}`))),
@@ -234,7 +239,7 @@
     review.fill(view.history, make("summary", {}, `History: ${entries.length}`),
       make("ol", {}, entries.toReversed().map((one) => make("li", {},
         make("b", {}, one.verdict || "undone"), ` ${one.person}, ${time(one.created)}`,
-        one.defect_type && `, ${one.defect_type}`, one.note && `: ${one.note}`,
+        one.imported && `, imported ${time(one.imported)}`, one.defect_type && `, ${one.defect_type}`, one.note && `: ${one.note}`,
         one.mask_key && ", with a mask"))));
   }
 
@@ -243,7 +248,8 @@
   review.on("map", draw);
   review.on("row", (id) => id === state.current && draw());
   review.on("decided", async ({ id, decision }) => {
-    const detail = await review.cachedDetail(id);
+    // A failure is told where the picture is shown.
+    const detail = await review.cachedDetail(id)?.catch(() => null);
     if (!detail || detail.decision?.id === decision.id) return;
     detail.decision = decision;
     detail.history = [...detail.history, decision];

@@ -27,6 +27,8 @@ def open_source(workspace: Workspace, source: str) -> Image.Image:
     if match := _RUN.fullmatch(source):
         return _open_run(workspace, match["name"], int(match["index"]))
     if match := _ITEM.fullmatch(source):
+        if workspace.is_public:
+            raise ImageError("On a public page the pictures of a batch open in Review only.")
         return _open_item(workspace, int(match["id"]))
     raise ImageError(
         f"{source[:80]!r} names no picture here. Names look like run:NAME/12 or item:34."

@@ -37,9 +37,17 @@ from ltad.ui.train_api import build_train_api
 from ltad.ui.train_compare import comparison_html
 from ltad.ui.train_html import EMPTY, figures_html, parts_html, status_html
 from ltad.ui.train_plots import loss_figure
-from ltad.workspace import Workspace
+from ltad.workspace import COMMAND, Workspace
 
 NEW = ""
+PUBLIC = (
+    "<div class='lt-empty'><h3>Teach the model a part of your own</h3><p>A training takes minutes "
+    "of this machine and its model would be everybody's, so a public page offers none. In a copy "
+    "of this repository one command starts the same page for yourself, offline:</p>"
+    f"<pre style='white-space: pre-wrap'>{COMMAND}</pre>"
+    "<p>Four good pictures of a part are enough to start, 20 are better. "
+    "Without the page: <code>.venv/bin/python -m ltad train --help</code></p></div>"
+)
 SECONDS_BETWEEN_LOOKS = 2.0
 _ROLES = [("Good, to learn from", "learn"), ("Good, to test on only", "test good"),
           ("Defective, to test on only", "test defective")]
@@ -182,7 +190,10 @@ def discard(shelf: ModelShelf, workspace: Workspace, name: str) -> tuple[Any, ..
 
 def build_train(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
     """Lay out the tab inside the current ``gr.Blocks``, wire it up, and go on with trainings that
-    a killed server left behind."""
+    a killed server left behind. A public page only says how to train elsewhere."""
+    if workspace.is_public:
+        gr.HTML(PUBLIC, elem_id="lt-train-public")
+        return
     jobs.resume_interrupted(workspace)
     remembered = gr.BrowserState(NEW, storage_key="ltad-lesson", secret="a lesson's name only")
     with gr.Row(elem_classes="lt-columns"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ from ltad.shelf import ModelShelf
 from ltad.teach import jobs, pictures
 from ltad.teach.compare import rows_of
 from ltad.teach.figures import read_figures
-from ltad.teach.intake import from_files, from_server_folder
+from ltad.teach.intake import Incoming, from_files, from_review, from_server_folder
 from ltad.teach.lessons import Lesson, find_lesson, lesson_names, new_lesson
 from ltad.teach.pictures import add_pictures
 from ltad.types import SettingError
@@ -26,16 +27,24 @@ def teach_check(
     files: list[str] | None, folder: str,
 ) -> dict[str, Any]:
     """Bring pictures of a part, from files or an allowed folder, and read all warnings."""
-    names = lesson_names(workspace)
-    lesson = find_lesson(workspace, model) if model in names else new_lesson(
-        workspace, model, shelf.first, shelf.names()
-    )
-    added = {"kept": 0, "refused": []}
+    incoming = None
     if files or folder:
-        lesson.require_editable()
         incoming = from_files(files) if files else from_server_folder(
             folder, workspace.server_folders
         )
+    return _take_in(shelf, workspace, model, part, role, incoming)
+
+
+def _take_in(
+    shelf: ModelShelf, workspace: Workspace, model: str, part: str, role: str,
+    incoming: Iterable[Incoming] | None,
+) -> dict[str, Any]:
+    lesson = find_lesson(workspace, model) if model in lesson_names(workspace) else new_lesson(
+        workspace, model, shelf.first, shelf.names()
+    )
+    added = {"kept": 0, "refused": []}
+    if incoming is not None:
+        lesson.require_editable()
         added = asdict(add_pictures(
             lesson.folder, lesson.check_part(part), role or "learn", incoming,
             shelf.first.encoder,
@@ -113,6 +122,12 @@ def build_train_api(shelf: ModelShelf, workspace: Workspace) -> None:
         """All trainings, the newest first."""
         return lesson_names(workspace)
 
+    def review(model: str, part: str, class_name: str = "") -> dict:
+        """Bring the good pictures that people chose for training in Review, of one class or of
+        all, to a part of a model to be; answers as teach_check."""
+        chosen = from_review(workspace, class_name or None)
+        return _take_in(shelf, workspace, model, part, "learn", chosen)
+
     def remove(model: str, part: str, role: str = "learn", picture: str = "") -> dict:
         """Take out one picture, or without its name the whole part."""
         return teach_remove(workspace, model, part, role, picture)
@@ -126,7 +141,7 @@ def build_train_api(shelf: ModelShelf, workspace: Workspace) -> None:
     for name, endpoint in (
         ("teach_start", start), ("teach_status", status), ("teach_cancel", cancel),
         ("teach_discard", discard), ("teach_list", lessons), ("teach_remove", remove),
-        ("model_card", card),
+        ("teach_review", review), ("model_card", card),
     ):
         gr.api(friendly(endpoint), api_name=name)
     record = hidden(gr.JSON, "Record")
