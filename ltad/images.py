@@ -7,6 +7,7 @@ not listed; what passes comes out as plain 8-bit RGB, whatever it was.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -24,6 +25,19 @@ STRETCH_PERCENTILES = (0.5, 99.5)
 """Of a 16-bit or float picture's own values: these become 0 and 255."""
 
 ImageSource = str | Path | bytes | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture at the model's input size: small enough to keep with a page.
+
+    Attributes:
+        key: hash of its content.
+        pixels: (S, S, 3) uint8 RGB.
+    """
+
+    key: str
+    pixels: np.ndarray
 
 
 def read_image(source: ImageSource, name: str | None = None) -> Image.Image:

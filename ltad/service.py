@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from ltad.checkpoint import Checkpoint
 from ltad.config import PROMPT_SEPARATOR
 from ltad.encoders import Encoder
 from ltad.features import patch_features
-from ltad.images import ImageSource, content_key, read_image
+from ltad.images import ImageSource, Prepared, content_key, read_image
 from ltad.models import Detector
 from ltad.recognition import Recognition
 from ltad.tokens import TokenExplorer, VocabularyMap
@@ -45,19 +45,6 @@ READING_MEMORY = 512 * 2**20
 TEXT_MEMORY = 16 * 2**20
 BATCH = 16
 FALSE_ALARM_RATE = 0.05
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A picture at the model's input size: small enough to keep with a page.
-
-    Attributes:
-        key: hash of its content.
-        pixels: (S, S, 3) uint8 RGB.
-    """
-
-    key: str
-    pixels: np.ndarray
 
 
 class Scorer:

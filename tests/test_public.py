@@ -154,6 +154,11 @@ def test_desks_that_nobody_uses_make_room(desks, picture, monkeypatch):
     assert BatchEndpoints(desks.of(asked_by(ANN))).batches()["batches"] == []
 
 
+def test_no_endpoint_changes_the_runs(address):
+    named = Client(address, verbose=False).view_api(return_format="dict")["named_endpoints"]
+    assert "/run_table" in named and not {"/run_again", "/run_delete"} & set(named)
+
+
 def test_a_space_is_public_unless_told_otherwise(monkeypatch):
     assert not app.parse_arguments([]).public
     assert app.parse_arguments(["--public"]).public
