@@ -68,7 +68,7 @@
   review.percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
   review.readable = (name) => name.replaceAll("_", " ");
   // The end tells pictures of one camera apart, so a long name is cut before it.
-  review.fileName = (name) => name.length < 24 ? [name] : [
+  review.fileName = (name) => name.length <= 16 ? [name] : [
     review.make("span", { class: "lt-review-start" }, name.slice(0, -12)),
     review.make("span", {}, name.slice(-12))];
   review.isSuspicious = (row) => row.status === "scored" && row.score > row.threshold;
