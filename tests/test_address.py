@@ -148,6 +148,8 @@ def test_another_model_brings_its_own_settings(shelf, tiny_scorer):
     with pytest.raises(LTADError, match="no model"):
         controls.configure(shelf, "gone", own)
     assert controls.model_choices(shelf, "gone")["value"] == tiny_scorer.name
+    assert controls.model_choices_now(shelf, "gone")["value"] == tiny_scorer.name
+    assert "value" not in controls.model_choices_now(shelf, "mine")
 
 
 def test_score_takes_a_model(shelf, tiny_scorer):

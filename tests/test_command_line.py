@@ -1,6 +1,8 @@
 """The command line from end to end on the tiny model."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -106,3 +108,11 @@ def test_settings_on_the_command_line_are_validated():
         configured(preset("demo"), ["lambda=3"])
     with pytest.raises(SettingError, match="'max', 'mean'"):
         configured(preset("demo"), ["layer_pooling=median"])
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly():
+    command = subprocess.Popen(
+        [sys.executable, "-m", "ltad", "splits"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    command.stdout.close()
+    assert command.stderr.read() == b"" and command.wait() == 1

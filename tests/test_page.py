@@ -239,6 +239,21 @@ def test_class_names_tab_shows_tables_and_figures(page: Page):
     expect(page.locator("#lt-vocabulary .legend")).to_contain_text("nut")
 
 
+def test_class_names_of_another_model_are_asked_for_once(page: Page, address: str):
+    open_page(page, f"{address}?model=mine")
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(one.url) if "/queue/join" in one.url else None)
+    open_tab(page, "Class names")
+    expect(page.locator("#lt-similarity .main-svg").first).to_be_visible(timeout=PATIENCE)
+    page.wait_for_timeout(1500)
+    asked.clear()
+    page.wait_for_timeout(1500)
+    assert asked == []
+    open_tab(page, "Inspect")
+    expect(page.locator("body")).to_have_attribute("data-lt-tab", "inspect")
+    assert page.locator(".toast-body").count() == 0
+
+
 def test_dark_mode_changes_page_and_figures(page: Page, address: str, folder: Path):
     def text_colour() -> str:
         page.get_by_role("tab", name="Class names").click()

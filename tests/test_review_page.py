@@ -178,14 +178,17 @@ def test_two_people_see_both_decisions(page: Page, server: SimpleNamespace, file
     item = server.database.items_summary(batch)[0]
     server.database.decide(item.id, "good", "Ann", note="a reflection")
     page.keyboard.press("r")
-    expect(page.locator(".lt-review-unsaved")).to_contain_text("1 to decide again")
-    page.get_by_role("button", name="Show", exact=True).click()
+    banner = page.locator(".lt-review-unsaved")
+    expect(banner).to_contain_text(f"Ann decided on {item.file_name} before you did")
+    expect(page.locator(".lt-review-message")).to_be_hidden()  # it is told once
+    banner.get_by_role("button", name="Show both").click()
     both = page.locator(".lt-review-both")
     expect(both).to_contain_text("Ann said good")
     expect(both).to_contain_text("You said defective")
     assert server.database.item(item.id).verdict == "good"
     page.get_by_role("button", name="Set defective").click()
     expect(both).to_be_hidden()
+    expect(banner).to_be_hidden()
     expect(page.locator(SAVED)).to_have_count(1)
     assert [d.verdict for d in server.database.history(item.id)] == ["good", "defective"]
 

@@ -161,10 +161,13 @@ def teach(page: Any, address: str, folder: Path, workspace: Workspace) -> None:
     expect(page.locator("#lt-train-parts .lt-empty")).to_be_visible()
     expect(page.get_by_label("Name of the new model")).not_to_have_value("")
     page.get_by_label("Name of the new model").fill("by hand")
-    page.locator("#lt-train-part").locator("input, textarea").fill("cog")
-    page.set_input_files(
-        "#lt-train-files input[type=file]", [*folder.glob("gear_*.png"), folder / "stranger.png"]
-    )
+    chooser, part = "#lt-train-files input[type=file]", page.locator("#lt-train-part")
+    page.set_input_files(chooser, [*folder.glob("gear_*.png")])  # before their part has a name
+    expect(page.locator(".toast-body")).to_contain_text("Name the part first")
+    part.locator("input, textarea").fill("cog")
+    page.keyboard.press("Tab")
+    expect(page.locator(".lt-shot")).to_have_count(10)
+    page.set_input_files(chooser, [folder / "stranger.png"])
     expect(page.locator(".lt-shot")).to_have_count(11)
     assert "by hand" in lesson_names(workspace)
     page.get_by_role("button", name="Leave out 010_stranger.png").click()

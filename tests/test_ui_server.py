@@ -124,6 +124,18 @@ def test_the_page_is_sent_compressed(served):
     assert "window.ltad" in read(f"{served}/")  # who cannot unpack it gets it as it is
 
 
+def test_no_event_has_two_listeners_that_are_asked_again(served):
+    """Gradio asks all listeners of an event again when one was asked meanwhile; see `listen`."""
+    events: dict[tuple, list[int]] = {}
+    for listener in json.loads(read(f"{served}/config"))["dependencies"]:
+        if listener["trigger_mode"] == "always_last" and listener["backend_fn"]:
+            for target, event in listener["targets"]:
+                if target is not None and event != "load":
+                    events.setdefault((target, event), []).append(listener["id"])
+    assert len(events) > 20
+    assert [ids for ids in events.values() if len(ids) > 1] == []
+
+
 def test_event_streams_are_not_held_back():
     """The first of two events arrives while the handler still waits to send the second."""
     go_on = threading.Event()

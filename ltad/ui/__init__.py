@@ -74,7 +74,7 @@ def build_app(
             card = gr.HTML(card_html(scorer.card))
         controls.model.change(
             friendly(partial(describe_model, shelf)), controls.model, [header, card],
-            show_progress="hidden", api_visibility="private",
+            show_progress="hidden", api_visibility="private", trigger_mode="multiple",
         )
         restore_at_load(page, shelf, workspace, pictures, list(TABS), tabs, controls, image)
     return page.queue(default_concurrency_limit=2, max_size=64)

@@ -23,8 +23,8 @@ START = "object"  # the word whose embedding every learned vector begins as
 
 def describe_names(scorer: Any, class_name: str, count: int) -> str:
     """For each learned vector of a class: drift from its start and the nearest tokens, as HTML."""
-    learned = scorer.nearest_tokens(class_name, int(count))
-    baseline = scorer.random_baseline(int(count))
+    learned = scorer.nearest_tokens(class_name, _count(count))
+    baseline = scorer.random_baseline(_count(count))
     drift = scorer.name_drift(class_name)
     cards = "".join(
         _card_html(
@@ -56,8 +56,8 @@ def describe_words(scorer: Any, words: str, count: int) -> str:
     """The nearest tokens of each token of some words, as HTML."""
     if not words.strip():
         return "<p class='lt-quiet'>Type words to compare them with the learned vectors.</p>"
-    baseline = scorer.random_baseline(int(count))
-    found = scorer.nearest_tokens_of_words(words, int(count))
+    baseline = scorer.random_baseline(_count(count))
+    found = scorer.nearest_tokens_of_words(words, _count(count))
     cards = "".join(
         _card_html(token, "A token of the vocabulary.", near, baseline)
         for token, near in found.items()
@@ -103,9 +103,28 @@ def of_model(
     return describe(scorer, known, *rest)
 
 
-def offer_classes(scorer: Any, class_name: str) -> dict[str, Any]:
-    """An update of the class's dropdown to a model's classes."""
-    return gr.update(choices=class_choices(scorer), value=class_name)
+def describe_all(
+    scorer: Any, class_name: str, count: int, words: str, search: str
+) -> tuple[Any, str, str, go.Figure, go.Figure]:
+    """The classes to choose from, and everything that the tab shows of a model."""
+    return (
+        gr.update(choices=class_choices(scorer), value=class_name),
+        describe_names(scorer, class_name, count), describe_words(scorer, words, count),
+        draw_vocabulary(scorer, class_name, search), draw_similarity(scorer),
+    )
+
+
+def describe_class(
+    scorer: Any, class_name: str, count: int, search: str
+) -> tuple[str, go.Figure]:
+    """What a class changes: its learned vectors, and where they lie on the map."""
+    return (describe_names(scorer, class_name, count),
+            draw_vocabulary(scorer, class_name, search))
+
+
+def describe_tables(scorer: Any, class_name: str, count: int, words: str) -> tuple[str, str]:
+    """Both kinds of tables with another number of tokens."""
+    return describe_names(scorer, class_name, count), describe_words(scorer, words, count)
 
 
 def build_class_names(shelf: ModelShelf, chosen_model: gr.Dropdown, tab: gr.Tab) -> None:
@@ -142,22 +161,24 @@ def build_class_names(shelf: ModelShelf, chosen_model: gr.Dropdown, tab: gr.Tab)
     similarity = gr.Plot(label="Similarity of the classes", show_label=False,
                          elem_id="lt-similarity")
 
-    quiet = {"show_progress": "hidden", "trigger_mode": "always_last",
-             "api_visibility": "private"}
-    tab.select(friendly(partial(model_choices, shelf)), chosen_model, model, **quiet)
-    gr.on([tab.select, model.change, class_name.change, count.change],
-          friendly(partial(of_model, shelf, describe_names)), [model, class_name, count], names,
-          **quiet)
-    gr.on([tab.select, model.change, words.change, count.change],
-          friendly(lambda model, *asked: describe_words(shelf.scorer(model), *asked)),
-          [model, words, count], word_tables, **quiet)
-    gr.on([tab.select, model.change, class_name.change, search.change],
-          friendly(partial(of_model, shelf, draw_vocabulary)), [model, class_name, search],
-          vocabulary, **quiet)
-    gr.on([tab.select, model.change],
-          friendly(lambda model: draw_similarity(shelf.scorer(model))), model, similarity, **quiet)
-    model.change(friendly(partial(of_model, shelf, offer_classes)), [model, class_name],
-                 class_name, **quiet)
+    # Gradio repeats all listeners of an event when one was asked meanwhile, without an end when
+    # there are two: here an event has one. The class on its way may be another model's, which
+    # `of_model` sees to and Gradio would refuse.
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    last = {**quiet, "trigger_mode": "always_last", "preprocess": False}
+    everything = [class_name, names, word_tables, vocabulary, similarity]
+    for event, answer, inputs, outputs in (
+        (model.input, describe_all, [class_name, count, words, search], everything),
+        (class_name.input, describe_class, [class_name, count, search], [names, vocabulary]),
+        (count.change, describe_tables, [class_name, count, words], [names, word_tables]),
+        (words.change, lambda scorer, _, *asked: describe_words(scorer, *asked),
+         [class_name, words, count], word_tables),
+        (search.change, draw_vocabulary, [class_name, search], vocabulary),
+    ):
+        event(friendly(partial(of_model, shelf, answer)), [model, *inputs], outputs, **last)
+    opened = tab.select(friendly(partial(model_choices, shelf)), chosen_model, model, **quiet)
+    opened.then(friendly(partial(of_model, shelf, describe_all)),
+                [model, class_name, count, words, search], everything, preprocess=False, **quiet)
     _build_endpoints(shelf)
 
 

@@ -72,6 +72,13 @@ def model_choices(shelf: ModelShelf, model: str) -> dict[str, Any]:
     return gr.update(choices=names, value=chosen, visible=len(names) > 1)
 
 
+def model_choices_now(shelf: ModelShelf, model: str) -> dict[str, Any]:
+    """As `model_choices`, but a model that is still there is not set again: an address, or the
+    person, may choose another one before this arrives."""
+    update = model_choices(shelf, model)
+    return {key: value for key, value in update.items() if (key, value) != ("value", model)}
+
+
 def defaults_text(scorer: Any, model: str) -> str:
     """The value of `Controls.defaults`."""
     return json.dumps({"model": model, **default_settings(scorer)})

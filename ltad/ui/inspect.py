@@ -22,7 +22,7 @@ from PIL import Image
 from ltad.shelf import ModelShelf
 from ltad.types import Detection, LTADError
 from ltad.ui import answer, pictures
-from ltad.ui.controls import Controls, build_controls, configure, model_choices
+from ltad.ui.controls import Controls, build_controls, configure, model_choices_now
 from ltad.ui.errors import friendly
 from ltad.ui.upload import photo_upload
 
@@ -210,7 +210,7 @@ def _wire_models(shelf: ModelShelf, controls: Controls, tab: gr.Tab) -> Dependen
         The listener that sets them.
     """
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    tab.select(friendly(partial(model_choices, shelf)), controls.model, controls.model, **quiet)
+    tab.select(friendly(partial(model_choices_now, shelf)), controls.model, controls.model, **quiet)
     chosen = controls.model.change(
         friendly(partial(configure, shelf)), [controls.model, controls.defaults],
         [controls.defaults, *controls.settings], trigger_mode="always_last",

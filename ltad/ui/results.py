@@ -15,6 +15,7 @@ import gradio as gr
 from ltad.shelf import ModelShelf
 from ltad.ui import results_cards, results_gallery, results_plots, results_views
 from ltad.ui.errors import friendly
+from ltad.ui.listen import answer_last
 from ltad.ui.prompts_shared import BUSY
 from ltad.ui.results_api import build_results_endpoints
 from ltad.ui.results_operating import VERDICTS
@@ -227,7 +228,7 @@ def _wire_operating_point(
     inputs = [runs, parts["columns"], *bar]
     outputs = [parts["confusion"], parts["histogram"], parts["curves"]]
     chosen.then(show, inputs, outputs, **PRIVATE)
-    gr.on([one.change for one in bar[1:]] + [bar[0].input], show, inputs, outputs, **QUIET)
+    answer_last([one.change for one in bar[1:]] + [bar[0].input], show, inputs, outputs, "point")
     pick_class = gr.Button(visible="hidden", elem_id="lt-run-pick-class")
     pick_class.click(None, None, class_name, js="() => window.ltad.results.pickedClass")
     pick_score = gr.Button(visible="hidden", elem_id="lt-run-pick-score")
@@ -250,7 +251,7 @@ def _wire_pictures(
     chosen.then(first, inputs, outputs, **PRIVATE)
     filters = [parts[key].input for key in ("defect", "verdict", "sort")]
     point = [class_name.change, branch.change, rate.release, score.change, focus.input]
-    gr.on([*filters, *point, parts["selection"].change], first, inputs, outputs, **QUIET)
+    answer_last([*filters, *point, parts["selection"].change], first, inputs, outputs, "shots")
     for button, turn in ((parts["previous"], previous), (parts["next"], following)):
         button.click(turn, inputs, outputs, **QUIET).then(
             None, js="() => window.ltad.results.turned()"
@@ -258,8 +259,8 @@ def _wire_pictures(
     draw = friendly(partial(results_views.show_map, reader))
     drawn_by = [parts["colour"], focus, branch, rate, score]
     chosen.then(draw, drawn_by, parts["map"], **PRIVATE)
-    gr.on([parts["colour"].input, branch.change, rate.release, score.change, focus.input],
-          draw, drawn_by, parts["map"], **QUIET)
+    answer_last([parts["colour"].input, branch.change, rate.release, score.change, focus.input],
+                draw, drawn_by, parts["map"], "map")
     pick = gr.Button(visible="hidden", elem_id="lt-run-pick-pictures")
     pick.click(None, focus, parts["selection"],
                js="(run) => window.ltad.results.selection(run)")

@@ -67,6 +67,10 @@
     value == null ? "–" : Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3);
   review.percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
   review.readable = (name) => name.replaceAll("_", " ");
+  // The end tells pictures of one camera apart, so a long name is cut before it.
+  review.fileName = (name) => name.length <= 16 ? [name] : [
+    review.make("span", { class: "lt-review-start" }, name.slice(0, -12)),
+    review.make("span", {}, name.slice(-12))];
   review.isSuspicious = (row) => row.status === "scored" && row.score > row.threshold;
   review.row = (id = state.current) => state.items.get(id);
   // What the person decided: the newest of what is on its way and what the server holds.

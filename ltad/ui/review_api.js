@@ -156,8 +156,6 @@
     calm();
     state.conflicts.set(entry.item_id, { mine: mine.at(-1), keys: mine.map((m) => m.key), theirs });
     settle(entry.item_id, theirs);
-    review.say(`${theirs.person} decided on ${entry.file_name} before you did.`, "bad",
-      ["Show both", () => review.show(entry.item_id)]);
     review.emit("outbox");
   }
 
@@ -202,7 +200,9 @@
 
     resolve(id) {
       state.conflicts.get(id)?.keys.forEach((key) => review.storage.removeItem(PREFIX + key));
-      if (state.conflicts.delete(id)) review.emit("row", id);
+      if (!state.conflicts.delete(id)) return;
+      review.emit("row", id);
+      review.emit("outbox");
     },
 
     again() {

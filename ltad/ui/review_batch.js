@@ -55,7 +55,7 @@
       false_alarm_rate: number(0.001, 0.5, 0.001, 0.05),
       normal_prompt: make("input", { maxLength: 200, placeholder: "the model's own" }),
       abnormal_prompt: make("input", { maxLength: 200, placeholder: "the model's own" }),
-      lam: number(0, 5000, "any", ""), tau: number(0.01, 100, "any", ""),
+      lam: number(0, undefined, "any", ""), tau: number(0.01, 100, "any", ""),
     };
     return { inputs, fields: [
       label("Name of the batch", inputs.name), label("Model", inputs.model),

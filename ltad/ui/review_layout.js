@@ -98,7 +98,7 @@
   function drawOutbox() {
     const { entries, trouble, savedAt } = review.outbox;
     const refused = entries.filter((one) => one.refused);
-    const conflicts = [...state.conflicts.keys()];
+    const conflicts = [...state.conflicts];
     view.saved.dataset.state = trouble || refused.length ? "trouble"
       : entries.length ? "saving" : "saved";
     view.saved.textContent = entries.length
@@ -114,8 +114,10 @@
       ...refused.map((one) => make("p", {}, make("b", {}, `${one.file_name}, ${one.verdict}: `),
         `${one.refused} `, button("Try again", () => review.outbox.again()),
         button("Drop it", () => review.outbox.discard(one)))),
-      conflicts.length ? make("p", {}, make("b", {}, `${conflicts.length} to decide again: `),
-        "somebody else was faster. ", button("Show", () => review.show(conflicts[0]))) : "");
+      ...conflicts.slice(0, 3).map(([id, { mine, theirs }]) => make("p", {},
+        make("b", {}, `${theirs.person} decided on ${mine.file_name} before you did. `),
+        button("Show both", () => review.show(id)))),
+      conflicts.length > 3 ? make("p", {}, `And on ${conflicts.length - 3} more.`) : "");
   }
 
   // --- queue, picture, verdict ----------------------------------------------------------------
@@ -174,7 +176,8 @@
     view.empty.textContent = row?.reason || "This picture was not scored.";
     const at = state.shown.indexOf(state.current);
     view.place.textContent = at < 0 ? "" : `${at + 1} of ${state.shown.length}`;
-    view.file.textContent = view.file.title = row?.file_name ?? "";
+    view.file.title = row?.file_name ?? "";
+    review.fill(view.file, review.fileName(view.file.title));
   }
 
   function drawProgress() {

@@ -99,7 +99,7 @@
     },
     make("img", { alt: "", class: "lt-review-thumb",
       src: thumbnails.get(row.content_key) }),
-    make("span", { class: "lt-review-name" }, row.file_name),
+    make("span", { class: "lt-review-name" }, review.fileName(row.file_name)),
     make("span", { class: "lt-review-score" }, ...scoreText(row)),
     make("i", { class: `lt-review-badge lt-review-${badge[0]}`, title: badge[2],
       dataset: { pending: isPending } }, badge[1]));

@@ -122,6 +122,16 @@ def add(
     )
 
 
+def add_waiting(
+    shelf: ModelShelf, workspace: Workspace, lesson_name: str, new_name: str, part: str, role: str,
+    files: Sequence[str] | None,
+) -> Any:
+    """The pictures that were chosen before their part had a name, once it has one."""
+    if not files or not part.strip():
+        return gr.skip()
+    return add(shelf, workspace, "files", lesson_name, new_name, part, role, files)
+
+
 def bring(
     shelf: ModelShelf, workspace: Workspace, source: str, lesson_name: str, new_name: str,
     part: str, role: str, brought: Any,
@@ -237,11 +247,19 @@ def build_train(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
             [lesson, remembered, new_name, files, *shown], api_visibility="private",
             show_progress_on=[parts],
         )
+    gr.on(  # pictures may be chosen before their part is named
+        [part.submit, part.blur], friendly(partial(add_waiting, shelf, workspace)),
+        [lesson, new_name, part, role, files],
+        [lesson, remembered, new_name, files, *shown], **quiet,
+    )
     pressed = gr.Textbox(visible=False, label="Pressed")
     press = gr.Button("Press", elem_id="lt-train-press", visible="hidden")
     press.click(friendly(partial(act, workspace)), [lesson, pressed], shown, **quiet,
                 js="(lesson, pressed) => [lesson, window.ltad.train.take()]")
-    start.click(friendly(partial(begin, workspace)), [lesson, keep_old, rate], shown, **quiet)
+    started = start.click(
+        friendly(partial(begin, workspace)), [lesson, keep_old, rate], shown, **quiet)
+    started.success(None, js="() => document.getElementById('lt-train-status')"
+                             ".scrollIntoView({ block: 'nearest', behavior: 'smooth' })")
     cancel.click(friendly(partial(stop, workspace)), lesson, watched, **quiet)
     drop.click(friendly(partial(discard, shelf, workspace)), lesson,
                [lesson, remembered, new_name, *shown], **quiet)
