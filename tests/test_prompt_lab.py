@@ -28,7 +28,7 @@ from ltad.prompt_lab.names import parse_replacements, replace_names, replaced_cl
 from ltad.prompt_lab.pairs import Pair, all_pairs, prompt_list
 from ltad.prompt_lab.picture import common_scale, read_picture, readings_frame
 from ltad.prompt_lab.refit import RefitSettings, own_learning_rate, refit
-from ltad.prompt_lab.variant import Variant, save_variant
+from ltad.prompt_lab.variant import save_variant, variant
 from ltad.scoring import upsample
 from ltad.shelf import ModelShelf
 from ltad.types import DatasetError, PromptError, SettingError, UnknownClassError
@@ -69,7 +69,7 @@ def opinionated(tiny_scorer):
     with torch.no_grad():
         for phi in head.maps:
             torch.nn.init.normal_(phi.weight, std=1e6, generator=torch.Generator().manual_seed(0))
-    return Variant(tiny_scorer, semantic=head)
+    return variant(tiny_scorer, semantic=head)
 
 
 def test_grid_equals_the_maps_of_every_pair(opinionated, bench):
@@ -144,32 +144,32 @@ def fresh_scorer(tiny_model_folder, tmp_path):
 def test_replaced_names_change_that_class_alone(fresh_scorer, bench):
     tiny_scorer = fresh_scorer
     before = weights(tiny_scorer)
-    variant = replace_names(tiny_scorer, {"hex_nut": "hex nut"})
-    own, other = (s.texts(tiny_scorer.class_names, "a") for s in (tiny_scorer, variant))
+    renamed = replace_names(tiny_scorer, {"hex_nut": "hex nut"})
+    own, other = (s.texts(tiny_scorer.class_names, "a") for s in (tiny_scorer, renamed))
     plain = tiny_scorer.encoder.text_embeddings([["a", "hex nut"]])[0]
     torch.testing.assert_close(other[0], plain)
     torch.testing.assert_close(other[1:], own[1:])
     assert not torch.allclose(own[0], other[0])
-    assert variant.detector.reconstruction is tiny_scorer.detector.reconstruction
+    assert renamed.detector.reconstruction is tiny_scorer.detector.reconstruction
     for name, tensor in weights(tiny_scorer).items():
         assert torch.equal(tensor, before[name])
-    same = measure_pairs(variant, bench, PAIRS[:1]).results[0].classes[1]
+    same = measure_pairs(renamed, bench, PAIRS[:1]).results[0].classes[1]
     unchanged = measure_pairs(tiny_scorer, bench, PAIRS[:1]).results[0].classes[1]
     assert same.image == pytest.approx(unchanged.image, abs=0.05)
 
 
 @pytest.mark.parametrize("replacement", ["@nearest", "@own", "@class:screw", "a long hex nut"])
 def test_every_kind_of_replacement_scores(tiny_scorer, replacement, bench):
-    variant = replace_names(tiny_scorer, {"hex_nut": replacement})
-    assert measure_pairs(variant, bench, PAIRS[:1]).results[0].classes[0].image["semantic"] >= 0
+    renamed = replace_names(tiny_scorer, {"hex_nut": replacement})
+    assert measure_pairs(renamed, bench, PAIRS[:1]).results[0].classes[0].image["semantic"] >= 0
 
 
 def test_shuffled_names_leave_no_class_its_own(tiny_scorer):
-    variant = replace_names(tiny_scorer, {"*": "@shuffled"})
-    own, other = (s.texts(tiny_scorer.class_names, "a") for s in (tiny_scorer, variant))
+    renamed = replace_names(tiny_scorer, {"*": "@shuffled"})
+    own, other = (s.texts(tiny_scorer.class_names, "a") for s in (tiny_scorer, renamed))
     nearest = torch.cdist(other, own).argmin(dim=1).tolist()
     assert sorted(nearest) == [0, 1, 2] and all(n != i for i, n in enumerate(nearest))
-    assert replaced_classes(variant, {"*": "@shuffled"}) == tiny_scorer.class_names
+    assert replaced_classes(renamed, {"*": "@shuffled"}) == tiny_scorer.class_names
 
 
 def test_wrong_replacements_are_explained(tiny_scorer):
