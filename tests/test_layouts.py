@@ -135,7 +135,7 @@ def test_masks_are_where_they_are_not_black(layout):
 
 def test_every_layout_trains_under_a_split(layout):
     options = Namespace(data=str(layout[1]), split="step3", seed=0, list=None)
-    kept, _, about = training_samples(options, options.seed)
+    kept, _, about = training_samples(options, options.split, options.seed)
     assert about["split"] == "step3"
     assert sorted(Counter(s.class_name for s in kept if s.split == "train").values()) == [1, 3]
 
@@ -145,7 +145,7 @@ def test_counts_and_faults_are_told_before_training(tmp_path, capsys):
     lost = sample_of(root, "cut").mask_path
     lost.unlink()
     options = Namespace(data=str(root), split="step3", seed=0, list=None, unchecked=False)
-    samples, _, about = training_samples(options, options.seed)
+    samples, _, about = training_samples(options, options.split, options.seed)
     tell_training_set(options, samples, about)
     printed = capsys.readouterr().out
     assert "data-step3: 2 classes, 4 pictures, 3 / 1 = 3.0" in printed
