@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -205,6 +206,7 @@ def test_unreachable_server_loses_no_decision(
     unsaved = page.locator(".lt-review-unsaved")
     expect(unsaved).to_contain_text("3 decisions are not saved")
     assert page.locator(SAVED).count() == 0 and verdicts(server, batch) == []
+    expect(page).to_have_url(re.compile(rf"[?&]batch={batch}&"))  # so that it comes back to it
     page.once("dialog", lambda dialog: dialog.accept())  # the browser asks before it leaves
     page.reload()
     expect(unsaved).to_contain_text("3 decisions are not saved")

@@ -1,21 +1,25 @@
 // What can be shared of the page's state stands in its address; address.py reads it back.
 (() => {
-  // --- writing: changes gather for a moment, because browsers limit how often it may change ----
+  // --- writing: at once, then at most every PAUSE, because browsers limit how often it changes --
+  const PAUSE = 200; // milliseconds; Chromium ignores more than 200 changes in 30 seconds
   const changes = new Map();
-  let timer;
+  let timer = null;
   const put = () => {
+    timer = null;
+    if (!changes.size) return;
     const address = new URL(location.href);
     for (const [key, value] of changes) {
       if (value === null || value === undefined || value === "") address.searchParams.delete(key);
       else address.searchParams.set(key, value);
     }
     changes.clear();
-    if (address.href !== location.href) history.replaceState(history.state, "", address);
+    if (address.href === location.href) return;
+    history.replaceState(history.state, "", address);
+    timer = setTimeout(put, PAUSE);
   };
   const write = (values) => {
     for (const [key, value] of Object.entries(values)) changes.set(key, value);
-    clearTimeout(timer);
-    timer = setTimeout(put, 200);
+    if (timer === null) put();
   };
 
   const KEYS = ["class", "normal", "abnormal", "lambda", "tau", "rate"];
