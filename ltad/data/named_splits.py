@@ -30,10 +30,9 @@ NATURAL_COUNTS: dict[str, dict[str, int]] = {
         "pipe_fryum": 450,
     },
     # Normal pictures of ClassK/Train: 575 less 79, 66, 66, 82, 70 and 83 defective ones in classes
-    # 1 to 6, 1,150 less 150 in classes 7 to 10; 7,004 of 8,050. Confirmed: the 8,050 of all
-    # training pictures, and the largest count, 1000, of the paper's Table 2. How the 446 defective
-    # ones divide among classes 1 to 6 is not in any source at hand; `ltad splits --data DIR`
-    # counts them in the archive itself.
+    # 1 to 6, 1,150 less 150 in classes 7 to 10; 7,004 of 8,050. The defective ones are as the
+    # public converter Levigty/DAGM2007-to-VOC, main.py, expects to find them in the archive. The
+    # largest count, 1000, is Table 2's of the paper.
     "dagm": {
         "Class1": 496, "Class2": 509, "Class3": 509, "Class4": 493, "Class5": 505, "Class6": 492,
         "Class7": 1000, "Class8": 1000, "Class9": 1000, "Class10": 1000,
