@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,17 +21,11 @@ from tqdm import tqdm
 from ltad.calibration import BRANCHES, BranchMaps
 from ltad.data.feature_store import FeatureStore
 from ltad.data.layouts import read_mask
-from ltad.metrics import (
-    METRICS,
-    ClassResult,
-    Results,
-    image_auroc,
-    image_average_precision,
-    image_f1_max,
-    resampled_auroc,
-)
+from ltad.intervals import PicturePixels, resampled_image_auroc
+from ltad.metrics import METRICS, image_auroc, image_average_precision, image_f1_max
 from ltad.metrics_pixel import PixelScores
 from ltad.recognition import ClassRecogniser
+from ltad.results import ClassResult, Results
 from ltad.types import DatasetError, ImageError, Sample
 
 BATCH = 16
@@ -143,14 +137,19 @@ def evaluate_tests(
     for name in tqdm(dict.fromkeys(names), desc="classes", disable=not progress):
         places = tests.indices(name)
         pixels = {b: PixelScores(with_regions=b == branches[0]) for b in branches}
+        by_picture = PicturePixels()
         for start in range(0, len(places), BATCH):
             batch = places[start : start + BATCH]
             measured = measure(name, tests, batch)
             collected.add(measured, tests, batch, recogniser)
-            _count_pixels(pixels, measured, [tests.samples[i] for i in batch])
+            _count_pixels(pixels, by_picture, measured, [tests.samples[i] for i in batch])
         labels = [tests.samples[i].is_defective for i in places]
         scores = {b: np.asarray(collected.scores[b][-len(places) :]) for b in branches}
-        results.append(_class_result(name, train_counts[name], labels, scores, pixels, branches))
+        results.append(replace(
+            _class_result(name, train_counts[name], labels, scores, pixels, branches),
+            resampled_image_auroc=resampled_image_auroc(labels, scores[branches[0]], name),
+            resampled_pixel_auroc=by_picture.resampled_auroc(name),
+        ))
     return Evaluation(
         branches, Results(tuple(results)), tests.samples,
         {b: np.asarray(collected.scores[b], np.float64) for b in branches},
@@ -185,13 +184,17 @@ class _Collected:
 
 
 def _count_pixels(
-    pixels: Mapping[str, PixelScores], measured: BranchMaps, samples: Sequence[Sample]
+    pixels: Mapping[str, PixelScores], by_picture: PicturePixels, measured: BranchMaps,
+    samples: Sequence[Sample],
 ) -> None:
+    """Count a batch: each branch's pixels together, those of the first branch by picture too."""
     for place, sample in enumerate(samples):
-        mask = load_mask(sample, measured.maps[next(iter(pixels))].shape[-1])
+        maps = [measured.maps[branch][place].float().cpu().numpy() for branch in pixels]
+        mask = load_mask(sample, maps[0].shape[-1])
+        by_picture.add(mask, maps[0])
         if mask is not None:
-            for branch, counted in pixels.items():
-                counted.add(mask, measured.maps[branch][place].float().cpu().numpy())
+            for counted, one in zip(pixels.values(), maps, strict=True):
+                counted.add(mask, one)
 
 
 def _class_result(
@@ -208,7 +211,6 @@ def _class_result(
         pixel_average_precision=first_pixels.average_precision(),
         pixel_f1_max=first_pixels.f1_max(),
         aupro=first_pixels.aupro(),
-        resampled_image_auroc=resampled_auroc(labels, first, name),
     )
 
 

@@ -18,9 +18,17 @@ from plotly.offline import get_plotlyjs
 
 from ltad import run_figures
 from ltad.ablations import TABLES, TASKS
-from ltad.metrics import FIGURES, METRICS
+from ltad.metrics import METRICS
+from ltad.results import FIGURES
 from ltad.run_errors import confusion, worst
-from ltad.run_tables import class_table, description, interval, percent, signed_percent
+from ltad.run_tables import (
+    class_table,
+    description,
+    group_intervals,
+    interval,
+    percent,
+    signed_percent,
+)
 from ltad.runs import GROUPS, Run, summarise
 from ltad.types import CheckpointError, SettingError
 
@@ -86,8 +94,8 @@ def _header(title: str, runs: Sequence[Run]) -> str:
 def _summary(runs: Sequence[Run]) -> str:
     rows = []
     for run in runs:
-        cells = [(_bar(run.value(group, metric)), run.results["intervals"][group]
-                  if metric == "image" else None) for _, metric, group in _CELLS]
+        cells = [(_bar(run.value(group, metric)), group_intervals(run.results, group)[metric])
+                 for _, metric, group in _CELLS]
         shown = "".join(
             f"<td{style}><b>{text}</b>" + (f"<small>{interval(*ends)}</small>" if ends else "")
             + "</td>" for (style, text), ends in cells
@@ -141,7 +149,8 @@ def _classes(runs: Sequence[Run]) -> str:
     for number, run in enumerate(runs):
         table = class_table(run.results, run.branches)
         areas = [f"{metric} {branch}" for metric in METRICS for branch in run.branches]
-        heading = ["class", "train", *areas, "95%", *FIGURES.values()]
+        heading = ["class", "train", *areas, *(f"{metric}, 95%" for metric in METRICS),
+                   *FIGURES.values()]
         compared = runs[0] if number else None
         if compared:
             heading += ["image, to the first", "pixel, to the first"]
@@ -149,7 +158,7 @@ def _classes(runs: Sequence[Run]) -> str:
         parts.append(f"<details open><summary>{escape(run.name)}</summary>"
                      f"{_table(heading, rows)}</details>")
     return _section("Classes", "".join(parts) + "<p class='quiet'>AP, F1-max, AUPRO and the "
-                    "interval belong to the branch that comes first.</p>")
+                    "intervals belong to the branch that comes first.</p>")
 
 
 def _class_row(entry: Mapping, run: Run, areas: Sequence[str], compared: Run | None) -> str:
@@ -158,7 +167,8 @@ def _class_row(entry: Mapping, run: Run, areas: Sequence[str], compared: Run | N
     for name in areas:
         style, text = _bar(entry[name])
         cells.append(f"<td{style}>{text}</td>")
-    cells.append(f"<td>{interval(entry['low'], entry['high'])}</td>")
+    cells += [f"<td>{interval(entry[f'{metric} low'], entry[f'{metric} high'])}</td>"
+              for metric in METRICS]
     cells += [f"<td>{percent(entry[figure])}</td>" for figure in FIGURES]
     for metric in METRICS if compared else ():
         values = [other.value(entry["name"], metric) for other in (compared, run)]

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ltad.metrics import FIGURES, METRICS
+from ltad.metrics import METRICS
+from ltad.results import FIGURES
 from ltad.runs import GROUPS, Run, compare_runs
 
 
@@ -15,23 +16,24 @@ def class_table(results: Mapping[str, Any], branches: Sequence[str]) -> pd.DataF
     """All figures of a run, fractions, NaN for what does not exist.
 
     Args:
-        results: `ltad.metrics.Results.to_dict`.
+        results: `ltad.results.Results.to_dict`.
         branches: those that were measured.
 
     Returns:
         A row a class, then All, High and Low: ``name``, ``is_group``, ``train`` (training
-        pictures, NaN for a group), "image combined" and so on for each metric and branch,
-        ``low`` and ``high`` (95% interval of the first branch's image AUROC), and the fields of
-        `ltad.metrics.FIGURES`.
+        pictures, NaN for a group), "image combined" and so on for each metric and branch, "image
+        low", "image high", "pixel low" and "pixel high" (95% intervals of the first branch's
+        AUROC), and the fields of `ltad.results.FIGURES`.
     """
     rows = [
         {"name": entry["class_name"], "is_group": False, "train": entry["train_count"],
-         **_areas(entry, branches), **_ends(entry["image_interval"]),
+         **_areas(entry, branches),
+         **_ends(class_intervals(entry)),
          **{figure: entry[figure] for figure in FIGURES}}
         for entry in results["classes"]
     ] + [
         {"name": group, "is_group": True, "train": None,
-         **_areas(results["summary"][group], branches), **_ends(results["intervals"][group]),
+         **_areas(results["summary"][group], branches), **_ends(group_intervals(results, group)),
          **results["figures"][group]}
         for group in GROUPS
     ]
@@ -44,8 +46,23 @@ def _areas(entry: Mapping[str, Any], branches: Sequence[str]) -> dict[str, float
             for metric in METRICS for branch in branches}
 
 
-def _ends(interval: Sequence[float] | None) -> dict[str, float | None]:
-    return dict(zip(("low", "high"), interval or (None, None), strict=True))
+def class_intervals(entry: Mapping[str, Any]) -> dict[str, Sequence[float] | None]:
+    """Metric -> (low, high) of a class's entry in the results; None for what was not resampled, as
+    the pixels of older runs were not."""
+    return {metric: entry.get(f"{metric}_interval") for metric in METRICS}
+
+
+def group_intervals(results: Mapping[str, Any], group: str) -> dict[str, Sequence[float] | None]:
+    """As `class_intervals`, of the means of "All", "High" or "Low"."""
+    keys = {"image": "intervals", "pixel": "pixel_intervals"}
+    return {metric: results.get(keys[metric], {}).get(group) for metric in METRICS}
+
+
+def _ends(intervals: Mapping[str, Sequence[float] | None]) -> dict[str, float | None]:
+    return {
+        f"{metric} {end}": value for metric, ends in intervals.items()
+        for end, value in zip(("low", "high"), ends or (None, None), strict=True)
+    }
 
 
 def printed_results(results: Mapping[str, Any], branches: Sequence[str]) -> str:
@@ -53,9 +70,11 @@ def printed_results(results: Mapping[str, Any], branches: Sequence[str]) -> str:
     table = class_table(results, branches)
     shown = pd.DataFrame({"class": table["name"], "train": table["train"].map(_count)})
     for column in table.columns[3:]:
-        if column not in ("low", "high"):
+        if not column.endswith((" low", " high")):
             shown[FIGURES.get(column, column)] = table[column].map(percent)
-    shown["95%"] = [interval(*ends) for ends in table[["low", "high"]].itertuples(index=False)]
+    for metric in METRICS:
+        ends = table[[f"{metric} low", f"{metric} high"]]
+        shown[f"{metric}, 95%"] = [interval(*one) for one in ends.itertuples(index=False)]
     return _ruled(shown, len(table) - len(GROUPS))
 
 

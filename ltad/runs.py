@@ -60,7 +60,7 @@ class Run:
             ``is_defective`` 0 or 1, the paths relative to the data's root, the image scores NaN
             for a branch that was not measured, ``recognised`` a class name or "".
         calibration: ``class_name`` and the image scores by branch of held-out good pictures.
-        results: `ltad.metrics.Results.to_dict`, as fractions; its figures beside AUROC and its
+        results: `ltad.results.Results.to_dict`, as fractions; its figures beside AUROC and its
             intervals are those of `branch`.
     """
 

@@ -9,7 +9,9 @@ import pandas as pd
 from PIL import Image
 
 from ltad.data.parts import applicable_defects, render_part
-from ltad.metrics import BRANCHES, ClassResult, Results, image_auroc, resampled_auroc
+from ltad.intervals import resampled_image_auroc
+from ltad.metrics import BRANCHES, image_auroc
+from ltad.results import ClassResult, Results
 from ltad.runs import Run, write_run
 
 COUNTS = {"hex_nut": 40, "leather": 12, "screw": 4}
@@ -46,9 +48,10 @@ def write_small_run(
     for part, group in images.groupby("class_name"):
         labels = group["is_defective"]
         found = {b: image_auroc(labels, group[b]) if b in branches else None for b in BRANCHES}
-        results.append(ClassResult(
-            part, COUNTS[part], found, found,
-            resampled_image_auroc=resampled_auroc(labels, group[branches[0]], part),
+        resampled = resampled_image_auroc(labels, group[branches[0]], part)
+        results.append(ClassResult(  # as if each picture were one pixel
+            part, COUNTS[part], found, found, resampled_image_auroc=resampled,
+            resampled_pixel_auroc=resampled,
         ))
     about = {
         "created": "2026-03-01T10:00:00+00:00", "kind": "LTAD", "row": None, "group": None,

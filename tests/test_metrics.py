@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ltad.metrics import BRANCHES, ClassResult, PixelScores, Results, image_auroc, pixel_auroc
+from ltad.metrics import BRANCHES, image_auroc, pixel_auroc
+from ltad.metrics_pixel import PixelScores
+from ltad.results import ClassResult, Results
 
 RNG = np.random.default_rng(0)
 

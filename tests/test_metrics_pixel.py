@@ -9,17 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from ltad.metrics import (
-    BRANCHES,
-    FIGURES,
-    RESAMPLES,
-    ClassResult,
-    Results,
-    image_auroc,
-    image_average_precision,
-    image_f1_max,
-    resampled_auroc,
-)
+from ltad.metrics import image_average_precision, image_f1_max
 from ltad.metrics_pixel import PixelScores
 
 
@@ -178,73 +168,6 @@ def test_one_label_has_no_figures():
     without = PixelScores()
     without.add(np.eye(3), np.eye(3))
     assert without.aupro() is None and without.f1_max() == 1.0
-
-
-def test_resampling_is_seeded_by_class():
-    rng = np.random.default_rng(2)
-    labels = np.arange(60) % 3 == 0
-    scores = rng.normal(size=60) + labels
-    drawn = resampled_auroc(labels, scores, "nut")
-    assert len(drawn) == RESAMPLES and drawn == resampled_auroc(labels, scores, "nut")
-    assert drawn != resampled_auroc(labels, scores, "gear")
-    assert drawn != resampled_auroc(labels, scores, "nut", seed=1)
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    assert low < image_auroc(labels, scores) < high and 0.1 < high - low < 0.4
-    assert resampled_auroc([1, 1], [1, 2], "nut") is None
-    assert set(resampled_auroc([0, 1], [1, 2], "nut")) == {1.0}
-
-
-@pytest.fixture
-def results():
-    rng = np.random.default_rng(3)
-    labels = np.arange(40) % 2
-
-    def entry(name, count, gap):
-        return ClassResult(
-            name, count, dict.fromkeys(BRANCHES, 0.5), dict.fromkeys(BRANCHES, 0.5),
-            0.9, 0.8, 0.7, 0.6, 0.5,
-            resampled_auroc(labels, rng.normal(size=40) + gap * labels, name),
-        )
-
-    bare = ClassResult("wood", 1, dict.fromkeys(BRANCHES), dict.fromkeys(BRANCHES))
-    return Results((entry("nut", 9, 2), entry("gear", 3, 1), entry("tile", 2, 1), bare))
-
-
-def test_figures_and_intervals(results):
-    assert results.figures()["All"] == pytest.approx(
-        dict(zip(FIGURES, (0.9, 0.8, 0.7, 0.6, 0.5), strict=True))
-    )
-    intervals = results.intervals()
-    expected = np.percentile(
-        [np.mean(d) for d in zip(*(r.resampled_image_auroc for r in results.classes[:2]),
-                                 strict=True)], (2.5, 97.5),
-    )
-    assert intervals["High"] == pytest.approx(tuple(expected))
-    assert intervals["Low"] == results.classes[2].image_interval
-    assert results.classes[3].image_interval is None
-    width = {name: high - low for name, (low, high) in intervals.items()}
-    assert width["All"] < width["High"]  # a mean of more classes is surer
-
-
-def test_figures_table_and_json(results):
-    lines = results.figures_table().splitlines()
-    assert len({len(line) for line in lines}) == 1
-    cells = {line.split()[0]: line.split()[1:] for line in lines}
-    assert cells["gear"][:5] == ["90.00", "80.00", "70.00", "60.00", "50.00"]
-    assert cells["gear"][6] == "-" and cells["wood"] == ["n/a"] * 6
-    assert float(cells["All"][5]) < float(cells["All"][7])
-    data = json.loads(json.dumps(results.to_dict()))
-    assert data["classes"][0]["aupro"] == 0.5 and data["classes"][3]["image_interval"] is None
-    assert data["intervals"]["Low"] == list(results.intervals()["Low"])
-    assert data["figures"]["High"]["pixel_f1_max"] == pytest.approx(0.6)
-    assert "resampled_image_auroc" not in data["classes"][0]
-
-
-def test_without_figures_there_are_no_values():
-    bare = ClassResult("wood", 1, dict.fromkeys(BRANCHES), dict.fromkeys(BRANCHES))
-    assert Results((bare,)).intervals()["All"] is None
-    assert Results(()).figures()["All"] == dict.fromkeys(FIGURES)
-    assert "n/a" in Results(()).figures_table()
 
 
 @pytest.mark.slow

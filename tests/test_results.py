@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from small_runs import write_small_run
 
 from ltad.metrics import image_auroc
+from ltad.run_tables import printed_results
 from ltad.types import CheckpointError, SettingError
 from ltad.ui import results_html, results_table, results_views
 from ltad.ui.results_store import RunReader
@@ -71,8 +73,24 @@ def test_table_holds_the_runs_figures_in_percent(reader: RunReader):
     assert names == ["hex_nut", "leather", "screw", "All", "High", "Low"]
     classes = table.loc["class", ("first", "image combined")]
     assert table.loc[("mean", "All"), ("first", "image combined")] == pytest.approx(classes.mean())
-    low, high = table.loc[("mean", "All"), [("first", "image low"), ("first", "image high")]]
-    assert low < classes.mean() < high
+    for metric in ("image", "pixel"):
+        ends = [("first", f"{metric} {end}") for end in ("low", "high")]
+        low, high = table.loc[("mean", "All"), ends]
+        assert low < classes.mean() < high
+
+
+def test_a_run_older_than_the_pixels_intervals_is_shown_without_them(reader: RunReader):
+    run = reader.run("first")
+    older = {**run.results, "classes": [dict(entry) for entry in run.results["classes"]]}
+    del older["pixel_intervals"]
+    for entry in older["classes"]:
+        del entry["pixel_interval"]
+    old = replace(run, results=older)
+    table = results_table.results_table([old], ["interval"])
+    assert ("first", "image low") in table and ("first", "pixel low") not in table
+    assert results_html.table_html(table, [old]).count("95% interval") == 1
+    last = printed_results(old.results, old.branches).splitlines()[-1].split()
+    assert last[-4:-2] != ["n/a", "n/a"] and last[-1] == "n/a"
 
 
 def test_differences_to_a_run_and_to_the_paper(reader: RunReader):

@@ -21,9 +21,10 @@ from ltad import scoring
 from ltad.calibration import BRANCHES, ScoreSettings
 from ltad.data.feature_store import FeatureStore, build_store
 from ltad.evaluation import load_mask
-from ltad.metrics import ClassResult, Results, image_auroc
+from ltad.metrics import image_auroc
 from ltad.metrics_pixel import PixelScores
 from ltad.prompt_lab.pairs import Pair
+from ltad.results import ClassResult, Results
 from ltad.service import Scorer
 from ltad.types import DatasetError, Sample, SettingError
 

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from ltad.calibration import BRANCHES
-from ltad.metrics import METRICS, Results
+from ltad.metrics import METRICS
 from ltad.prompt_lab.bench import Bench, PairGrid, measure_pairs
 from ltad.prompt_lab.names import replace_names
 from ltad.prompt_lab.pairs import Pair, all_pairs
 from ltad.prompt_lab.refit import Refit, RefitSettings, refit
+from ltad.results import Results
 from ltad.service import Scorer
 from ltad.training.data import TrainingData
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from ltad.metrics import FIGURES, METRICS
+from ltad.metrics import METRICS
+from ltad.results import FIGURES
 from ltad.runs import Run
 from ltad.ui.answer import escape, readable
 from ltad.ui.results_table import HEADINGS, Baseline

@@ -12,8 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from ltad.metrics import BRANCHES, FIGURES, METRICS
+from ltad.metrics import BRANCHES, METRICS
 from ltad.published import published
+from ltad.results import FIGURES
+from ltad.run_tables import class_intervals, group_intervals
 from ltad.runs import Run
 from ltad.types import SettingError
 
@@ -48,7 +50,7 @@ def figures_frame(results: dict[str, Any]) -> pd.DataFrame:
     rows = {
         ("class", entry["class_name"]): {
             "training pictures": entry["train_count"],
-            **_row(entry["image"], entry["pixel"], entry.get("image_interval"), entry),
+            **_row(entry, class_intervals(entry), entry),
         }
         for entry in results["classes"]
     }
@@ -56,8 +58,7 @@ def figures_frame(results: dict[str, Any]) -> pd.DataFrame:
         means = results["summary"].get(group)
         if means and results["groups"].get(group):
             rows["mean", group] = _row(
-                means["image"], means["pixel"], results["intervals"].get(group),
-                results.get("figures", {}).get(group, {}),
+                means, group_intervals(results, group), results.get("figures", {}).get(group, {})
             )
     frame = pd.DataFrame.from_dict(rows, orient="index")
     frame.index = pd.MultiIndex.from_tuples(list(rows), names=["kind", "name"])
@@ -65,13 +66,12 @@ def figures_frame(results: dict[str, Any]) -> pd.DataFrame:
 
 
 def _row(
-    image: dict[str, Any], pixel: dict[str, Any], interval: Sequence[float] | None,
-    figures: dict[str, Any],
+    areas: dict[str, Any], intervals: dict[str, Sequence[float] | None], figures: dict[str, Any]
 ) -> dict[str, float]:
-    low, high = interval or (None, None)
-    values = {f"image {branch}": image.get(branch) for branch in BRANCHES}
-    values |= {"image low": low, "image high": high}
-    values |= {f"pixel {branch}": pixel.get(branch) for branch in BRANCHES}
+    values = {}
+    for metric, ends in intervals.items():
+        values |= {f"{metric} {branch}": areas[metric].get(branch) for branch in BRANCHES}
+        values |= zip((f"{metric} low", f"{metric} high"), ends or (None, None), strict=True)
     values |= {key: figures.get(key) for key in FIGURES}
     return {key: float("nan") if v is None else 100 * v for key, v in values.items()}
 
@@ -163,20 +163,23 @@ def results_table(
         frame = figures_frame(run.results)
         taken = frame.pop("training pictures")
         counts = taken if counts is None else counts.combine_first(taken)
-        for key in _keys(run, extras, baseline):
+        for key in _keys(run, extras, baseline, frame):
             parts[run.name, key] = _column(frame, key, run.branch, baseline)
     table = pd.DataFrame(parts)
     table.insert(0, ("", "training pictures"), counts)
     return table.loc[_order(table)]
 
 
-def _keys(run: Run, extras: Sequence[str], baseline: Baseline | None) -> list[str]:
+def _keys(
+    run: Run, extras: Sequence[str], baseline: Baseline | None, frame: pd.DataFrame
+) -> list[str]:
     branches = run.branches if "branches" in extras else [run.branch]
     keys = []
     for metric in METRICS:
         keys.append(f"{metric} {run.branch}")
-        if metric == "image" and "interval" in extras:
-            keys += ["image low", "image high"]
+        # A run may be older than the intervals of its pixels.
+        if "interval" in extras and frame[f"{metric} low"].notna().any():
+            keys += [f"{metric} low", f"{metric} high"]
         if baseline is not None:
             keys.append(f"{metric} difference")
         keys += [f"{metric} {b}" for b in branches if b != run.branch]
