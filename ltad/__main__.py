@@ -10,7 +10,7 @@ from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from ltad import commands, run_commands
+from ltad import commands, commands_data, run_commands
 from ltad.ablations import TABLES
 from ltad.commands_prompts import add_prompts
 from ltad.config import PRESETS
@@ -73,8 +73,6 @@ def _train(group) -> None:
         "Killed at any moment, the same command goes on where it stopped.", commands.train,
     )
     _training(parser, split="none")
-    parser.add_argument("--unchecked", action="store_true",
-                        help="do not decode every picture and mask first to report their faults")
     parser.add_argument("--out", type=Path, required=True, help="the model folder to write")
     _work(parser)
 
@@ -92,6 +90,8 @@ def _training(parser: argparse.ArgumentParser, split: str) -> None:
     parser.add_argument("--list", type=Path, default=None,
                         help="file that lists the training pictures, instead of --split")
     parser.add_argument("--seed", type=int, default=0, help="of the split and of the training")
+    parser.add_argument("--unchecked", action="store_true",
+                        help="do not decode every picture and mask first to report their faults")
 
 
 def _evaluate(group) -> None:
@@ -199,7 +199,7 @@ def _check(group) -> None:
     parser = _command(
         group, "check", "Count a data set's pictures and report every fault of its files.",
         "Layouts: MVTec AD, VisA, DAGM 2007. The exit status is 1 if there are faults.",
-        commands.check,
+        commands_data.check,
     )
     parser.add_argument("folder", type=Path, metavar="DIR")
 
@@ -207,7 +207,7 @@ def _check(group) -> None:
 def _splits(group) -> None:
     parser = _command(
         group, "splits", "Print the paper's long-tailed training sets with their counts.",
-        "Largest / smallest count, and the classes of High and Low.", commands.splits,
+        "Largest / smallest count, and the classes of High and Low.", commands_data.splits,
     )
     parser.add_argument("--dataset", default=None, choices=NATURAL_COUNTS,
                         help="one data set; by default all three")
@@ -221,7 +221,7 @@ def _splits(group) -> None:
 def _parts(group) -> None:
     parser = _command(
         group, "parts", "Write the rendered benchmark in MVTec AD's layout.",
-        "Deterministic by seed; train and test pictures never share one.", commands.parts,
+        "Deterministic by seed; train and test pictures never share one.", commands_data.parts,
     )
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--split", default="step100", help=SPLIT)

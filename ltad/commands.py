@@ -11,37 +11,24 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ltad.ablate import report_table, run_table, seconds_of
 from ltad.ablations import rows_of
+from ltad.commands_data import parts_folder, tell_counts, tell_faults, training_samples
 from ltad.config import Config, preset
-from ltad.data.check import check_dataset, count_table
-from ltad.data.folders import load_folder, read_list, select
 from ltad.data.layouts import load_dataset
-from ltad.data.longtail import Split, parse_split, resample, training_counts
-from ltad.data.named_splits import (
-    NATURAL_COUNTS,
-    NamedSplit,
-    named_splits,
-    split_counts,
-    splits_table,
-)
-from ltad.data.write_parts import write_parts
 from ltad.encoders import load_encoder
 from ltad.loading import load_scorer
 from ltad.model_runs import ModelEvaluation, evaluate_bank, evaluate_model
 from ltad.pretraining.probe import probe as probe_encoder
 from ltad.pretraining.train import PretrainingSettings
 from ltad.pretraining.train import pretrain as pretrain_encoder
-from ltad.run_figures import splits_figure
 from ltad.run_files import new_run_folder
 from ltad.run_tables import printed_results
 from ltad.runs import Run
 from ltad.service import Scorer
 from ltad.study import Source, Study
 from ltad.training.train import train as train_detector
-from ltad.types import DatasetError, Sample, SettingError
+from ltad.types import SettingError
 from ltad.workspace import Workspace
 
 
@@ -50,7 +37,8 @@ def train(options: Namespace) -> None:
     config = configured(preset(options.preset), options.set).replace(seed=options.seed)
     encoder = load_encoder(options.encoder, config.features, options.device)
     samples, _, about = training_samples(options, options.split, options.seed)
-    tell_training_set(options, samples, about)
+    tell_counts(samples, about)
+    tell_faults(options, samples)
     checkpoint = train_detector(
         samples, encoder, config, options.out, _reference(options.encoder, options.out),
         features=options.work / "features", about=about,
@@ -76,39 +64,6 @@ def configured(config: Config, changes: list[str]) -> Config:
         except json.JSONDecodeError:
             values[name] = text
     return config.replace(**values)
-
-
-def training_samples(
-    options: Namespace, split: str, seed: int
-) -> tuple[list[Sample], Path, dict]:
-    """The data set under a split or its list, its folder, and the facts to keep with the model."""
-    about = {"data": Path(options.data).name, "split": split, "split_seed": seed}
-    if options.data == "parts":
-        root = _parts_folder(options.work, split, seed)
-        return load_folder(root), root, about
-    samples, root = load_dataset(options.data), Path(options.data)
-    if options.list is not None:
-        about["split"] = options.list.name
-        return select(samples, read_list(options.list, options.data)), root, about
-    return resample(samples, parse_split(split), seed), root, about
-
-
-def tell_training_set(options: Namespace, samples: list[Sample], about: dict) -> None:
-    """Print its counts, High and Low, and every fault of its files; it is for the person to judge
-    which of them matter."""
-    split = Split(about["split"], "none", 1)  # it has been drawn
-    print(splits_table([NamedSplit(about["data"], split, training_counts(samples))]))
-    if options.data == "parts" or options.unchecked:  # what this program renders is whole
-        return
-    faults = check_dataset(tqdm(samples, desc="checking", unit="pictures"))
-    for fault in faults:
-        print(f"fault: {fault}")
-    if faults:
-        print(f"Faults found: {len(faults)}. What can be read is used.")
-
-
-def _parts_folder(work: Path, split: str, seed: int) -> Path:
-    return write_parts(work / f"parts-{split}-{seed}", split, seed)
 
 
 def _reference(encoder: str, out: Path) -> str:
@@ -153,7 +108,7 @@ def _evaluation_root(scorer: Scorer, options: Namespace) -> Path:
     if options.data != "parts":
         return Path(options.data)
     about = scorer.checkpoint.about
-    return _parts_folder(options.work, about["split"], about["split_seed"])
+    return parts_folder(options.work, about["split"], about["split_seed"])
 
 
 def _told(found: ModelEvaluation) -> dict[str, Any]:
@@ -180,6 +135,8 @@ def ablate(options: Namespace) -> None:
     rows = rows_of(options.table, options.rows)
     runnable = [row for row in rows if options.rows or not row.wants_encoder]
     base = configured(preset(options.preset), options.set)
+    if options.data != "parts":
+        tell_faults(options, load_dataset(options.data))
     encoder = load_encoder(options.encoder, base.features, options.device)
     out = options.out or Workspace(options.work).runs
     runs: list[Run] = []
@@ -189,6 +146,8 @@ def ablate(options: Namespace) -> None:
         config = base.replace(seed=seed)
         for split, group in groupby(runnable, key=lambda row: row.split or options.split):
             samples, root, about = training_samples(options, split, seed)
+            if seed == options.seed:
+                tell_counts(samples, about)
             source = Source(root, about["data"], about["split"], options.encoder)
             study = Study.of(samples, encoder, config, options.work, source)
             runs += run_table(study, list(group), config, out, options.table)
@@ -231,53 +190,6 @@ def tokens(options: Namespace) -> None:
     print("random vectors      " + ", ".join(f"{cosine:.2f}" for cosine in baseline))
 
 
-def parts(options: Namespace) -> None:
-    """``python -m ltad parts``"""
-    began = time.monotonic()
-    write_parts(options.folder, options.split, options.seed, options.per_class)
-    samples = load_folder(options.folder)
-    kinds = [sum(s.split == split for s in samples) for split in ("train", "test")]
-    print(f"{kinds[0]} training and {kinds[1]} test pictures in {options.folder} "
-          f"({time.monotonic() - began:.0f} s)")
-
-
-def check(options: Namespace) -> None:
-    """``python -m ltad check``
-
-    Raises:
-        DatasetError: there are faults, which have been printed.
-    """
-    samples = load_dataset(options.folder)
-    print(count_table(samples))
-    faults = check_dataset(tqdm(samples, desc="pictures"))
-    for fault in faults:
-        print(f"fault: {fault}")
-    if faults:
-        raise DatasetError(f"Faults found in {options.folder}: {len(faults)}. Repair the files.")
-    print(f"No faults in {len(samples)} pictures.")
-
-
-def splits(options: Namespace) -> None:
-    """``python -m ltad splits``"""
-    found = _wished_splits(options)
-    print(splits_table(found))
-    if options.plot:
-        splits_figure(found).write_html(options.plot, include_plotlyjs=True)
-        print(f"Plotted in {options.plot}.")
-
-
-def _wished_splits(options: Namespace) -> tuple[NamedSplit, ...]:
-    if options.data is None and options.split is None:
-        return named_splits(options.dataset)
-    if options.data is None:
-        natural = {name: NATURAL_COUNTS[name] for name in
-                   ([options.dataset] if options.dataset else NATURAL_COUNTS)}
-    else:
-        natural = {options.data.name: training_counts(load_dataset(options.data))}
-    return tuple(split_counts(name, counts, options.split or "none")
-                 for name, counts in natural.items())
-
-
 def pretrain(options: Namespace) -> None:
     """``python -m ltad pretrain``"""
     given = {"steps": options.steps, "pairs": options.pairs, "seed": options.seed}
@@ -303,9 +215,3 @@ def probe(options: Namespace) -> None:
         print(f"seen, {pair:24} {100 * value:6.1f}")
     if options.json:
         options.json.write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
-
-
-__all__ = [
-    "ablate", "check", "evaluate", "parts", "pretrain", "probe", "score", "splits", "tokens",
-    "train",
-]

@@ -67,7 +67,7 @@ class PicturePixels:
     A picture with fewer pixels of a kind keeps each of them. Otherwise a quantile stands for 1/1024
     of them, so that no share of a picture's pixels above a score is wrong by more than half of
     that, and no AUROC of any draw by more than 1/1024, whatever the scores' range and shape. In
-    practice the errors of neighbouring quantiles cancel, and it is wrong by less than 1e-5.
+    practice the errors of neighbouring quantiles cancel, and it is wrong by less than 1e-4.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,7 @@
 """The ablations: valid rows, shared stages, resuming, and the settings that only they use."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -154,6 +155,24 @@ def test_a_table_runs_prints_both_figures_and_resumes(
     assert calls == before and len(run_names(tmp_path / "runs")) == 8
     assert main(["ablate", "table7", "--data", "parts", "--seeds", "0"]) == 1
     assert "at least 1" in capsys.readouterr().err
+
+
+def test_faults_of_the_data_are_told_before_a_table_runs(
+    parts_folder, tiny_encoder_folder, tmp_path, capsys
+):
+    data = shutil.copytree(parts_folder, tmp_path / "data")
+    lost = min((data / "screw" / "ground_truth").glob("*/*.png"))
+    lost.unlink()
+    command = ablation("main", ["main.4"], data, tiny_encoder_folder, tmp_path, "--seeds", "2")
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("fault: ") == 1 and "has no mask" in printed
+    assert printed.index("fault: ") < printed.index("data-step100: 3 classes") < printed.index(
+        "[1/1] main.4"
+    )
+    assert printed.count("3 classes") == 1  # the counts of every seed are the same
+    assert main([*command[:2], "--unchecked", *command[2:]]) == 0
+    assert "fault: " not in capsys.readouterr().out
 
 
 def test_a_stage_is_trained_once_for_all_rows(study, quick_config, calls):

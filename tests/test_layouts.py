@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ltad.__main__ import main
-from ltad.commands import tell_training_set, training_samples
+from ltad.commands_data import tell_counts, tell_faults, training_samples
 from ltad.data.check import check_dataset, count_table
 from ltad.data.layouts import load_dataset, read_mask
 from ltad.evaluation import load_mask
@@ -146,13 +146,14 @@ def test_counts_and_faults_are_told_before_training(tmp_path, capsys):
     lost.unlink()
     options = Namespace(data=str(root), split="step3", seed=0, list=None, unchecked=False)
     samples, _, about = training_samples(options, options.split, options.seed)
-    tell_training_set(options, samples, about)
+    tell_counts(samples, about)
+    tell_faults(options, samples)
     printed = capsys.readouterr().out
     assert "data-step3: 2 classes, 4 pictures, 3 / 1 = 3.0" in printed
     assert "  High (1): bottle 3\n  Low (1): cable 1\n" in printed
     assert printed.count("fault: ") == 1 and "has no mask" in printed
     options.unchecked = True
-    tell_training_set(options, samples, about)
+    tell_faults(options, samples)
     assert "fault: " not in capsys.readouterr().out
 
 
