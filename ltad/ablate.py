@@ -16,8 +16,9 @@ from ltad.ablations import GROUPS, TASKS, Row
 from ltad.config import Config
 from ltad.evaluation import calibration_table, evaluate_tests
 from ltad.measures import settings_of
+from ltad.model_runs import ModelEvaluation
 from ltad.run_files import ABOUT_FILE
-from ltad.run_writing import encoder_facts, record, settings_facts
+from ltad.run_writing import encoder_facts, settings_facts
 from ltad.runs import Run, read_run, summarise
 from ltad.study import Study, measured_branches, row_measure
 
@@ -28,29 +29,41 @@ def run_folder(study: Study, row: Row, base: Config, out: str | Path) -> Path:
     return Path(out) / f"{row.id}-seed{seed}-{study.key(row, base)[:8]}"
 
 
-def run_row(study: Study, row: Row, base: Config, out: str | Path, table: str) -> Run:
-    """Train what a row still needs, score the test pictures, and write its run."""
+def evaluate_row(study: Study, row: Row, base: Config, group: str) -> ModelEvaluation:
+    """Train what a row still needs, and score the test pictures.
+
+    Args:
+        study: what the rows share.
+        row: the row.
+        base: the settings under the row's own.
+        group: which rows its run belongs with, in words.
+    """
     began = time.monotonic()
     config, branches = row.config(base), measured_branches(row)
     measure, stages = row_measure(study, row, config)
     trained = time.monotonic()
     evaluation = evaluate_tests(study.tests, measure, study.counts, branches)
     calibration = calibration_table(study.store, study.calibration(row), measure, branches)
-    finished, seed = time.monotonic(), config.training.seed
+    finished = time.monotonic()
     facts = {
-        "kind": row.name, "row": row.id, "group": f"{table} seed {seed}",
+        "kind": row.name, "row": row.id, "group": group,
         "model": {"name": row.name, "folder": None},
         "encoder": encoder_facts(study.source.encoder, study.encoder),
-        "config": config.to_dict(), "settings": settings_facts(settings_of(config)), "seed": seed,
-        "data": study.source.data,
+        "config": config.to_dict(), "settings": settings_facts(settings_of(config)),
+        "seed": config.training.seed, "data": study.source.data,
         "split": {"name": study.source.split, "counts": study.counts},
         "training_pictures": dict(zip(study.class_names, study.data.class_counts, strict=True)),
         "seconds": {"training": round(trained - began, 1),
                     "evaluation": round(finished - trained, 1)},
         "stages": stages, "key": study.key(row, base), "paper": paper_figures(row),
     }
-    return record(run_folder(study, row, base, out), evaluation, calibration, study.source.root,
-                  study.features, facts)
+    return ModelEvaluation(evaluation, calibration, facts, study.source.root, study.features)
+
+
+def run_row(study: Study, row: Row, base: Config, out: str | Path, table: str) -> Run:
+    """`evaluate_row`, kept as the row's run."""
+    group = f"{table} seed {row.config(base).training.seed}"
+    return evaluate_row(study, row, base, group).write(run_folder(study, row, base, out))
 
 
 def paper_figures(row: Row) -> dict[str, float | None]:

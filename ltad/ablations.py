@@ -109,6 +109,19 @@ def rows_of(table: str, ids: Sequence[str] | None = None) -> tuple[Row, ...]:
     return tuple(rows[row_id] for row_id in ids) if ids else TABLES[table]
 
 
+def row_of(row_id: str) -> Row:
+    """The row of that id, which belongs to one table only.
+
+    Raises:
+        SettingError: there is no such row.
+    """
+    for rows in TABLES.values():
+        for row in rows:
+            if row.id == row_id:
+                return row
+    raise SettingError(f"{row_id!r} is no row of any table: {', '.join(TABLES)}.")
+
+
 _SIX = {f"{task} {group}": f"{task} {group}" for task in TASKS.values() for group in GROUPS}
 _UNIAD = {"skip_phase1": True, "real_probability": 1.0}
 

@@ -11,18 +11,15 @@ from typing import Any
 import pandas as pd
 
 from ltad.calibration import BRANCHES, ScoreSettings
-from ltad.checkpoint import MODEL_FILE
 from ltad.data.feature_store import FeatureStore, build_store
-from ltad.data.layouts import load_dataset
 from ltad.data.longtail import resample_again
 from ltad.evaluation import Evaluation, calibration_table, evaluate_tests, ordered_tests
-from ltad.loading import load_scorer
 from ltad.measures import bank_measure, detector_measure
 from ltad.run_writing import encoder_facts, record, settings_facts
 from ltad.runs import Run
 from ltad.service import Scorer
 from ltad.training.train import hold_out, training_pictures
-from ltad.types import CheckpointError, DatasetError, Sample, SettingError
+from ltad.types import DatasetError, Sample, SettingError
 
 BANK = "nearest neighbours"
 
@@ -125,32 +122,6 @@ def evaluate_bank(
     }
     calibration = calibration_table(training, held_out, measure, ("combined",))
     return ModelEvaluation(evaluation, calibration, facts, Path(root), Path(features))
-
-
-def evaluate_again(run: Run, features: str | Path, device: str = "cpu") -> ModelEvaluation:
-    """Evaluate a run's model once more, on its data set and with its settings.
-
-    Raises:
-        CheckpointError: the run has no model folder, or it is gone.
-        DatasetError: its data set is gone or has changed its classes.
-    """
-    folder, root = run.about["model"]["folder"], Path(run.about["data"]["root"])
-    if folder is None or not (Path(folder) / MODEL_FILE).is_file():
-        raise CheckpointError(
-            f"The model of run {run.name} ({run.about['kind']}) "
-            + ("was not kept in a folder. Run the command again that made it."
-               if folder is None else f"is no longer in {folder}.")
-        )
-    scorer, settings = load_scorer(folder, device), run.about["settings"]
-    samples, data = load_dataset(root), run.about["data"]["name"]
-    if run.about["kind"] == BANK:
-        return evaluate_bank(scorer, samples, root, features, folder, data)
-    return evaluate_model(
-        scorer, samples, root, features,
-        scorer.score_settings(settings["normal_prompt"], settings["abnormal_prompt"],
-                              settings["lam"], settings["tau"]),
-        folder, data,
-    )
 
 
 def _tests(

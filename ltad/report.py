@@ -121,7 +121,8 @@ def _paper_row(run: Run) -> str:
 
 def _repeated(runs: Sequence[Run]) -> str:
     """Mean and deviation of the rows that were run under several seeds."""
-    table = summarise(runs)
+    seeds = {(run.about["row"], run.about["kind"], run.about["seed"]): run for run in runs}
+    table = summarise(list(seeds.values()))  # a row evaluated again is no other seed
     table = table[(table["runs"] > 1) & (table["row"] != "")]
     if table.empty:
         return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from ltad.model_runs import evaluate_again
+from ltad.again import evaluate_again
 from ltad.report import write_report
 from ltad.run_files import new_run_folder
 from ltad.run_tables import description, percent, printed_comparison, printed_results
@@ -64,7 +64,7 @@ def again(options: Namespace) -> None:
     """``python -m ltad runs again NAME``"""
     run = find_run(options, options.name)
     folder = new_run_folder(_folder(options), options.run_name or f"{run.name}-again")
-    made = evaluate_again(run, options.work / "features", options.device).write(folder)
+    made = evaluate_again(run, options.work, options.device).write(folder)
     print(printed_comparison(run, made))
 
 

@@ -17,7 +17,13 @@ from ltad.measures import bank_measure, detector_measure, settings_of
 from ltad.models import Detector
 from ltad.training.data import TrainingData
 from ltad.training.phase2 import PARTS
-from ltad.training.stages import key_hash, pictures_hash, train_stages, training_identity
+from ltad.training.stages import (
+    key_hash,
+    pictures_hash,
+    stage_key,
+    train_stages,
+    training_identity,
+)
 from ltad.training.train import calibration_positions, hold_out, training_pictures
 from ltad.types import DatasetError, Sample
 
@@ -127,6 +133,15 @@ def needed_stages(row: Row, config: Config) -> tuple[str, ...]:
     """The stages that a row's scores come from, in order."""
     parts = PARTS if row.branch == "combined" else (row.branch,)
     return parts if config.training.skip_phase1 else ("phase1", *parts)
+
+
+def is_trained(study: Study, row: Row, config: Config) -> bool:
+    """Whether what each stage of a row learned is kept, so that none has to be trained."""
+    keys = [(stage, key_hash(stage_key(stage, config, study.identity)))
+            for stage in needed_stages(row, config)]
+    return row.is_bank or all(
+        (study.stages / f"{stage}-{key}.safetensors").exists() for stage, key in keys
+    )
 
 
 def trained_detector(study: Study, row: Row, config: Config) -> tuple[Detector, dict[str, str]]:

@@ -204,6 +204,31 @@ def test_a_finished_row_is_not_run_again(study, quick_config, tmp_path, monkeypa
         run_table(study, rows, quick_config, tmp_path, "mixed")
 
 
+def test_rows_are_evaluated_again_without_training(
+    parts_folder, tiny_encoder_folder, tmp_path, calls, capsys
+):
+    rows = ["main.1", "main.3", "main.4"]
+    assert main(ablation("main", rows, parts_folder, tiny_encoder_folder, tmp_path)) == 0
+    assert main(ablation("table8", ["8.1"], parts_folder, tiny_encoder_folder, tmp_path)) == 0
+    before, folder = calls.copy(), tmp_path / "runs"
+    for number, run in enumerate(map(read_run, [folder / name for name in run_names(folder)])):
+        work = ["--work", str(tmp_path)]
+        assert main(["runs", "again", run.name, "--run", f"again {number}", *work]) == 0
+        made = read_run(folder / f"again {number}")
+        assert made.results == run.results and made.images.equals(run.images)
+        assert made.calibration.equals(run.calibration)
+        for fact in ("row", "group", "config", "split", "key", "paper"):
+            assert made.about[fact] == run.about[fact]
+    assert number == 3 and calls == before
+    shutil.rmtree(tmp_path / "stages")
+    capsys.readouterr()
+    found = {read_run(folder / name).about["row"]: name for name in run_names(folder)}
+    for row_id, status in (("main.4", 0), ("8.1", 1)):  # a bank learns nothing
+        command = ["runs", "again", found[row_id], "--run", f"last {status}"]
+        assert main([*command, "--work", str(tmp_path)]) == status
+    assert "is no longer in" in capsys.readouterr().err and calls == before
+
+
 def test_a_row_killed_while_it_is_written_leaves_no_run(
     study, quick_config, tmp_path, monkeypatch
 ):

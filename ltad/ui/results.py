@@ -64,12 +64,12 @@ def build_results(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
     else:
         _wire_deletion(reader, runs, opening, focus, doomed)
         again.click(
-            friendly(partial(results_views.evaluate_again, reader, shelf, workspace.features)),
+            friendly(partial(results_views.evaluate_again, reader, shelf, workspace.root)),
             [focus, runs], [runs, opening], show_progress_on=runs, **BUSY,
         )
     focus.input(friendly(partial(results_views.show_facts, reader)), focus, facts, **QUIET)
     listed.then(None, js="() => window.ltad.results.arrive()")
-    build_results_endpoints(reader, shelf, workspace.features, workspace.is_public)
+    build_results_endpoints(reader, shelf, workspace.root, workspace.is_public)
 
 
 def _build_facts() -> tuple[gr.HTML, gr.Button, dict[str, gr.Button]]:

@@ -19,7 +19,7 @@ MOST_ROWS = 5000
 
 
 def build_results_endpoints(
-    reader: RunReader, shelf: ModelShelf, features: Path, is_public: bool
+    reader: RunReader, shelf: ModelShelf, work: Path, is_public: bool
 ) -> None:
     """Add the named endpoints to the current ``gr.Blocks``; arguments as `RunReader.again`.
 
@@ -80,7 +80,7 @@ def build_results_endpoints(
     def run_again(name: str) -> str:
         """Evaluate a run's model once more, on its data and with its settings, which takes as long
         as the evaluation did; the new run's name."""
-        return reader.again(name, features, str(shelf.first.encoder.device))
+        return reader.again(name, work, str(shelf.first.encoder.device))
 
     def run_delete(name: str) -> bool:
         """Delete a run for good."""

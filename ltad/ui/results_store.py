@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ltad import runs
-from ltad.model_runs import evaluate_again
+from ltad.again import evaluate_again
 from ltad.run_files import ABOUT_FILE
 from ltad.runs import Run
 from ltad.types import CheckpointError, LTADError, SettingError
@@ -61,23 +61,23 @@ class RunReader:
         """Remove a run's folder for good; errors as `run`."""
         runs.delete_run(self._folder_of(name))
 
-    def again(self, name: str, features: Path, device: str = "cpu") -> str:
+    def again(self, name: str, work: Path, device: str = "cpu") -> str:
         """Evaluate a run's model once more into a new run beside it; the new run's name.
 
         Args:
             name: the run.
-            features: folder of the feature stores.
+            work: folder of features and of what the stages of ablations learned.
             device: to compute on.
 
         Raises:
             SettingError: there is no such run.
-            CheckpointError, DatasetError: its model or its data set is gone.
+            LTADError: as `evaluate_again`.
         """
         run = self.run(name)
         try:
-            made = evaluate_again(run, features, device)
+            made = evaluate_again(run, work, device)
         except LTADError as error:
-            raise type(error)(_without_folders(str(error), run)) from error
+            raise type(error)(_without_folders(str(error), run, work)) from error
         numbers = ("", *(f" {number}" for number in range(2, 1000)))
         new = next(f"{name}-again{number}" for number in numbers
                    if not (self._folder / f"{name}-again{number}").exists())
@@ -92,8 +92,8 @@ class RunReader:
         return self._folder / name
 
 
-def _without_folders(text: str, run: Run) -> str:
-    """The text with a run's model and data named, not where on this machine they lie."""
-    for folder in (run.about["data"]["root"], run.about["model"]["folder"]):
+def _without_folders(text: str, run: Run, work: Path) -> str:
+    """The text with folders named, not where on this machine they lie."""
+    for folder in (run.about["data"]["root"], run.about["model"]["folder"], str(work)):
         text = text.replace(folder, Path(folder).name) if folder else text
     return text

@@ -188,11 +188,11 @@ def delete_run(reader: RunReader, focus: str, chosen: list[str]) -> tuple[Any, s
 
 
 def evaluate_again(
-    reader: RunReader, shelf: ModelShelf, features: Path, focus: str, chosen: list[str],
+    reader: RunReader, shelf: ModelShelf, work: Path, focus: str, chosen: list[str],
     progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008
 ) -> tuple[Any, str]:
     """Evaluate the model of the run in view once more, and choose the new run beside the others."""
-    made = reader.again(focus, features, str(shelf.first.encoder.device))
+    made = reader.again(focus, work, str(shelf.first.encoder.device))
     gr.Info(f"Run {escape(made)} is there.")
     return list_runs(reader, [*chosen, made])
 
