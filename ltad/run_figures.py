@@ -121,7 +121,7 @@ def score_histogram(
 def score_histograms(
     run: Run, thresholds: Mapping[str, float], branch: str | None = None, columns: int = 4
 ) -> go.Figure:
-    """`score_histogram` of every class, head to tail, side by side."""
+    """`score_histogram` of every class, head to tail, side by side; lines have classes' names."""
     names = head_to_tail(run)
     rows = -(-len(names) // columns)
     figure = make_subplots(
@@ -133,7 +133,7 @@ def score_histograms(
         for bars in _histogram_bars(run, name, branch or run.branch, legend=number == 0):
             figure.add_trace(bars, row=row, col=column)
         if name in thresholds:
-            figure.add_vline(x=thresholds[name], row=row, col=column,
+            figure.add_vline(x=thresholds[name], row=row, col=column, name=name,
                              line={"dash": "dash", "width": 1.5, "color": _GREY.format(1)})
     figure.update_layout(barmode="overlay", bargap=0)
     figure.update_annotations(font_size=12)

@@ -23,6 +23,7 @@ from ltad.ui.results_operating import (
     confusions,
     judge,
     other_verdicts,
+    rate_at,
 )
 from ltad.ui.results_store import RunReader
 
@@ -91,6 +92,23 @@ def test_score_typed_as_words_is_refused():
     assert results_views.read_point(0.05, " 7.5 ").score == 7.5
     with pytest.raises(SettingError, match="seven"):
         results_views.read_point(0.05, "seven")
+
+
+def test_a_line_dragged_among_all_classes_sets_the_rate(reader: RunReader):
+    run = reader.run("first")
+    for rate in (0.05, 0.1, 0.3):
+        line = run.thresholds(rate)["screw"]
+        found = results_views.rate_of_line(reader, json.dumps(["screw", line + 1e-9]), "first", "")
+        assert run.thresholds(found)["screw"] == line
+    assert rate_at(run, "screw", 1e9) == 0.01
+    assert rate_at(run, "screw", -1e9) == 0.48  # of 20 held out, ceil(0.52 * 21) = ceil(0.5 * 21)
+    with pytest.raises(SettingError, match="bolt"):
+        rate_at(run, "bolt", 1.0)
+    lines = results_plots.histogram(run, "", OperatingPoint(0.1)).layout.shapes
+    assert {line.name for line in lines} == set(run.class_names)
+    # thresholds that no rate moves have no name, and so nothing to take hold of
+    hindsight = results_plots.histogram(reader.run("bank"), "", OperatingPoint(0.1)).layout.shapes
+    assert len(hindsight) == 3 and not any(line.name for line in hindsight)
 
 
 def test_figures_follow_class_and_point(reader: RunReader):

@@ -122,6 +122,28 @@ def test_table_sorts_and_leads_to_a_class_whose_threshold_can_be_dragged(page: P
 
 
 @pytest.mark.browser
+def test_a_threshold_among_all_classes_moves_the_rate_and_the_others(page: Page):
+    handles = page.locator(".lt-run-handle")
+    expect(handles).to_have_count(len(COUNTS), timeout=PATIENCE)
+    handle, other = handles.nth(0), handles.nth(1)
+    handle.scroll_into_view_if_needed()
+    rate = page.locator("#lt-run-rate input[type=number]")
+    expect(rate).to_have_value("0.05")
+    before, pictures = other.get_attribute("aria-valuenow"), page.locator("#lt-run-gallery")
+    listed = pictures.inner_text()
+    box = handle.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 25, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    expect(rate).not_to_have_value("0.05", timeout=PATIENCE)
+    assert float(rate.input_value()) > 0.05
+    expect(other).not_to_have_attribute("aria-valuenow", before, timeout=PATIENCE)
+    expect(pictures).not_to_have_text(listed, use_inner_text=True, timeout=PATIENCE)
+    expect(page.locator("#lt-run-score").get_by_role("textbox")).to_have_value("")
+
+
+@pytest.mark.browser
 def test_map_filters_the_gallery_and_a_picture_opens_in_inspect(page: Page):
     page.evaluate("() => { window.ltad.openInInspect = (wish) => { window.wish = wish; }; }")
     expect(page.locator(".lt-run-shot-outline").first).to_have_css("opacity", "1")

@@ -1,6 +1,6 @@
 // The Results tab: sorting, drill-down, the gallery, and dragging in its figures.
 (() => {
-  const results = { pickedClass: "", pickedScore: "", picked: [] };
+  const results = { pickedClass: "", pickedScore: "", pickedLine: "", picked: [] };
   window.ltad.results = results;
   const press = (id) => document.getElementById(id)?.click();
 
@@ -117,39 +117,50 @@
 
   // --- dragging the threshold in the histogram ------------------------------------------------
   // A handle of the page's own lies over plotly's dashed line, which is not one to take hold of.
-  const lineOf = (plot) => plot?._fullLayout?.shapes?.length === 1 && plot._fullLayout.shapes[0];
+  // The line of one class is named after it: where each class has its own, the rate follows.
+  const axesOf = (plot, number = "") =>
+    ({ x: plot._fullLayout[`xaxis${number}`], y: plot._fullLayout[`yaxis${number}`] });
   function place(plot) {
-    const line = lineOf(plot);
-    let handle = plot.querySelector(".lt-run-handle");
-    if (!line) return handle?.remove();
-    const { xaxis, yaxis } = plot._fullLayout;
-    if (!handle) {
-      handle = document.createElement("div");
-      handle.className = "lt-run-handle";
-      handle.tabIndex = 0;
-      handle.role = "slider";
-      handle.ariaLabel = "Threshold";
-      handle.append(document.createElement("output"));
-      plot.append(handle);
-    }
-    if (!handle.classList.contains("lt-run-dragging")) move(plot, handle, line.x0);
-    handle.style.top = `${yaxis._offset}px`;
-    handle.style.height = `${yaxis._length}px`;
-    [handle.ariaValueMin, handle.ariaValueMax] = xaxis.range;
+    const lines = plot._fullLayout.shapes.filter((line) => line.name);
+    const handles = [...plot.querySelectorAll(".lt-run-handle")];
+    handles.splice(lines.length).forEach((handle) => handle.remove());
+    lines.forEach((line, index) => {
+      const handle = handles[index] ?? addHandle(plot);
+      handle.dataset.axis = line.xref.slice(1);
+      handle.dataset.line = line.name;
+      handle.ariaLabel = lines.length > 1 ? `Threshold of ${line.name}` : "Threshold";
+      handle.classList.toggle("lt-run-handle-small", lines.length > 1);
+      const { x, y } = axesOf(plot, handle.dataset.axis);
+      if (!handle.classList.contains("lt-run-dragging")) move(plot, handle, line.x0);
+      handle.style.top = `${y._offset}px`;
+      handle.style.height = `${y._length}px`;
+      [handle.ariaValueMin, handle.ariaValueMax] = x.range;
+    });
+  }
+  function addHandle(plot) {
+    const handle = document.createElement("div");
+    handle.className = "lt-run-handle";
+    handle.tabIndex = 0;
+    handle.role = "slider";
+    handle.append(document.createElement("output"));
+    return plot.appendChild(handle);
   }
   function move(plot, handle, score) {
-    const { xaxis } = plot._fullLayout;
-    const [low, high] = xaxis.range;
+    const { x } = axesOf(plot, handle.dataset.axis), [low, high] = x.range;
     const value = Math.min(high, Math.max(low, score));
     handle.dataset.score = value;
     handle.ariaValueNow = value;
-    handle.style.left = `${xaxis._offset + xaxis.l2p(value)}px`;
+    handle.style.left = `${x._offset + x.l2p(value)}px`;
     handle.firstChild.textContent = Number(value.toPrecision(4));
   }
   function commit(handle) {
-    results.pickedScore = String(Number(Number(handle.dataset.score).toPrecision(5)));
-    press("lt-run-pick-score");
+    const { score, line } = handle.dataset, isOneOfMany = handle.matches(".lt-run-handle-small");
+    if (isOneOfMany) results.pickedLine = JSON.stringify([line, Number(score)]);
+    else results.pickedScore = String(Number(Number(score).toPrecision(5)));
+    press(isOneOfMany ? "lt-run-pick-line" : "lt-run-pick-score");
   }
+  // The slider was not let go of by hand, which is what the map and the pictures wait for.
+  results.released = () => ["lt-ask-map", "lt-ask-shots"].forEach(press);
   document.addEventListener("pointerdown", (event) => {
     const handle = event.target.closest?.(".lt-run-handle");
     if (!handle) return;
@@ -162,9 +173,8 @@
   document.addEventListener("pointermove", (event) => {
     const handle = event.target.closest?.(".lt-run-dragging");
     if (!handle) return;
-    const plot = handle.closest(".js-plotly-plot"), { xaxis } = plot._fullLayout;
-    const x = event.clientX - plot.getBoundingClientRect().left - xaxis._offset;
-    move(plot, handle, xaxis.p2l(x));
+    const plot = handle.closest(".js-plotly-plot"), { x } = axesOf(plot, handle.dataset.axis);
+    move(plot, handle, x.p2l(event.clientX - plot.getBoundingClientRect().left - x._offset));
     clearTimeout(waiting);
     waiting = setTimeout(() => commit(handle), 60);
   });
@@ -182,7 +192,8 @@
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!handle || !step) return;
     event.preventDefault();
-    const plot = handle.closest(".js-plotly-plot"), [low, high] = plot._fullLayout.xaxis.range;
+    const plot = handle.closest(".js-plotly-plot");
+    const [low, high] = axesOf(plot, handle.dataset.axis).x.range;
     move(plot, handle, Number(handle.dataset.score) + (step * (high - low)) / 100);
     clearTimeout(waiting);
     waiting = setTimeout(() => commit(handle), 250);

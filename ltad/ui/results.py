@@ -173,8 +173,9 @@ def _build_pictures() -> dict[str, Any]:
 
 _SCORES_NOTE = (
     "<p class='lt-quiet lt-run-note'>The dots on the curves are this operating point; for all "
-    "classes, curves and dots are means over the classes. Choose one class to drag its threshold: "
-    "that sets one score, until the slider is moved again.</p>"
+    "classes, curves and dots are means over the classes. Drag a threshold: with all classes on "
+    "show, the share of accepted false alarms follows, and every class's threshold with it; with "
+    "one class, that sets one score, until the slider is moved again.</p>"
 )
 _MAP_NOTE = (
     "<p class='lt-quiet lt-run-note'>Each point is a test picture, placed by the two principal "
@@ -221,7 +222,7 @@ def _wire_operating_point(
     reader: RunReader, chosen: Any, runs: gr.Dropdown, bar: list[Any], parts: dict[str, Any],
     tab: gr.Tab,
 ) -> None:
-    _, class_name, _, _, score = bar
+    focus, class_name, branch, rate, score = bar
     # A phone has room for two small histograms side by side.
     tab.select(None, None, parts["columns"], js="() => (window.innerWidth < 760 ? 2 : 5)")
     show = friendly(partial(results_views.show_operating_point, reader))
@@ -233,8 +234,14 @@ def _wire_operating_point(
     pick_class.click(None, None, class_name, js="() => window.ltad.results.pickedClass")
     pick_score = gr.Button(visible="hidden", elem_id="lt-run-pick-score")
     pick_score.click(None, None, score, js="() => window.ltad.results.pickedScore")
+    line = gr.Textbox(visible=False)  # [class, score] of a line that is dragged
+    pick_line = gr.Button(visible="hidden", elem_id="lt-run-pick-line")
+    pick_line.click(
+        friendly(partial(results_views.rate_of_line, reader)), [line, focus, branch], rate,
+        js="(_, ...rest) => [window.ltad.results.pickedLine, ...rest]", **QUIET,
+    ).then(None, js="() => window.ltad.results.released()")
     # Moving the slider means that the rate is wanted again.
-    bar[3].input(None, None, score, js="() => ''")
+    rate.input(None, None, score, js="() => ''")
 
 
 def _wire_pictures(

@@ -76,6 +76,21 @@ def best_f1_score(scores: pd.Series, is_defective: pd.Series) -> float:
     return float(np.nextafter(thresholds[f1[:-1].argmax()], -np.inf))
 
 
+def rate_at(run: Run, class_name: str, score: float, branch: str = "") -> float:
+    """The share of accepted false alarms, in whole percent up to 50, at which a class's threshold
+    comes nearest to a score.
+
+    Raises:
+        SettingError: the run has no such class, or as `Run.thresholds`.
+    """
+    if class_name not in run.class_names:
+        raise SettingError(f"Run {run.name} has no class {class_name!r}.")
+    rates = [percent / 100 for percent in range(1, 51)]
+    return min(rates, key=lambda rate: abs(
+        OperatingPoint(rate, None, branch).thresholds(run)[class_name] - score
+    ))
+
+
 def seen_by(run: Run, branch: str) -> Run:
     """The run as if it were judged by that branch's scores."""
     return replace(run, images=run.images.assign(**{run.branch: run.images[branch]}))

@@ -48,6 +48,8 @@ def histogram(
     if point.score is not None:
         return run_figures.score_histogram(run, None, branch, point.score)
     figure = run_figures.score_histograms(run, thresholds, branch, columns)
+    if point.is_hindsight(run):  # no rate moves these thresholds, so there is nothing to drag
+        figure.update_shapes(name="")
     return _legend_above(figure, height=figure.layout.height + 10)
 
 

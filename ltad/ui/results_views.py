@@ -7,6 +7,7 @@ is chosen answers with nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ltad.ui.results_operating import (
     confusions,
     judge,
     other_verdicts,
+    rate_at,
 )
 from ltad.ui.results_store import RunReader
 from ltad.ui.results_table import PAPER_TABLES
@@ -127,6 +129,12 @@ def read_point(rate: float, score: str, branch: str = NOTHING) -> OperatingPoint
         return OperatingPoint(rate, float(score) if score.strip() else None, branch)
     except ValueError as error:
         raise SettingError(f"The score is {score!r}, but it must be a number, or empty.") from error
+
+
+def rate_of_line(reader: RunReader, line: str, focus: str, branch: str) -> float:
+    """The rate to which a class's threshold was dragged; `line` is JSON, ``[class, score]``."""
+    class_name, score = json.loads(line)
+    return rate_at(reader.run(focus), class_name, float(score), branch)
 
 
 def show_operating_point(
