@@ -17,9 +17,10 @@ from ltad.config import Config
 from ltad.evaluation import calibration_table, evaluate_tests
 from ltad.measures import settings_of
 from ltad.model_runs import ModelEvaluation
+from ltad.run_comparison import summarise
 from ltad.run_files import ABOUT_FILE
 from ltad.run_writing import encoder_facts, settings_facts
-from ltad.runs import Run, read_run, summarise
+from ltad.runs import Run, read_run
 from ltad.study import Study, measured_branches, row_measure
 
 

@@ -16,10 +16,12 @@ import plotly.graph_objects as go
 from PIL import Image, ImageChops, ImageFilter
 from plotly.offline import get_plotlyjs
 
-from ltad import run_figures
+from ltad import run_figures, score_figures
 from ltad.ablations import TABLES, TASKS
+from ltad.figure_style import head_to_tail
 from ltad.metrics import METRICS
 from ltad.results import FIGURES
+from ltad.run_comparison import summarise
 from ltad.run_errors import confusion, worst
 from ltad.run_tables import (
     class_table,
@@ -29,7 +31,7 @@ from ltad.run_tables import (
     percent,
     signed_percent,
 )
-from ltad.runs import GROUPS, Run, summarise
+from ltad.runs import GROUPS, Run
 from ltad.types import CheckpointError, SettingError
 
 MOST_PICTURES = 40
@@ -180,14 +182,14 @@ def _class_row(entry: Mapping, run: Run, areas: Sequence[str], compared: Run | N
 
 
 def _curves(runs: Sequence[Run]) -> str:
-    figure = run_figures.roc_and_precision_recall(runs)
+    figure = score_figures.roc_and_precision_recall(runs)
     return _section("ROC and precision over recall",
                     _figure(figure, "Mean over the classes of their curves"))
 
 
 def _one_run(run: Run, rate: float, pictures: int) -> str:
     thresholds = {} if run.calibration.empty else run.thresholds(rate)
-    histograms = _figure(run_figures.score_histograms(run, thresholds),
+    histograms = _figure(score_figures.score_histograms(run, thresholds),
                          f"Scores of good and defective pictures, {run.branch} branch; the line is "
                          f"the threshold at a false-alarm rate of {rate:.1%}")
     errors = _errors(run, thresholds, pictures) if thresholds else (
@@ -196,7 +198,7 @@ def _one_run(run: Run, rate: float, pictures: int) -> str:
     facts = "".join(f"<dt>{escape(label)}</dt><dd>{escape(text)}</dd>"
                     for label, text in description(run).items())
     counts = ", ".join(f"{name} {run.about['split']['counts'].get(name, 0)}"
-                       for name in run_figures.head_to_tail(run))
+                       for name in head_to_tail(run))
     config = json.dumps(run.about["config"], indent=1)
     return _section(
         run.name, f"<dl>{facts}<dt>counts</dt><dd>{escape(counts)}</dd></dl>{histograms}{errors}"

@@ -1,7 +1,6 @@
-"""Plotly figures of runs, shared by the Results tab and the HTML report.
+"""Plotly figures of runs: the long tail, training sets, and the map of the embeddings.
 
-Each is a function of runs alone. Backgrounds are transparent and text has no colour of its own, so
-that the figures follow the page's light or dark.
+Shared by the Results tab and the HTML report; those of scores are in `ltad.score_figures`.
 """
 
 from __future__ import annotations
@@ -13,30 +12,17 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from sklearn.decomposition import PCA
-from sklearn.metrics import precision_recall_curve, roc_curve
 
-from ltad.data.longtail import natural_order
 from ltad.data.named_splits import NamedSplit
+from ltad.figure_style import COLOURS, DASHES, GREY, finish, first_of, head_to_tail, label, short
 from ltad.run_errors import VERDICTS, verdicts
 from ltad.runs import METRICS, Run
 from ltad.types import SettingError
 
-COLOURS = ("#3d7ea6", "#ee6c4d", "#2a9d6f", "#9b6bb3", "#c9971c", "#d1495b", "#5b7f95", "#7a8b3c")
-GOOD, DEFECTIVE = "#3d7ea6", "#ee6c4d"
 _VERDICT_COLOURS = ("#9aa3b2", "#3d7ea6", "#c9971c", "#d1345b")
-_GREY = "rgba(128, 134, 145, {})"
-_DASHES = {"combined": "solid", "reconstruction": "dash", "semantic": "dot"}
 _SYMBOLS = {"combined": "circle", "reconstruction": "square", "semantic": "diamond"}
 _SCALE = [(0.0, "#1b1041"), (0.35, "#681f7a"), (0.6, "#be3460"), (0.82, "#f0743e"),
           (1.0, "#fde26c")]
-_BINS = 36
-_CURVE = np.linspace(0, 1, 201)
-
-
-def head_to_tail(run: Run) -> list[str]:
-    """The classes with test pictures, the one with the most training pictures first."""
-    counts = run.about["split"]["counts"]
-    return natural_order({name: counts.get(name, 0) for name in run.class_names})
 
 
 def long_tail_figure(runs: Sequence[Run], metric: str = "image") -> go.Figure:
@@ -49,7 +35,7 @@ def long_tail_figure(runs: Sequence[Run], metric: str = "image") -> go.Figure:
         runs: one or more.
         metric: "image" or "pixel".
     """
-    first = _first(runs)
+    first = first_of(runs)
     names = head_to_tail(first)
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.68, 0.32],
                            vertical_spacing=0.05)
@@ -58,34 +44,34 @@ def long_tail_figure(runs: Sequence[Run], metric: str = "image") -> go.Figure:
             colour = COLOURS[(number if len(runs) > 1 else place) % len(COLOURS)]
             values = [run.value(name, metric, branch) for name in names]
             figure.add_trace(go.Scatter(
-                x=list(range(len(names))), text=[_short(name) for name in names],
+                x=list(range(len(names))), text=[short(name) for name in names],
                 y=[None if v is None else 100 * v for v in values],
-                name=_label(run, branch, len(runs) > 1), mode="lines+markers",
+                name=label(run, branch, len(runs) > 1), mode="lines+markers",
                 visible=True if len(runs) == 1 or branch == run.branch else "legendonly",
-                line={"color": colour, "dash": _DASHES[branch], "width": 1.5},
+                line={"color": colour, "dash": DASHES[branch], "width": 1.5},
                 marker={"symbol": _SYMBOLS[branch], "size": 8},
                 hovertemplate="%{text}: %{y:.1f}<extra>%{fullData.name}</extra>",
             ), row=1, col=1)
     figure.add_trace(_count_bars(first, names), row=2, col=1)
     tail = sum(name not in first.results["groups"]["Low"] for name in names)
     if 0 < tail < len(names):
-        figure.add_vrect(x0=tail - 0.5, x1=len(names) - 0.5, fillcolor=_GREY.format(0.1),
+        figure.add_vrect(x0=tail - 0.5, x1=len(names) - 0.5, fillcolor=GREY.format(0.1),
                          line_width=0, layer="below")
     _name_places(figure, names)
     figure.update_yaxes(title=f"{METRICS[metric]} AUROC, %", row=1, col=1)
     figure.update_yaxes(title="pictures", type="log", row=2, col=1, dtick=1)
-    _finish(figure, 460)
+    finish(figure, 460)
     return figure.update_xaxes(showticklabels=False, row=1, col=1)
 
 
 def splits_figure(splits: Sequence[NamedSplit]) -> go.Figure:
     """Training pictures over the classes' ranks, a line for each split, data sets side by side."""
     data_sets = list(dict.fromkeys(named.dataset for named in splits))
-    figure = make_subplots(rows=1, cols=len(data_sets), subplot_titles=list(map(_short, data_sets)))
+    figure = make_subplots(rows=1, cols=len(data_sets), subplot_titles=list(map(short, data_sets)))
     for number, named in enumerate(splits):
         figure.add_trace(go.Scatter(
             x=list(range(1, len(named.counts) + 1)), y=list(named.counts.values()),
-            text=[_short(name) for name in named.counts], name=_short(named.name, 60),
+            text=[short(name) for name in named.counts], name=short(named.name, 60),
             mode="lines+markers", line={"color": COLOURS[number % len(COLOURS)], "width": 1.5},
             hovertemplate="%{text}: %{y} training pictures<extra>%{fullData.name}</extra>",
         ), row=1, col=data_sets.index(named.dataset) + 1)
@@ -93,89 +79,7 @@ def splits_figure(splits: Sequence[NamedSplit]) -> go.Figure:
     figure.update_yaxes(type="log", dtick=1)
     figure.update_yaxes(title="training pictures", row=1, col=1)
     height = 480
-    return _finish(figure, height).update_layout(legend_y=1 + 40 / height, margin_t=140)
-
-
-def score_histogram(
-    run: Run, class_name: str | None = None, branch: str | None = None,
-    threshold: float | None = None,
-) -> go.Figure:
-    """Image scores of good and of defective test pictures, with the threshold as a dashed line.
-
-    Args:
-        run: the run.
-        class_name: one class, or None for all pictures together.
-        branch: by default the run's own.
-        threshold: an image score, or None for no line.
-    """
-    figure = go.Figure(_histogram_bars(run, class_name, branch or run.branch))
-    if threshold is not None:
-        figure.add_vline(x=threshold, line={"dash": "dash", "width": 2, "color": _GREY.format(1)},
-                         name="threshold", annotation_text="threshold")
-    figure.update_layout(barmode="overlay", bargap=0)
-    figure.update_xaxes(title=f"image score, {branch or run.branch}")
-    figure.update_yaxes(title="pictures")
-    return _finish(figure, 320)
-
-
-def score_histograms(
-    run: Run, thresholds: Mapping[str, float], branch: str | None = None, columns: int = 4
-) -> go.Figure:
-    """`score_histogram` of every class, head to tail, side by side; lines have classes' names."""
-    names = head_to_tail(run)
-    rows = -(-len(names) // columns)
-    figure = make_subplots(
-        rows=rows, cols=columns, subplot_titles=[_short(name) for name in names],
-        vertical_spacing=0.32 / max(rows, 2), horizontal_spacing=0.05,
-    )
-    for number, name in enumerate(names):
-        row, column = number // columns + 1, number % columns + 1
-        for bars in _histogram_bars(run, name, branch or run.branch, legend=number == 0):
-            figure.add_trace(bars, row=row, col=column)
-        if name in thresholds:
-            figure.add_vline(x=thresholds[name], row=row, col=column, name=name,
-                             line={"dash": "dash", "width": 1.5, "color": _GREY.format(1)})
-    figure.update_layout(barmode="overlay", bargap=0)
-    figure.update_annotations(font_size=12)
-    height = 150 * rows + 80
-    return _finish(figure, height).update_layout(legend_y=1 + 30 / height, margin_t=60)
-
-
-def roc_and_precision_recall(
-    runs: Sequence[Run], class_name: str | None = None, branch: str | None = None
-) -> go.Figure:
-    """ROC left and precision over recall right, of image scores.
-
-    For all classes it is the mean of the classes' curves, whose area is the mean AUROC: classes
-    score on different scales, so one list of all pictures would mix them.
-
-    Args:
-        runs: one or more.
-        class_name: one class, or None for the mean over all.
-        branch: by default each run's own; a run that did not measure it is left out.
-    """
-    _first(runs)
-    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
-    figure.add_trace(go.Scatter(x=[0, 100], y=[0, 100], mode="lines", showlegend=False,
-                                hoverinfo="skip", line={"color": _GREY.format(0.6), "dash": "dot"}),
-                     row=1, col=1)
-    for number, run in enumerate(runs):
-        used = branch or run.branch
-        curves = _curves(run, class_name, used) if used in run.branches else []
-        if not curves:
-            continue
-        for column, values in enumerate(np.mean(curves, axis=0), start=1):
-            figure.add_trace(go.Scatter(
-                x=100 * _CURVE, y=100 * values, mode="lines", name=_label(run, used, True),
-                line={"color": COLOURS[number % len(COLOURS)], "width": 2, "dash": _DASHES[used]},
-                legendgroup=run.name, showlegend=column == 1,
-                hovertemplate="%{x:.1f} → %{y:.1f}<extra>%{fullData.name}</extra>",
-            ), row=1, col=column)
-    titles = (("false alarms, %", "defects found, %"), ("recall, %", "precision, %"))
-    for column, (x, y) in enumerate(titles, start=1):
-        figure.update_xaxes(title=x, range=[0, 100], row=1, col=column)
-        figure.update_yaxes(title=y, range=[0, 101], row=1, col=column)
-    return _finish(figure, 380)
+    return finish(figure, height).update_layout(legend_y=1 + 40 / height, margin_t=140)
 
 
 def embedding_map(
@@ -201,7 +105,7 @@ def embedding_map(
         raise SettingError("The errors need a threshold. Give one, or colour by class or score.")
     places = project(run.embeddings(), seed)
     if colour == "score":
-        return _finish(_scored_points(run, places), 460, legend=False, ticks=False)
+        return finish(_scored_points(run, places), 460, legend=False, ticks=False)
     groups = run.images["class_name"].to_numpy()
     order, colours = run.class_names, COLOURS
     if colour == "error":
@@ -210,9 +114,9 @@ def embedding_map(
     for number, name in enumerate(order):
         chosen = np.flatnonzero(groups == name)
         if chosen.size:
-            figure.add_trace(_points(run, places, chosen, _short(str(name)),
+            figure.add_trace(_points(run, places, chosen, short(str(name)),
                                      {"color": colours[number % len(colours)]}))
-    return _finish(figure, 460, ticks=False)
+    return finish(figure, 460, ticks=False)
 
 
 def project(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -251,8 +155,8 @@ def _count_bars(run: Run, names: Sequence[str]) -> go.Bar:
     counts = [run.about["split"]["counts"].get(name, 0) for name in names]
     return go.Bar(
         x=list(range(len(names))), y=counts, text=counts, textposition="auto",
-        marker_color=_GREY.format(0.7), showlegend=False, cliponaxis=False,
-        hovertext=[_short(name) for name in names],
+        marker_color=GREY.format(0.7), showlegend=False, cliponaxis=False,
+        hovertext=[short(name) for name in names],
         hovertemplate="%{hovertext}: %{y} training pictures<extra></extra>",
     )
 
@@ -260,73 +164,4 @@ def _count_bars(run: Run, names: Sequence[str]) -> go.Bar:
 def _name_places(figure: go.Figure, names: Sequence[str]) -> go.Figure:
     """Whole numbers as places, so that two names cut to the same text stay apart."""
     return figure.update_xaxes(tickvals=list(range(len(names))), tickangle=-40,
-                               ticktext=[_short(name) for name in names])
-
-
-def _histogram_bars(
-    run: Run, class_name: str | None, branch: str, legend: bool = True
-) -> list[go.Bar]:
-    """One series of bars for good pictures and one for defective ones, in shared bins."""
-    rows = run.images if class_name is None else run.images[run.images["class_name"] == class_name]
-    scores, defective = rows[branch].to_numpy(), rows["is_defective"].to_numpy() == 1
-    edges = np.histogram_bin_edges(scores, bins=_BINS)
-    middles = (edges[:-1] + edges[1:]) / 2
-    return [
-        go.Bar(
-            x=middles, y=np.histogram(scores[chosen], edges)[0], name=name, width=np.diff(edges),
-            marker={"color": colour, "opacity": 0.6}, legendgroup=name, showlegend=legend,
-            hovertemplate="%{x:.4g}: %{y}<extra>" + name + "</extra>",
-        )
-        for name, colour, chosen in (
-            ("good", GOOD, ~defective), ("defective", DEFECTIVE, defective)
-        )
-    ]
-
-
-def _curves(run: Run, class_name: str | None, branch: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """ROC and precision at `_CURVE`'s places, of each class that has both labels."""
-    curves = []
-    for name, rows in run.images.groupby("class_name"):
-        labels = rows["is_defective"].to_numpy()
-        if class_name not in (None, name) or labels.min() == labels.max():
-            continue
-        scores = rows[branch].to_numpy()
-        false_alarms, found, _ = roc_curve(labels, scores)
-        precision, recall, _ = precision_recall_curve(labels, scores)
-        # As average precision sums it: the precision of the first threshold that reaches a recall.
-        reached = np.searchsorted(recall[::-1], _CURVE - 1e-9)
-        curves.append((np.interp(_CURVE, false_alarms, found), precision[::-1][reached]))
-    return curves
-
-
-def _first(runs: Sequence[Run]) -> Run:
-    if not runs:
-        raise SettingError("There is no run to draw. Choose one.")
-    return runs[0]
-
-
-def _label(run: Run, branch: str, with_name: bool) -> str:
-    if not with_name:
-        return branch
-    name = escape(_short(run.name, 36))
-    return name if branch == run.branch else f"{name}, {branch}"
-
-
-def _short(name: str, limit: int = 24) -> str:
-    name = name.replace("_", " ")
-    return escape(name if len(name) <= limit else name[: limit - 1] + "…")
-
-
-def _finish(
-    figure: go.Figure, height: int, legend: bool = True, ticks: bool = True
-) -> go.Figure:
-    font = {"family": "system-ui, sans-serif", "size": 12}
-    figure.update_layout(
-        height=height, showlegend=legend, template="none", paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)", margin={"l": 8, "r": 8, "t": 28, "b": 8}, font=font,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        hoverlabel={"font": font},
-    )
-    for update in (figure.update_xaxes, figure.update_yaxes):
-        update(automargin=True, gridcolor=_GREY.format(0.25), zeroline=False, showticklabels=ticks)
-    return figure
+                               ticktext=[short(name) for name in names])

@@ -9,7 +9,8 @@ import pandas as pd
 
 from ltad.metrics import METRICS
 from ltad.results import FIGURES
-from ltad.runs import GROUPS, Run, compare_runs
+from ltad.run_comparison import compare_runs
+from ltad.runs import GROUPS, Run
 
 
 def class_table(results: Mapping[str, Any], branches: Sequence[str]) -> pd.DataFrame:

@@ -17,7 +17,8 @@ from ltad.config import Config, preset, prompts_of
 from ltad.data.folders import load_folder
 from ltad.measures import detector_measure, settings_of
 from ltad.models import Detector
-from ltad.runs import read_run, run_names, summarise
+from ltad.run_comparison import summarise
+from ltad.runs import read_run, run_names
 from ltad.study import Source, Study, measured_branches, row_measure, trained_detector
 from ltad.training import loop, stages
 from ltad.training.phase2 import PARTS, ClassTexts, phase2_losses

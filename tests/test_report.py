@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
-from ltad import run_figures
+from ltad import run_figures, score_figures
 from ltad.data.folders import load_folder
+from ltad.figure_style import head_to_tail
 from ltad.model_runs import evaluate_bank, evaluate_model
 from ltad.report import MOST_PICTURES, report, write_report
 from ltad.run_errors import verdicts
@@ -31,7 +32,7 @@ def runs(tiny_scorer, parts_folder, tmp_path_factory):
 
 def test_the_long_tail_runs_from_head_to_tail(runs):
     run = runs[0]
-    assert run_figures.head_to_tail(run) == ["hex_nut", "leather", "screw"]
+    assert head_to_tail(run) == ["hex_nut", "leather", "screw"]
     figure = run_figures.long_tail_figure(runs)
     lines = {trace.name: trace for trace in figure.data if trace.type == "scatter"}
     assert set(lines) == {"first", "first, reconstruction", "first, semantic", "bank"}
@@ -50,30 +51,30 @@ def test_histograms_count_every_picture(runs):
     run = runs[0]
     for class_name in (None, "leather"):
         rows = run.images if class_name is None else run.images.query("class_name == 'leather'")
-        figure = run_figures.score_histogram(run, class_name, "semantic", 0.5)
+        figure = score_figures.score_histogram(run, class_name, "semantic", 0.5)
         good, defective = figure.data
         assert sum(good.y) == (rows["is_defective"] == 0).sum()
         assert sum(defective.y) == (rows["is_defective"] == 1).sum()
         assert figure.layout.shapes[0].x0 == 0.5
-    assert not run_figures.score_histogram(run).layout.shapes
-    every = run_figures.score_histograms(run, run.thresholds(0.3), columns=2)
+    assert not score_figures.score_histogram(run).layout.shapes
+    every = score_figures.score_histograms(run, run.thresholds(0.3), columns=2)
     assert sum(sum(trace.y) for trace in every.data) == len(run.images)
     assert [shape.x0 for shape in every.layout.shapes] == [
-        run.thresholds(0.3)[name] for name in run_figures.head_to_tail(run)
+        run.thresholds(0.3)[name] for name in head_to_tail(run)
     ]
 
 
 def test_curves_have_the_area_of_their_figures(runs):
     run = runs[0]
     rows = run.images.query("class_name == 'hex_nut'")
-    _, roc, precision = run_figures.roc_and_precision_recall([run], "hex_nut").data
+    _, roc, precision = score_figures.roc_and_precision_recall([run], "hex_nut").data
     expected = roc_auc_score(rows["is_defective"], rows["combined"])
     assert auc(roc.x, roc.y) / 1e4 == pytest.approx(expected, abs=0.01)
     area = average_precision_score(rows["is_defective"], rows["combined"])
     assert auc(precision.x, precision.y) / 1e4 == pytest.approx(area, abs=0.01)
-    mean = run_figures.roc_and_precision_recall(runs)
+    mean = score_figures.roc_and_precision_recall(runs)
     assert auc(mean.data[1].x, mean.data[1].y) / 1e4 == pytest.approx(run.value("All"), abs=0.01)
-    only = run_figures.roc_and_precision_recall(runs, branch="semantic")
+    only = score_figures.roc_and_precision_recall(runs, branch="semantic")
     assert {trace.name for trace in only.data if trace.name} == {"first, semantic"}
 
 

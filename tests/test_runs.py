@@ -19,17 +19,16 @@ from ltad.data.feature_store import build_store
 from ltad.data.folders import load_folder
 from ltad.measures import bank_measure
 from ltad.model_runs import BANK, evaluate_bank, evaluate_model
+from ltad.run_comparison import compare_runs, summarise
 from ltad.run_errors import VERDICTS, confusion, verdicts, worst
 from ltad.run_files import new_run_folder
 from ltad.run_tables import class_table, description, printed_comparison, printed_results
 from ltad.runs import (
     GROUPS,
     Run,
-    compare_runs,
     delete_run,
     read_run,
     run_names,
-    summarise,
     write_run,
 )
 from ltad.types import CheckpointError, DatasetError, LTADError, SettingError

@@ -1,4 +1,4 @@
-"""The Results tab's figures: those of ``ltad.run_figures`` with the operating point drawn in."""
+"""The Results tab's figures: those of the report, with the operating point drawn in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from ltad import run_figures
+from ltad import run_figures, score_figures
+from ltad.figure_style import COLOURS
 from ltad.runs import Run
 from ltad.ui.answer import escape
 from ltad.ui.results_operating import OperatingPoint, confusions, judge, seen_by
@@ -44,10 +45,10 @@ def histogram(
     """
     branch, thresholds = point.branch_of(run), point.thresholds(run)
     if class_name:
-        return run_figures.score_histogram(run, class_name, branch, thresholds[class_name])
+        return score_figures.score_histogram(run, class_name, branch, thresholds[class_name])
     if point.score is not None:
-        return run_figures.score_histogram(run, None, branch, point.score)
-    figure = run_figures.score_histograms(run, thresholds, branch, columns)
+        return score_figures.score_histogram(run, None, branch, point.score)
+    figure = score_figures.score_histograms(run, thresholds, branch, columns)
     if point.is_hindsight(run):  # no rate moves these thresholds, so there is nothing to drag
         figure.update_shapes(name="")
     return _legend_above(figure, height=figure.layout.height + 10)
@@ -65,9 +66,9 @@ def curves(
         if (not point.branch or point.branch in run.branches)
         and (not class_name or class_name in run.class_names)
     ]
-    figure = run_figures.roc_and_precision_recall(able, class_name or None, point.branch or None)
+    figure = score_figures.roc_and_precision_recall(able, class_name or None, point.branch or None)
     for run in able:
-        colour = run_figures.COLOURS[able.index(run) % len(run_figures.COLOURS)]
+        colour = COLOURS[able.index(run) % len(COLOURS)]
         own = point if run.name == in_view.name else point.of_another()
         _mark(figure, run, _mean_point(run, class_name, own), colour)
     figure.update_xaxes(title_standoff=4)
