@@ -42,8 +42,10 @@ def score_histogram(
 def score_histograms(
     run: Run, thresholds: Mapping[str, float], branch: str | None = None, columns: int = 4
 ) -> go.Figure:
-    """`score_histogram` of every class, head to tail, side by side; lines have classes' names."""
+    """`score_histogram` of every class, head to tail, at most `columns` side by side; each line has
+    its class's name."""
     names = head_to_tail(run)
+    columns = min(columns, len(names))
     rows = -(-len(names) // columns)
     figure = make_subplots(
         rows=rows, cols=columns, subplot_titles=[short(name) for name in names],
