@@ -118,7 +118,8 @@ def load_checkpoint(folder: str | Path, encoder: Encoder) -> Checkpoint:
     try:
         detector.load_state_dict(_under("detector.", tensors))
         recogniser = ClassRecogniser.from_tensors(
-            detector.class_names, _under("recogniser.", tensors)
+            detector.class_names, _under("recogniser.", tensors),
+            data["about"].get("training_pictures", {}),
         )
     except (RuntimeError, KeyError) as error:
         raise CheckpointError(

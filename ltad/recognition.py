@@ -2,8 +2,10 @@
 
 A picture's descriptor is the mean and the standard deviation of each channel of its patch
 features. Classes are Gaussians with one shrunk covariance (linear discriminant analysis), so that a
-class with one picture has a place too. A picture farther from every class than held-out pictures
-are from their own looks like none of them.
+class with one picture has a place too. A picture farther from its nearest class than held-out
+pictures are from their own looks like none of them. The mean of n pictures is itself off by chance,
+so that a further picture's squared distance from it is 1 + 1/n times that from the true mean: a
+class with one picture reaches that much farther than one with many.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ class ClassRecogniser:
         whitening: (2C, 2C) float32 matrix W; distance is ||W (x - mean)||.
         means: (classes, 2C) float32, already whitened.
         temperature: divides the squared distances before the softmax.
-        limit: distance beyond which a picture looks like no class.
+        limit: distance from a class of many pictures beyond which a picture looks like no class.
+        counts: training pictures of each class, at least 1.
     """
 
     class_names: tuple[str, ...]
@@ -61,6 +64,7 @@ class ClassRecogniser:
     means: Tensor
     temperature: float
     limit: float
+    counts: tuple[int, ...]
 
     @classmethod
     def fit(
@@ -89,6 +93,7 @@ class ClassRecogniser:
             torch.from_numpy(means @ whitening.T).float(),
             _temperature(distances, checked_classes),
             factor * conformal_threshold(own, NONE_OF_THEM_RATE),
+            tuple(np.bincount(train_classes, minlength=len(class_names)).tolist()),
         )
 
     def recognise(self, patches: Tensor) -> list[Recognition]:
@@ -96,25 +101,35 @@ class ClassRecogniser:
         whitened = descriptor(patches).cpu() @ self.whitening.T
         distances = torch.cdist(whitened, self.means)
         probabilities = torch.softmax(-0.5 * distances.square() / self.temperature, dim=1)
+        limits = self.limit * (1 + 1 / torch.tensor(self.counts)).sqrt()
+        is_known = (distances <= limits).gather(1, distances.argmin(dim=1, keepdim=True))[:, 0]
         return [
             Recognition(
                 {self.class_names[i]: float(row[i]) for i in row.argsort(descending=True).tolist()},
-                bool(nearest <= self.limit),
+                known,
             )
-            for row, nearest in zip(probabilities, distances.amin(dim=1), strict=True)
+            for row, known in zip(probabilities, is_known.tolist(), strict=True)
         ]
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps; the inverse of `from_tensors`."""
+        """What a checkpoint keeps beside the counts; the inverse of `from_tensors`."""
         numbers = torch.tensor([self.temperature, self.limit])
         return {"whitening": self.whitening, "means": self.means, "numbers": numbers}
 
     @classmethod
     def from_tensors(
-        cls, class_names: tuple[str, ...], tensors: Mapping[str, Tensor]
+        cls, class_names: tuple[str, ...], tensors: Mapping[str, Tensor], counts: Mapping[str, int]
     ) -> ClassRecogniser:
+        """`counts` are the training pictures by class; one where they are not known.
+
+        Raises:
+            KeyError: a tensor is missing.
+        """
         temperature, limit = tensors["numbers"].tolist()
-        return cls(class_names, tensors["whitening"], tensors["means"], temperature, limit)
+        return cls(
+            class_names, tensors["whitening"], tensors["means"], temperature, limit,
+            tuple(counts.get(name, 1) for name in class_names),
+        )
 
 
 def _temperature(distances: np.ndarray, classes: np.ndarray) -> float:

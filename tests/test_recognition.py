@@ -1,5 +1,7 @@
 """Class recognition on plain Gaussians, where the right answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -43,7 +45,21 @@ def test_a_stranger_looks_like_none_of_them(recogniser):
     assert not any(f.is_known for f in recogniser.recognise(patches(20, 5, 90)))
 
 
+def test_a_class_with_one_picture_reaches_farther(recogniser):
+    far = replace(recogniser, whitening=torch.eye(2), limit=1.0, means=torch.tensor(
+        [[0.0, 0.0], [10.0, 0.0], [20.0, 0.0]]
+    ))
+    def known(mean: float) -> bool:  # of a picture whose values are all alike
+        return far.recognise(torch.full((1, 1, 4, 4), mean))[0].is_known
+
+    assert known(1.0) and not known(1.1)  # 40 pictures: up to the square root of 1 + 1/40
+    assert known(21.4) and not known(21.5)  # one picture: up to the square root of 2
+    assert not known(18.5) and not known(4.0)
+
+
 def test_tensors_round_trip(recogniser):
-    again = ClassRecogniser.from_tensors(recogniser.class_names, recogniser.tensors())
+    counts = {"plain": 40, "high": 40, "rare": 1}
+    again = ClassRecogniser.from_tensors(recogniser.class_names, recogniser.tensors(), counts)
+    assert again.counts == recogniser.counts == (40, 40, 1)
     pictures = patches(1, 4, 70)
     assert again.recognise(pictures) == recogniser.recognise(pictures)
