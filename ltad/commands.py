@@ -165,15 +165,16 @@ def score(options: Namespace) -> None:
     )
     if options.json:
         rows = [
-            {"image": str(path), **{k: v for k, v in asdict(d).items() if not k.endswith("_map")}}
+            {"image": str(path), "verdict": d.verdict,
+             **{k: v for k, v in asdict(d).items() if not k.endswith("_map")}}
             for path, d in zip(options.images, found, strict=True)
         ]
         print(json.dumps(rows, indent=2))
         return
     for path, d in zip(options.images, found, strict=True):
-        verdict = "ANOMALOUS" if d.is_anomalous else "good"
-        known = "" if d.is_recognised or d.was_class_given else "  (looks like none of the classes)"
-        print(f"{verdict:9}  {d.score:10.4g} / {d.threshold:.4g}  {d.class_name}{known}  {path}")
+        verdict = d.verdict.upper() if d.is_anomalous or not d.is_judged else d.verdict
+        known = "" if d.is_recognised else "  (looks like none of the parts this model knows)"
+        print(f"{verdict:10}  {d.score:10.4g} / {d.threshold:.4g}  {d.class_name}{known}  {path}")
 
 
 def tokens(options: Namespace) -> None:

@@ -97,7 +97,7 @@ class Detection:
         score: image score, S of equation (5) pooled (see ``ltad.scoring.image_score``).
         reconstruction_score, semantic_score: the same pooling of S_rec and of S_sem alone.
         threshold: the score above which the picture is called anomalous.
-        is_anomalous: ``score > threshold``.
+        is_anomalous: ``score > threshold``; means nothing where `is_judged` is False.
         class_name: the class used for the prompts and thresholds.
         class_probabilities: recognised class -> probability, descending; sums to 1.
         is_recognised: False when the picture looks like none of the classes.
@@ -134,6 +134,21 @@ class Detection:
     tau: float
     false_alarm_rate: float
     unknown_words: tuple[str, ...] = field(default=())
+
+    @property
+    def is_judged(self) -> bool:
+        """False when the picture looks like none of the classes and nobody named one.
+
+        Scores, maps and thresholds are then those of the nearest class.
+        """
+        return self.is_recognised or self.was_class_given
+
+    @property
+    def verdict(self) -> str:
+        """``"anomalous"``, ``"good"`` or ``"not judged"``."""
+        if not self.is_judged:
+            return "not judged"
+        return "anomalous" if self.is_anomalous else "good"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -73,6 +74,21 @@ def test_score_prints_json(tiny_model_folder, tmp_path, capsys):
     assert main(["score", str(path), "--checkpoint", str(tiny_model_folder), "--json"]) == 0
     row, = json.loads(capsys.readouterr().out)
     assert row["image"] == str(path) and row["is_anomalous"] == (row["score"] > row["threshold"])
+    assert row["verdict"] == ("anomalous" if row["is_anomalous"] else "good")
+
+
+def test_score_does_not_judge_a_part_that_it_does_not_know(tiny_model_folder, tmp_path, capsys):
+    path = tmp_path / "noise.png"
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    score = ["score", str(path), "--checkpoint", str(tiny_model_folder)]
+    assert main(score) == 0
+    line = capsys.readouterr().out
+    assert line.startswith("NOT JUDGED") and "none of the parts this model knows" in line
+    assert main([*score, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["verdict"] == "not judged"
+    assert main([*score, "--class-name", "screw"]) == 0
+    assert "NOT JUDGED" not in capsys.readouterr().out
 
 
 def test_tokens_lists_every_vector_and_the_baseline(tiny_model_folder, capsys):

@@ -54,6 +54,16 @@ def csv_of(html: str) -> pd.DataFrame:
     return pd.read_csv(io.BytesIO(base64.b64decode(packed)))
 
 
+def test_grid_says_when_the_picture_is_of_no_known_part(lab):
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    unknown = prompts.load_photo(lab, "", Image.fromarray(noise))
+    for class_name, is_told in (("", True), ("leather", False)):
+        grid, _, _ = prompts.show_grid(
+            lab, True, unknown, "", class_name, "a", "a broken", None, None, prompts.SCALES[0]
+        )
+        assert ("none of the parts this model knows" in grid) == is_told
+
+
 def test_grid_shows_every_pair_and_exports_its_scores(lab, photo):
     grid, exports, notes = prompts.show_grid(
         lab, True, photo, "", "leather", "a\na good", "a broken\na frobbed", None, None,

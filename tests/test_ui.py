@@ -175,10 +175,24 @@ def test_verdict_is_said_in_words_and_not_by_colour_alone():
 
 def test_unrecognised_part_is_announced():
     assert "not to be trusted" not in answer.answer_html(make_detection())
-    doubtful = answer.answer_html(make_detection(is_recognised=False))
-    assert "none of the parts this model knows" in doubtful and "Anomalous?" in doubtful
     given = answer.answer_html(make_detection(is_recognised=False, was_class_given=True))
+    assert "not to be trusted" in given and "Anomalous?" in given
     assert "choose its class" not in given
+
+
+@pytest.mark.parametrize("is_anomalous", [True, False])
+def test_a_part_that_the_model_does_not_know_is_not_judged(is_anomalous):
+    unknown = make_detection(is_recognised=False, is_anomalous=is_anomalous)
+    assert not unknown.is_judged
+    shown = answer.answer_html(unknown)
+    title = shown.partition("</h2>")[0]
+    assert title.endswith("Not judged") and "lt-doubtful" in title
+    assert "none of the parts this model knows" in shown and "Measured as hex nut" in shown
+    assert "choose its class by hand" in shown and "Train tab" in shown
+    assert "score 12.0" in shown and "threshold 10.0" in shown
+    assert inspect.detection_record(unknown)["verdict"] == "not judged"
+    by_hand = replace(unknown, was_class_given=True)
+    assert by_hand.verdict == ("anomalous" if is_anomalous else "good")
 
 
 def test_three_most_probable_classes_are_shown():

@@ -24,6 +24,7 @@ _NOTICE_ICON = "<svg viewBox='0 0 20 20' aria-hidden='true'><path d='M10 2 19 18
 _ICONS = {
     "bad": "<path d='M6 6l8 8M14 6l-8 8'/>",
     "good": "<path d='M5 10.5l3.5 3.5L15 7'/>",
+    "doubtful": "<path d='M6 10h8'/>",
 }
 
 
@@ -98,46 +99,47 @@ def empty_answer(has_examples: bool) -> str:
 
 
 def answer_html(detection: Detection) -> str:
-    """The verdict card, the notices, and the recognised class."""
-    return "".join(
-        [
-            "" if detection.is_recognised else notice(_unrecognised_text(detection)),
-            "<div class='lt-top'>",
-            verdict_html(detection),
-            class_html(detection),
-            "</div>",
-        ]
-    )
-
-
-def _unrecognised_text(detection: Detection) -> str:
-    text = (
+    """The notices, the verdict card and the recognised class."""
+    is_doubtful = detection.is_judged and not detection.is_recognised
+    doubt = notice(
         "<b>This looks like none of the parts this model knows; "
         "the verdict is not to be trusted.</b>"
     )
-    if not detection.was_class_given:
-        text += " If you know the part, choose its class by hand."
-    return text
+    return (
+        f"{doubt if is_doubtful else ''}<div class='lt-top'>{verdict_html(detection)}"
+        f"{class_html(detection)}</div>"
+    )
 
 
 def verdict_html(detection: Detection) -> str:
     """The verdict in a word with an icon, the score on its gauge, and the explanation."""
-    kind, word = ("bad", "Anomalous") if detection.is_anomalous else ("good", "Good")
+    kind = {"anomalous": "bad", "good": "good"}.get(detection.verdict, "doubtful")
     doubt = "" if detection.is_recognised else " lt-doubtful"
+    mark = "?" if doubt and detection.is_judged else ""
     weighted = detection.lam * detection.semantic_score
     return (
         f"<section class='lt-card lt-verdict lt-{kind}{doubt}' aria-label='Verdict'>"
-        f"<h2>{icon(kind)}{word}{'?' if doubt else ''}</h2>"
+        f"<h2>{icon(kind)}{detection.verdict.capitalize()}{mark}</h2>"
+        f"{'' if detection.is_judged else _unjudged_html(detection)}"
         f"{gauge_html(detection.score, detection.threshold, detection.map_scale['combined'][0])}"
-        f"<p>{escape(detection.explanation)}</p>"
+        f"{f'<p>{escape(detection.explanation)}</p>' if detection.is_judged else ''}"
         f"<p class='lt-quiet'>Reconstruction {number(detection.reconstruction_score)}, "
         f"λ × semantic {number(weighted)} ({number(detection.lam)} × "
         f"{number(detection.semantic_score)}), each at its own highest place.</p></section>"
     )
 
 
+def _unjudged_html(detection: Detection) -> str:
+    return (
+        "<p><b>This looks like none of the parts this model knows.</b> If it is one of them after "
+        "all, choose its class by hand; if not, teach the model this part in the Train tab.</p>"
+        f"<p class='lt-quiet'>Measured as {escape(readable(detection.class_name))}, the class "
+        "nearest to it, whose threshold need not fit:</p>"
+    )
+
+
 def icon(kind: str) -> str:
-    """The sign of a verdict, "bad" or "good", as SVG."""
+    """The sign of a verdict, "bad", "good" or "doubtful", as SVG."""
     return f"<svg viewBox='0 0 20 20' aria-hidden='true'>{_ICONS[kind]}</svg>"
 
 
@@ -172,7 +174,12 @@ def gauge_html(
 
 def class_html(detection: Detection) -> str:
     """The class used and the three most probable ones as bars."""
-    origin = "chosen by you" if detection.was_class_given else "recognised from the picture"
+    title, origin = readable(detection.class_name), "recognised from the picture"
+    if detection.was_class_given:
+        origin = "chosen by you"
+    elif not detection.is_recognised:
+        title, origin = "Not recognised", "far from every class of this model"
+    looks = "What the picture looks like" if detection.is_recognised else "Nearest all the same"
     rows = "".join(
         f"<li><span>{escape(readable(name))}</span>"
         f"<i class='lt-bar'><i style='width:{100 * probability:.1f}%'></i></i>"
@@ -181,8 +188,8 @@ def class_html(detection: Detection) -> str:
     )
     return (
         "<section class='lt-card lt-class' aria-label='Recognised class'>"
-        f"<h3>{escape(readable(detection.class_name))}</h3><p class='lt-quiet'>{origin}</p>"
-        "<p class='lt-quiet lt-bars-title'>What the picture looks like:</p>"
+        f"<h3>{escape(title)}</h3><p class='lt-quiet'>{origin}</p>"
+        f"<p class='lt-quiet lt-bars-title'>{looks}:</p>"
         f"<ul class='lt-bars'>{rows}</ul></section>"
     )
 

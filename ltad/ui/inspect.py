@@ -99,7 +99,7 @@ def detection_record(detection: Detection, include_maps: bool = False) -> dict[s
         for name, value in vars(detection).items()
         if not isinstance(value, np.ndarray | tuple)
     }
-    plain["verdict"] = "anomalous" if detection.is_anomalous else "good"
+    plain["verdict"] = detection.verdict
     plain["regions"] = [vars(region) for region in detection.regions]
     plain["unknown_words"] = list(detection.unknown_words)
     plain["map_size"] = {"width": width, "height": height}
@@ -242,8 +242,9 @@ def _build_endpoint(shelf: ModelShelf, image: gr.Image, controls: Controls) -> N
     gr.Button(visible=False).click(
         friendly(partial(score, shelf)), [image, *controls.settings, include_maps, model], record,
         api_name="score",
-        api_description="Score one picture: class, probabilities, score, threshold, verdict, "
-        "regions; with include_maps also the three maps as nested lists. The model is one of "
-        "those that the endpoint models lists.",
+        api_description="Score one picture: class, probabilities, score, threshold, verdict "
+        "(anomalous, good, or not judged: it looks like none of the model's classes and no class "
+        "was given), regions; with include_maps also the three maps as nested lists. The model is "
+        "one of those that the endpoint models lists.",
     )
     gr.api(friendly(shelf.names), api_name="models", api_description="The names of the models.")

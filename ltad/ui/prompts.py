@@ -22,7 +22,7 @@ from ltad.prompt_lab.pairs import Pair, prompt_list
 from ltad.prompt_lab.picture import read_picture, readings_frame
 from ltad.shelf import ModelShelf
 from ltad.ui import pictures, prompts_html
-from ltad.ui.answer import Photo, prompt_notes, readable
+from ltad.ui.answer import Photo, escape, notice, prompt_notes, readable
 from ltad.ui.errors import friendly
 from ltad.ui.prompts_api import build_endpoints
 from ltad.ui.prompts_names import build_replacement
@@ -67,11 +67,16 @@ def show_grid(
     notes = prompt_notes("n", "a", list(dict.fromkeys(scorer.unknown_words(words))))
     if photo is None:
         return prompts_html.empty_grid(has_examples), "", notes
-    name = class_name or scorer.recognise(photo.prepared).best
+    seen = scorer.recognise(photo.prepared)
+    name = class_name or seen.best
     readings = read_picture(scorer, photo.prepared, name, experiment.pairs, lam, tau)
     command = lab.command(model, experiment, image="PICTURE", class_name=name)
+    doubt = "" if class_name or seen.is_known else notice(
+        "<b>This looks like none of the parts this model knows.</b> The maps read it as "
+        f"{escape(readable(name))}; choose the class by hand if you know it."
+    )
     return (
-        prompts_html.grid_html(readings, photo, name, scale == SCALES[1]),
+        doubt + prompts_html.grid_html(readings, photo, name, scale == SCALES[1]),
         prompts_html.exports_html(readings_frame(readings, name), command, "prompt-grid.csv"),
         notes,
     )
