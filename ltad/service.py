@@ -7,7 +7,6 @@ arithmetic on small grids only.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ltad import scoring
@@ -25,7 +23,6 @@ from ltad.calibration import (
     BRANCHES,
     BranchMaps,
     Calibration,
-    Readings,
     ScoreSettings,
     branch_maps,
     explain,
@@ -33,17 +30,14 @@ from ltad.calibration import (
 from ltad.checkpoint import Checkpoint
 from ltad.config import PROMPT_SEPARATOR
 from ltad.encoders import Encoder
-from ltad.features import patch_features
-from ltad.images import ImageSource, Prepared, content_key, read_image
+from ltad.images import ImageSource, Prepared
 from ltad.models import Detector
+from ltad.reader import PictureReader
 from ltad.recognition import Recognition
 from ltad.tokens import TokenExplorer, VocabularyMap
 from ltad.types import Detection, NearestToken, PromptError, SettingError
 
-FEATURE_MEMORY = 256 * 2**20
-READING_MEMORY = 512 * 2**20
 TEXT_MEMORY = 16 * 2**20
-BATCH = 16
 FALSE_ALARM_RATE = 0.05
 
 
@@ -67,8 +61,7 @@ class Scorer:
         self.class_names = self.detector.class_names
         self.name = name
         self.tokens = TokenExplorer(encoder, self.detector)
-        self._features = TensorCache(FEATURE_MEMORY, disk, encoder.device)
-        self._readings = TensorCache(READING_MEMORY, None, encoder.device)
+        self._reader = PictureReader(encoder, self.detector, disk)
         self._texts = TensorCache(TEXT_MEMORY, None, encoder.device)
 
     def with_detector(self, detector: Detector) -> Scorer:
@@ -78,7 +71,7 @@ class Scorer:
             detector: with the same classes in the same order, on the encoder's device.
         """
         other = Scorer(self.encoder, replace(self.checkpoint, detector=detector), None, self.name)
-        other._features = self._features  # they depend on the encoder alone
+        other._reader = self._reader.with_detector(detector)
         return other
 
     @cached_property
@@ -107,11 +100,7 @@ class Scorer:
         Raises:
             ImageError: it is no usable picture.
         """
-        if isinstance(image, Prepared):
-            return image
-        size = self.config.features.image_size
-        small = read_image(image).resize((size, size), Image.Resampling.BILINEAR)
-        return Prepared(content_key(small), np.asarray(small))
+        return self._reader.prepare(image)
 
     def score(
         self,
@@ -159,7 +148,7 @@ class Scorer:
         if class_name is not None:
             self.detector.index(class_name)
         prepared = [self.prepare(image) for image in images]
-        self._compute_features(prepared)
+        self._reader.encode(prepared)
         return [self._detect(p, class_name, settings, false_alarm_rate) for p in prepared]
 
     @torch.inference_mode()
@@ -167,18 +156,15 @@ class Scorer:
         self, images: Sequence[ImageSource | Prepared], class_name: str, settings: ScoreSettings
     ) -> BranchMaps:
         """Maps (n, S, S) and image scores (n,) of every branch, without verdicts or thresholds."""
-        prepared = [self.prepare(image) for image in images]
-        self._compute_features(prepared)
+        readings = self._reader.read_all([self.prepare(image) for image in images])
         normal = self.texts([class_name], settings.normal_prompt)
         abnormal = self.texts([class_name], settings.abnormal_prompt)
-        return branch_maps(self._stack(prepared), normal, abnormal, settings)
+        return branch_maps(readings, normal, abnormal, settings)
 
     @torch.inference_mode()
     def recognise(self, image: ImageSource | Prepared) -> Recognition:
         """The classes ranked for one picture."""
-        prepared = self.prepare(image)
-        self._compute_features([prepared])
-        patches = self._patches(prepared)["patches"][None]
+        patches = self._reader.patches(self.prepare(image))
         return self.checkpoint.recogniser.recognise(patches)[0]
 
     def score_settings(
@@ -252,64 +238,13 @@ class Scorer:
             for name, pictures in self.checkpoint.calibration.items()
         }
         with torch.inference_mode():
-            self._compute_features([p for group in prepared.values() for p in group])
-            readings = {n: self._stack(group) for n, group in prepared.items() if group}
+            self._reader.encode([p for group in prepared.values() for p in group])
+            readings = {n: self._reader.read_all(g) for n, g in prepared.items() if g}
         return Calibration(readings, lambda names, words: self.texts(names, words))
 
     def warm_up(self) -> None:
         """Do once, before the first visitor, what the first answer would wait for."""
         self.calibration.limits(self.class_names[0], self.score_settings(), FALSE_ALARM_RATE)
-
-    def _stack(self, group: list[Prepared]) -> Readings:
-        each = [self._reading(p) for p in group]
-        return Readings(
-            torch.cat([r.reconstruction for r in each]),
-            torch.cat([r.projected for r in each]).half(),
-        )
-
-    @cached_property
-    def _detector_key(self) -> str:
-        digest = hashlib.sha256(self.encoder.fingerprint.encode())
-        for name, tensor in sorted(self.detector.state_dict().items()):
-            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
-
-    def _feature_key(self, prepared: Prepared) -> str:
-        return f"features-{self.encoder.fingerprint}-{prepared.key}"
-
-    def _compute_features(self, prepared: Sequence[Prepared]) -> None:
-        """Run the image encoder, in batches, on the pictures that no cache holds."""
-        distinct = {p.key: p for p in prepared}.values()
-        missing = [p for p in distinct if self._features.get(self._feature_key(p)) is None]
-        for start in range(0, len(missing), BATCH):
-            batch = missing[start : start + BATCH]
-            for p, tensors in zip(batch, self._encode(batch), strict=True):
-                self._features.put(self._feature_key(p), tensors)
-
-    def _encode(self, batch: Sequence[Prepared]) -> list[dict[str, Tensor]]:
-        pixels = torch.stack([self.encoder.pixels(Image.fromarray(p.pixels)) for p in batch])
-        taps = self.encoder.image_features(pixels).taps
-        grids = (self.config.features.grid, self.config.features.semantic_grid)
-        coarse, fine = (patch_features(taps, grid).half() for grid in grids)
-        return [{"patches": c, "fine": f} for c, f in zip(coarse, fine, strict=True)]
-
-    def _patches(self, prepared: Prepared) -> dict[str, Tensor]:
-        return self._features.get_or_compute(
-            self._feature_key(prepared), lambda: self._encode([prepared])[0]
-        )
-
-    def _reading(self, prepared: Prepared) -> Readings:
-        def compute() -> dict[str, Tensor]:
-            features = self._patches(prepared)
-            patches = features["patches"][None].float()
-            rebuilt = self.detector.reconstruction(patches)
-            return {
-                "reconstruction": scoring.reconstruction_score(rebuilt, patches),
-                "projected": self.detector.semantic(features["fine"][None].float()),
-            }
-
-        found = self._readings.get_or_compute(f"{self._detector_key}-{prepared.key}", compute)
-        return Readings(found["reconstruction"], found["projected"])
 
     def _detect(
         self, prepared: Prepared, class_name: str | None, settings: ScoreSettings, rate: float
@@ -318,7 +253,7 @@ class Scorer:
         name = class_name or seen.best
         normal = self.texts([name], settings.normal_prompt)
         abnormal = self.texts([name], settings.abnormal_prompt)
-        measured = branch_maps(self._reading(prepared), normal, abnormal, settings)
+        measured = branch_maps(self._reader.read(prepared), normal, abnormal, settings)
         limits = self.calibration.limits(name, settings, rate)
         scores = {b: float(measured.scores[b][0]) for b in BRANCHES}
         maps = {b: measured.maps[b][0].float().cpu().numpy() for b in BRANCHES}
