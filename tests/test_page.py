@@ -232,6 +232,17 @@ def test_broken_file_is_refused_with_a_message(page: Page, folder: Path):
     assert str(folder) not in page.locator("body").inner_text()
 
 
+def test_words_that_cannot_be_read_leave_the_picture_and_say_so(page: Page, folder: Path):
+    show(page, folder / "good.png")
+    wait_for_answer(page)
+    page.get_by_label("Words for normal").fill("zzyzx " * 33)
+    expect(page.locator(".toast-body")).to_contain_text("Use fewer words", timeout=PATIENCE)
+    expect(page.locator("#lt-answer")).to_contain_text("No answer to these settings")
+    expect(page.locator("body")).not_to_have_class(re.compile("lt-waiting"))
+    page.get_by_label("Words for normal").fill("a good")
+    wait_for_answer(page)
+
+
 def test_class_names_tab_shows_tables_and_figures(page: Page):
     page.get_by_role("tab", name="Class names").click()
     expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=PATIENCE)

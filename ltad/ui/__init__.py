@@ -34,6 +34,10 @@ TABS = {
 """Name in the page's address -> title, in order."""
 _FOLDER = Path(__file__).parent
 _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+# Outside of what Gradio's css reaches. On a phone one link is left, with nothing to divide.
+_FOOTER_STYLE = (
+    "<style>@media (max-width: 760px) { footer .divider { display: none !important; } }</style>"
+)
 _FONTS_MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 
 
@@ -93,7 +97,7 @@ def launch_options(is_public: bool = False) -> dict[str, Any]:
             primary_hue="indigo", neutral_hue="slate", font=_FONTS, font_mono=_FONTS_MONO,
         ),
         "css": _joined("*.css"),
-        "head": f"<script>{_joined('*.js')}</script>",
+        "head": f"<script>{_joined('*.js')}</script>{_FOOTER_STYLE}",
         "footer_links": ["api", "settings"],
         "run_history": False,
         "enable_monitoring": False,

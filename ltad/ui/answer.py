@@ -98,6 +98,14 @@ def empty_answer(has_examples: bool) -> str:
     )
 
 
+def no_answer() -> str:
+    """What stands in place of a verdict when there is a picture but its settings cannot be used."""
+    return (
+        "<div class='lt-empty'><h2>No answer to these settings</h2>"
+        "<p>The message says why. Change them, and the answer comes back.</p></div>"
+    )
+
+
 def answer_html(detection: Detection) -> str:
     """The notices, the verdict card and the recognised class."""
     is_doubtful = detection.is_judged and not detection.is_recognised
@@ -179,7 +187,7 @@ def class_html(detection: Detection) -> str:
         origin = "chosen by you"
     elif not detection.is_recognised:
         title, origin = "Not recognised", "far from every class of this model"
-    looks = "What the picture looks like" if detection.is_recognised else "Nearest all the same"
+    looks = "What the picture looks like" if detection.is_judged else "Nearest all the same"
     rows = "".join(
         f"<li><span>{escape(readable(name))}</span>"
         f"<i class='lt-bar'><i style='width:{100 * probability:.1f}%'></i></i>"

@@ -186,11 +186,13 @@ def _wire(
         show_progress="hidden", api_visibility="private",
     )
     # An answer to other settings must not stay beside an error message.
-    answered.failure(
-        lambda: (answer.empty_answer(has_examples), ""), None, outputs[:2],
+    failed = answered.failure(
+        lambda photo: (answer.empty_answer(has_examples) if photo is None else answer.no_answer(),
+                       ""), photo, outputs[:2],
         show_progress="hidden", api_visibility="private",
     )
-    answered.then(None, js="() => window.ltad.answered()")
+    for over in (answered.success, failed.then):
+        over(None, js="() => window.ltad.answered()")
     for box in (normal, abnormal):
         box.change(None, js="() => window.ltad.askSoon()")
     image.change(None, js="() => window.ltad.load()")

@@ -22,7 +22,7 @@ from ltad.prompt_lab.pairs import Pair, prompt_list
 from ltad.prompt_lab.picture import read_picture, readings_frame
 from ltad.shelf import ModelShelf
 from ltad.ui import pictures, prompts_html
-from ltad.ui.answer import Photo, escape, notice, prompt_notes, readable
+from ltad.ui.answer import Photo, escape, no_answer, notice, prompt_notes, readable
 from ltad.ui.errors import friendly
 from ltad.ui.prompts_api import build_endpoints
 from ltad.ui.prompts_names import build_replacement
@@ -246,8 +246,12 @@ def _wire_answers(
         [photo, *live, scale], grid, **QUIET,
     )
     # An answer to other settings must not stay beside an error message.
-    answered.failure(lambda: (prompts_html.empty_grid(has_examples), ""), None, grid[:2], **QUIET)
-    answered.then(None, js="() => window.ltad.answered()")
+    failed = answered.failure(
+        lambda photo: (prompts_html.empty_grid(has_examples) if photo is None else no_answer(), ""),
+        photo, grid[:2], **QUIET,
+    )
+    for over in (answered.success, failed.then):
+        over(None, js="() => window.ltad.answered()")
     told = compare.click(
         friendly(partial(show_pairs, lab)), [photo, model, class_name, lam, tau, *boxes],
         compared, **QUIET,

@@ -22,6 +22,7 @@ from ltad.ui import pictures
 from ltad.ui.answer import Photo, apart, escape, number, readable
 
 CHANCE = 50.0  # percent; the heat table's colours begin here
+_CAPTION = 36  # letters of a prompt that a figure's caption shows
 _STRIDE = 4  # of every so many pixels one is enough for a small map
 _ICON = {True: "above its threshold", False: "not above its threshold"}
 _BLUE, _RED = (37, 99, 235), (220, 38, 38)
@@ -45,27 +46,34 @@ def grid_html(
     abnormals = list(dict.fromkeys(r.pair.abnormal for r in readings))
     by_pair = {r.pair: r for r in readings}
     shared = common_scale(readings, "semantic")
-    head = "".join(f"<th scope='col'>{escape(words)}</th>" for words in abnormals)
+    head = "".join(_heading(words, "col") for words in abnormals)
     rows = ""
     for normal in normals:
         cells = "".join(
             _cell_html(by_pair[Pair(normal, abnormal)], None if own_scale else shared)
             for abnormal in abnormals
         )
-        rows += f"<tr><th scope='row'>{escape(normal)}</th>{cells}</tr>"
+        rows += f"<tr>{_heading(normal, 'row')}{cells}</tr>"
     low, high = apart(*shared)
     legend = (
         "Each map has its own scale, from its pair's good pictures." if own_scale else
-        f"One scale for all: <span>{low}</span><i class='lt-scale' style='background-image:"
-        f"{pictures.scale_gradient()}'></i><span>{high}</span>"
+        f"One scale for all: <span>{low}<i class='lt-scale' style='background-image:"
+        f"{pictures.scale_gradient()}'></i>{high}</span>"
     )
     return (
         f"<div class='lt-prompts-scroll' style='--lt-photo:url({photo.jpeg_url});--lt-aspect:"
-        f"{photo.width}/{photo.height}'><table class='lt-prompts-grid'><caption>S<sub>sem</sub> of "
-        f"this picture as <b>{escape(readable(class_name))}</b>; rows vⁿ, columns vᵃ</caption>"
+        f"{photo.width}/{photo.height}'><table class='lt-prompts-grid'>"
+        f"<caption><span>S<sub>sem</sub> of this picture as <b>{escape(readable(class_name))}</b>; "
+        "rows vⁿ, columns vᵃ</span></caption>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         f"<p class='lt-quiet lt-prompts-legend'>{legend}</p>"
     )
+
+
+def _heading(words: str, scope: str) -> str:
+    """A heading of which prompts.css shows the first lines."""
+    text = escape(words)
+    return f"<th scope='{scope}'><span title='{text}'>{text}</span></th>"
 
 
 def _cell_html(reading: PictureReading, scale: tuple[float, float] | None) -> str:
@@ -110,7 +118,7 @@ def compare_html(first: PictureReading, second: PictureReading, photo: Photo) ->
         # Its own scale, or small differences could not be seen; noise is not blown up to it.
         limit = max(float(np.abs(difference).max()), (high - low) / 40, 1e-12)
         for side, reading in (("A", first), ("B", second)):
-            title = (f"<b>{side}</b> {escape(reading.pair)} <span>{formula}, score "
+            title = (f"<b>{side}</b> {escape(_shortened(reading.pair))} <span>{formula}, score "
                      f"{number(reading.scores[branch])}</span>")
             figures += _figure_html(
                 title, heat_png(reading.maps[branch], low, high), apart(low, high),
@@ -130,6 +138,12 @@ def compare_html(first: PictureReading, second: PictureReading, photo: Photo) ->
         f"style='--lt-photo:url({photo.jpeg_url});--lt-aspect:{photo.width}/{photo.height}'>"
         f"{figures}</div>"
     )
+
+
+def _shortened(pair: Pair) -> Pair:
+    """A pair whose long prompts end in dots; the boxes hold them whole."""
+    return Pair(*(w if len(w) <= _CAPTION else f"{w[:_CAPTION - 1].rstrip()}…"
+                  for w in (pair.normal, pair.abnormal)))
 
 
 def _figure_html(
@@ -178,19 +192,19 @@ def heat_table_html(frame: pd.DataFrame, metric: str, branch: str, name: str) ->
         index="normal_prompt", columns="abnormal_prompt", values=column
     ).reindex(index=frame["normal_prompt"].unique(), columns=frame["abnormal_prompt"].unique())
     best = table.astype(float).max(axis=None, skipna=True)
-    head = "".join(f"<th scope='col'>{escape(words)}</th>" for words in table.columns)
+    head = "".join(_heading(words, "col") for words in table.columns)
     rows = ""
     for normal, values in table.iterrows():
         cells = "".join(
             _heat_cell(Pair(normal, abnormal), value, value == best)
             for abnormal, value in values.items()
         )
-        rows += f"<tr><th scope='row'>{escape(normal)}</th>{cells}</tr>"
+        rows += f"<tr>{_heading(normal, 'row')}{cells}</tr>"
     return (
-        "<div class='lt-prompts-scroll'><table class='lt-prompts-grid lt-prompts-heat'><caption>"
-        f"{metric.capitalize()} AUROC, {branch}, {escape(readable(name))}, in percent; rows vⁿ, "
-        f"columns vᵃ</caption><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        "</div>"
+        "<div class='lt-prompts-scroll'><table class='lt-prompts-grid lt-prompts-heat'>"
+        f"<caption><span>{metric.capitalize()} AUROC, {branch}, {escape(readable(name))}, in "
+        f"percent; rows vⁿ, columns vᵃ</span></caption><thead><tr><td></td>{head}</tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
     )
 
 
@@ -216,7 +230,7 @@ def change_table_html(frame: pd.DataFrame, names: Sequence[str], title: str) -> 
         rows += f"<tr><th scope='row'>{escape(readable(name))}</th>{cells}</tr>"
     return (
         f"<div class='lt-prompts-scroll'><table class='lt-table lt-prompts-change'><caption>"
-        f"{title}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        f"<span>{title}</span></caption><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>"
         "</div>"
     )
 
