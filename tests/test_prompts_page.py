@@ -249,5 +249,9 @@ def test_a_visit_from_picture_to_refit(address, parts_folder):
         expect(page.locator("#lt-prompts-model input")).to_have_value(re.compile("refit 1"))
         expect(page.locator("#lt-prompts-maps .lt-heat")).to_have_count(8, timeout=PATIENCE)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        captions = page.locator(".lt-prompts-scroll caption > span").evaluate_all(
+            "all => all.map(one => one.getBoundingClientRect().right)"
+        )
+        assert len(captions) == 3 and max(captions) <= 390
         assert complaints == []
         browser.close()
