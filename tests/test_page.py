@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -140,6 +141,17 @@ def test_upload_gives_verdict_and_three_maps(page: Page, folder: Path):
     assert page.locator(".lt-bars li").count() == 3
     widths = page.locator(".lt-heat").evaluate_all("all => all.map(one => one.naturalWidth)")
     assert widths == [64, 64, 64]
+    expect(page.get_by_role("status").filter(has_text="Score")).to_have_text(
+        re.compile("the threshold"), timeout=PATIENCE
+    )
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save the maps").click()
+    with Image.open(saved.value.path()) as maps:
+        assert maps.format == "PNG" and maps.width > 3 * 96 and maps.height > 96
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Save the numbers").click()
+    numbers = json.loads(Path(saved.value.path()).read_text())
+    assert numbers["verdict"] == page.locator(".lt-verdict h2").inner_text().strip(" ?").lower()
 
 
 def test_maps_keep_the_photographs_proportions(page: Page, folder: Path):

@@ -95,6 +95,9 @@ def launch_options(is_public: bool = False) -> dict[str, Any]:
     return {
         "theme": gr.themes.Default(
             primary_hue="indigo", neutral_hue="slate", font=_FONTS, font_mono=_FONTS_MONO,
+        ).set(  # white on primary_500 is too pale to read
+            button_primary_background_fill="*primary_600",
+            button_primary_background_fill_hover="*primary_700",
         ),
         "css": _joined("*.css"),
         "head": f"<script>{_joined('*.js')}</script>{_FOOTER_STYLE}",

@@ -64,7 +64,19 @@ def inspect_photo(
     detection = scorer.score(
         photo.prepared, class_name or None, normal, abnormal, lam, tau, false_alarm_rate
     )
-    return answer.answer_html(detection), answer.maps_html(detection, photo), notes
+    maps = answer.maps_html(detection, photo) + saves_html(detection)
+    return answer.answer_html(detection), maps, notes
+
+
+def saves_html(detection: Detection) -> str:
+    """What a visitor can keep: the maps, which ``save.js`` draws, and the numbers."""
+    numbers = json.dumps(detection_record(detection), indent=2).encode()
+    name = answer.escape(detection.class_name[:60])
+    return (
+        f"<p class='lt-saves'><button type='button' data-lt-save='ltad-{name}.png'>Save the maps "
+        f"(PNG)</button><a download='ltad-{name}.json' "
+        f"href='{pictures.data_url(numbers, 'application/json')}'>Save the numbers (JSON)</a></p>"
+    )
 
 
 def score(

@@ -1,7 +1,21 @@
 // Everything is delegated from the document: Gradio replaces the answer's HTML at every change.
 (() => {
   // The answer fades while a slow one is computed; style.css lets some time pass before it shows.
-  const answered = () => document.body.classList.remove("lt-waiting");
+  const answered = () => {
+    document.body.classList.remove("lt-waiting");
+    setTimeout(announce, 100); // by then the page shows it
+  };
+
+  // A screen reader hears the verdict and the score, not the whole card at every change.
+  const heard = Object.assign(document.createElement("p"), { role: "status", id: "lt-heard" });
+  heard.style.cssText = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)";
+  const announce = () => {
+    document.body.append(heard);
+    const answer = document.getElementById("lt-answer");
+    const text = [answer?.querySelector("h2")?.innerText,
+      answer?.querySelector(".lt-gauge")?.ariaLabel].filter(Boolean).join(". ");
+    if (text && heard.textContent !== text) heard.textContent = text;
+  };
 
   // Press a hidden button of Gradio's once no further wish came for `pause` milliseconds.
   const timers = {};
