@@ -310,6 +310,15 @@ def test_vocabulary_figure_marks_class_and_word():
     assert plain.layout.paper_bgcolor == "rgba(0,0,0,0)"
 
 
+def test_a_long_class_name_is_shortened_on_the_map_and_whole_under_the_pointer():
+    name = "aluminium_extrusion_profile_with_anodised_surface"
+    vocabulary = make_vocabulary()
+    vocabulary.names = (f"{name} 1", *vocabulary.names[1:])
+    mine = plots.vocabulary_figure(vocabulary, name).data[2]
+    assert list(mine.text) == ["aluminium extrusion… 1"]
+    assert list(mine.hovertext) == ["aluminium extrusion profile with anodised surface 1"]
+
+
 def test_errors_reach_the_page_without_paths_or_markup():
     @friendly
     def ours():

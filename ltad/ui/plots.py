@@ -40,7 +40,7 @@ def vocabulary_figure(vocabulary: Any, class_name: str, word: str = "") -> go.Fi
                 size=7, color=_NAMES, symbol="diamond", opacity=0.75)
     )
     figure.add_trace(
-        _points(go.Scatter, readable(class_name), vocabulary.name_xy[mine], names[mine],
+        _points(go.Scatter, _short(readable(class_name)), vocabulary.name_xy[mine], names[mine],
                 size=13, color=_ACCENT, symbol="diamond", label=True)
     )
     figure.add_trace(
@@ -68,10 +68,11 @@ def _points(
     **marker: Any,
 ) -> Any:
     return kind(
-        x=places[:, 0], y=places[:, 1], text=[escape(text) for text in texts],
-        name=escape(title), mode="markers+text" if label else "markers",
+        x=places[:, 0], y=places[:, 1], text=[escape(_short(text)) for text in texts],
+        hovertext=[escape(text) for text in texts], name=escape(title),
+        mode="markers+text" if label else "markers",
         textposition=[("top center", "bottom center")[index % 2] for index in range(len(texts))],
-        marker=marker, hovertemplate="%{text}<extra></extra>",
+        marker=marker, hovertemplate="%{hovertext}<extra></extra>",
     )
 
 
@@ -92,7 +93,8 @@ def similarity_figure(class_names: Sequence[str], similarity: np.ndarray) -> go.
 
 
 def _short(name: str, limit: int = 22) -> str:
-    return name if len(name) <= limit else name[: limit - 1] + "…"
+    """A name that fits into a figure: its beginning and, because vectors are numbered, its end."""
+    return name if len(name) <= limit else f"{name[: limit - 3]}…{name[-2:]}"
 
 
 def _finish(figure: go.Figure, height: int, legend: bool) -> go.Figure:
