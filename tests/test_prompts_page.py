@@ -216,6 +216,8 @@ def test_a_visit_from_picture_to_refit(address, parts_folder):
         pytest.importorskip("playwright")
     from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE)
+
     with sync_playwright() as playwright:
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
         try:
