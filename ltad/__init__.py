@@ -3,7 +3,7 @@
 >>> from ltad import load_scorer
 >>> scorer = load_scorer("assets/demo")
 >>> detection = scorer.score("part.png")
->>> detection.is_anomalous, detection.class_name, detection.score
+>>> detection.verdict, detection.class_name, detection.score
 """
 
 from __future__ import annotations
