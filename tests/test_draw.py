@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ltad.coverage import Coverage, measure_coverage
 from ltad.data.parts import render_part
-from ltad.drawing import KINDS, Stroke, draw_strokes, measure_coverage, read_strokes
+from ltad.drawing import KINDS, Stroke, read_strokes
+from ltad.painting import draw_strokes
 from ltad.shelf import ModelShelf
 from ltad.types import LTADError, SettingError
 from ltad.ui import draw, draw_answer
@@ -115,6 +118,16 @@ def test_coverage_counts_pixels():
     assert found.auroc == pytest.approx(0.5 * 20 / 24 + 0.5 * (0.5 * 4 / 24 + 0.5 * 20 / 24))
     nothing = measure_coverage(np.zeros((4, 8), bool), anomaly_map, 2.0)
     assert (nothing.painted, nothing.found, nothing.overlap, nothing.auroc) == (0, None, None, None)
+    assert nothing.is_peak_near is None
+
+
+def test_the_highest_place_lies_on_what_is_painted_or_away_from_it():
+    mask = np.zeros((40, 80), bool)
+    mask[:, 20] = True  # a twentieth of the shorter side is 2 pixels
+    for column, is_near in ((20, True), (22, True), (23, False), (60, False)):
+        anomaly_map = np.zeros((40, 80), np.float32)
+        anomaly_map[10, column] = 1.0
+        assert measure_coverage(mask, anomaly_map, 2.0).is_peak_near is is_near
 
 
 def test_the_endpoint_tells_before_after_and_coverage(tiny_scorer, part):
@@ -127,7 +140,8 @@ def test_the_endpoint_tells_before_after_and_coverage(tiny_scorer, part):
     after = tiny_scorer.score(painted, "leather")
     coverage = measure_coverage(mask, after.anomaly_map, after.pixel_threshold)
     assert record["before"]["score"] == before.score and record["after"]["score"] == after.score
-    assert before.score != after.score and record["is_found"] == after.is_anomalous
+    assert before.score != after.score and record["is_found"] == (
+        after.is_anomalous and coverage.is_shown)
     assert record["coverage"] == vars(coverage) and coverage.painted > 0
     sent = record["painted"].removeprefix("data:image/png;base64,")
     assert Image.open(io.BytesIO(base64.b64decode(sent))).tobytes() == painted.tobytes()
@@ -145,7 +159,8 @@ def test_the_page_shows_what_the_strokes_did(tiny_scorer, part):
     assert picture.size == (512, 256) and "--lt-aspect:512/256" in stage
     drawing = {"version": 7, "strokes": [{"kind": "stain", "points": [[0.4, 0.4]], "width": 0.3}]}
     verdict, maps = draw.judge_drawing(shelf, True, picture, json.dumps(drawing), *settings)
-    assert ("Found" in verdict) != ("Missed" in verdict) and "AUROC" in verdict
+    words = ("Found", "Missed", "An alarm, but elsewhere")
+    assert sum(word in verdict for word in words) == 1 and "AUROC" in verdict
     assert "before" in verdict and "data-version='7'" in maps and maps.count("lt-outline") == 3
     verdict, maps = draw.judge_drawing(shelf, True, picture, "", *settings)
     assert "Nothing painted yet" in verdict and "lt-outline" not in maps
@@ -153,6 +168,26 @@ def test_the_page_shows_what_the_strokes_did(tiny_scorer, part):
     assert "Choose a good example" in verdict and maps == ""
     with pytest.raises(SettingError, match="could not be read"):
         draw.judge_drawing(shelf, True, picture, "[1]", *settings)
+
+
+@pytest.mark.parametrize(
+    ("is_anomalous", "found", "is_peak_near", "word", "reason"),
+    [
+        (False, 0.3, True, "Missed", "30%"),
+        (True, 0.3, True, "Found", "30% of what you painted is above the limit"),
+        (True, 0.004, False, "Found", "Less than 1% of what you painted"),
+        (True, 0.0, True, "Found, but not outlined", "no painted pixel is above the limit"),
+        (True, 0.0, False, "An alarm, but elsewhere", "away from what you painted"),
+    ],
+)
+def test_an_alarm_finds_only_what_the_map_shows(
+    tiny_scorer, part, is_anomalous, found, is_peak_near, word, reason
+):
+    before = tiny_scorer.score(part, "leather")
+    after = replace(before, is_anomalous=is_anomalous)
+    coverage = Coverage(0.05, found, 0.1, 0.9, is_peak_near)
+    verdict = draw_answer.trial_html(before, after, coverage, True)
+    assert f"{word}</h2>" in verdict and reason in verdict
 
 
 def test_outline_runs_along_the_edge():

@@ -17,16 +17,9 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from ltad.drawing import (
-    COLOURS,
-    STRENGTHS,
-    WIDTHS,
-    Coverage,
-    Stroke,
-    draw_strokes,
-    measure_coverage,
-    read_strokes,
-)
+from ltad.coverage import Coverage, measure_coverage
+from ltad.drawing import COLOURS, STRENGTHS, WIDTHS, Stroke, read_strokes
+from ltad.painting import draw_strokes
 from ltad.shelf import ModelShelf
 from ltad.types import Detection, LTADError, SettingError
 from ltad.ui import draw_answer, pictures
@@ -123,7 +116,7 @@ def draw_defect(
     )
     record = {
         "before": detection_record(trial.before), "after": detection_record(trial.after),
-        "is_found": bool(trial.mask.any() and trial.after.is_anomalous),
+        "is_found": trial.after.is_anomalous and trial.coverage.is_shown,
         "coverage": asdict(trial.coverage), "strokes": [stroke.record() for stroke in drawn],
     }
     if include_pictures:
@@ -208,7 +201,8 @@ def _build_endpoint(shelf: ModelShelf, image: gr.Image, controls: Controls) -> N
         api_description="Paint strokes on a good picture and score both. A stroke is an object "
         "with kind (scratch, stain, hole, crack, erase), points ([x, y] in 0..1), width (share "
         "of the shorter side), strength, seed and colour (#rrggbb). Returns the detections "
-        "before and after, and how much of what was painted the map covers; with "
+        "before and after, is_found (an alarm, and the map shows it where it was painted), and "
+        "how much of what was painted the map covers; with "
         "include_pictures also the painted picture and its mask as PNG data URLs.",
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from ltad.drawing import Coverage
+from ltad.coverage import Coverage
 from ltad.types import Detection
 from ltad.ui import answer, pictures
 from ltad.ui.answer import escape, notice, number, readable
@@ -50,16 +50,45 @@ def trial_html(
     if before.is_anomalous:
         notices += notice("The model calls this picture anomalous before anything is painted. "
                           "Paint on a good one to learn what it finds.")
-    return notices + _verdict_html(before, after, is_painted) + _coverage_html(coverage, after)
+    return (
+        notices + _verdict_html(before, after, coverage, is_painted)
+        + _coverage_html(coverage, after)
+    )
 
 
-def _verdict_html(before: Detection, after: Detection, is_painted: bool) -> str:
-    if not is_painted:
-        kind, word, text = "", "Nothing painted yet", "Choose what to paint, then paint it."
-    elif after.is_anomalous:
-        kind, word, text = "good", "Found", after.explanation
+def _outcome(after: Detection, coverage: Coverage) -> tuple[str, str, str]:
+    """Tone, word and reason: an alarm finds a defect only where the map shows it."""
+    if not after.is_anomalous:
+        return "bad", "Missed", ""
+    if not coverage.is_shown:
+        return "", "An alarm, but elsewhere", (
+            "The map is highest away from what you painted, and none of it is above the limit for "
+            "single pixels."
+        )
+    if coverage.found:
+        aside = "" if coverage.is_peak_near else " The map is highest elsewhere, though."
+        return "good", "Found", (
+            f"{_share(coverage.found)} of what you painted is above the limit for single pixels."
+            + aside
+        )
+    return "good", "Found, but not outlined", (
+        "The map is highest where you painted, but no painted pixel is above the limit for "
+        "single pixels, which is stricter."
+    )
+
+
+def _share(share: float) -> str:
+    return "Less than 1%" if 0 < share < 0.01 else f"{share:.0%}"
+
+
+def _verdict_html(
+    before: Detection, after: Detection, coverage: Coverage, is_painted: bool
+) -> str:
+    if is_painted:
+        kind, word, where = _outcome(after, coverage)
+        text = f"{where} {after.explanation}".strip()
     else:
-        kind, word, text = "bad", "Missed", after.explanation
+        kind, word, text = "", "Nothing painted yet", "Choose what to paint, then paint it."
     icon = f"{answer.icon(kind)}" if kind else ""
     gauge = answer.gauge_html(
         after.score, after.threshold, after.map_scale["combined"][0],
@@ -87,7 +116,7 @@ def _coverage_html(coverage: Coverage, after: Detection) -> str:
         return ""
     rows = (
         ("Painted", f"{coverage.painted:.1%}", "of the picture"),
-        ("Covered", f"{coverage.found:.0%}",
+        ("Covered", _share(coverage.found),
          f"of it lies above the threshold for single pixels, {number(after.pixel_threshold)}"),
         ("Overlap", f"{coverage.overlap:.2f}", "intersection over union of the two areas"),
         ("AUROC", f"{coverage.auroc:.3f}", "of the map's values, painted against untouched"),
