@@ -210,13 +210,41 @@ def test_ignore_regions_thresholds_and_blobs(database: Database):
     database.set_threshold("demo", "gear", ThresholdChoice("f1"))
     database.set_threshold("demo", "gear", own)
     assert database.threshold_choices("demo") == {"": every, "gear": own}
-    database.set_threshold("demo", "gear", None)
+    database.set_threshold("demo", "gear", None, "bob")
     assert database.threshold_choices("demo") == {"": every}
     assert database.threshold_choices("other") == {}
     for choice in (ThresholdChoice("rate", 1.0), ThresholdChoice("guess"),
                    ThresholdChoice("score", float("nan"))):
         with pytest.raises(DeskError):
             database.set_threshold("demo", "", choice)
+
+
+def test_thresholds_and_ignored_areas_remember_who_set_what(database: Database):
+    first, second = ThresholdChoice("rate", 0.02), ThresholdChoice("score", 7.0)
+    for choice, person in ((first, "anna"), (first, "bob"), (second, " bob "), (None, "")):
+        database.set_threshold("demo", "gear", choice, person)
+    history = database.threshold_history("demo", "gear")
+    assert [(one.choice, one.person) for one in history] == [
+        (first, "anna"), (second, "bob"), (None, "anonymous"),
+    ], "the second time changed nothing"
+    assert all(one.created for one in history) and history[0].id < history[1].id
+    assert database.threshold_history("demo", "") == []
+    for png, person in ((b"one", "anna"), (None, "bob")):
+        database.set_ignore_region("gear", png, person)
+    areas = database.ignore_history("gear")
+    assert [one.person for one in areas] == ["anna", "bob"]
+    assert database.blob(areas[0].mask_key) == b"one" and areas[1].mask_key == ""
+
+
+def test_a_result_from_before_an_ignored_area_was_set_is_not_kept(database: Database):
+    _, ids = _batch(database)
+    version = database.ignore_version()
+    assert database.record_outcomes({ids[0]: _result(1.0)}, None, version)
+    database.set_ignore_region("gear", b"one", "anna")
+    assert not database.record_outcomes({ids[1]: _result(2.0)}, None, version)
+    assert [database.item(one).status for one in ids[:2]] == ["scored", "waiting"]
+    assert database.record_outcomes({ids[1]: _result(0.5)}, None, database.ignore_version())
+    assert database.item(ids[1]).score == 0.5
 
 
 def test_only_good_pictures_that_somebody_chose_are_for_training(database: Database):
@@ -298,6 +326,26 @@ def test_the_first_version_of_the_file_opens_with_its_decisions(tmp_path: Path):
     assert (decision.verdict, decision.person, decision.imported) == ("good", "Ann", "")
     assert store.decide(1, "unsure", "Bo", expected_revision=1).revision == 2
     assert store.undo(1, "Bo").verdict == "good"
+
+
+def test_thresholds_of_a_file_from_before_their_history_still_hold(tmp_path: Path):
+    path = tmp_path / "desk.sqlite"
+    with sqlite3.connect(path) as connection:
+        for statement in (one for version in schema.MIGRATIONS[:3] for one in version):
+            connection.execute(statement)
+        connection.executescript("""
+            PRAGMA user_version = 3;
+            INSERT INTO threshold_choices VALUES ('demo', '', 'rate', 0.1);
+            INSERT INTO threshold_choices VALUES ('demo', 'gear', 'score', 8.5);
+        """)
+    connection.close()
+    store = Database(path)
+    old = ThresholdChoice("score", 8.5)
+    assert store.threshold_choices("demo") == {"": ThresholdChoice("rate", 0.1), "gear": old}
+    store.set_threshold("demo", "gear", ThresholdChoice("f1"), "anna")
+    assert [(one.choice, one.person) for one in store.threshold_history("demo", "gear")] == [
+        (old, ""), (ThresholdChoice("f1"), "anna"),
+    ]
 
 
 def test_many_threads_and_connections_lose_nothing(database: Database):

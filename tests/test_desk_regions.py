@@ -18,6 +18,7 @@ from ltad.desk.regions import (
     corrected_regions,
     fill,
     find_regions,
+    move_threshold,
     region_mask,
     regions_of_mask,
     stretch,
@@ -120,6 +121,23 @@ def test_the_persons_mask_wins(detection):
     model = corrected_regions(low, None, 0.0, size)
     expected = stretch(detection.anomaly_map, size) > low.pixel_threshold
     assert model and np.array_equal(region_mask(model, size), expected)
+
+
+def test_outlines_move_as_far_as_the_threshold(detection):
+    own = move_threshold(detection, detection.threshold)
+    assert own.pixel_threshold == detection.pixel_threshold and own.regions == detection.regions
+    lower = move_threshold(detection, detection.threshold - 0.25 * detection.pixel_threshold)
+    assert lower.pixel_threshold == pytest.approx(0.75 * detection.pixel_threshold)
+    assert lower.threshold < detection.threshold
+    assert lower.is_anomalous == (detection.score > lower.threshold)
+    size = (96, 80)
+    values = stretch(detection.anomaly_map, size)
+    shown = corrected_regions(lower, None, 0.0, size)
+    assert sum(r.area for r in shown) == (values > lower.pixel_threshold).sum()
+    assert sum(r.area for r in shown) > sum(
+        r.area for r in corrected_regions(detection, None, 0.0, size)
+    )
+    assert move_threshold(detection, -1e9).pixel_threshold == 0
 
 
 def test_ignored_pixels_cannot_raise_the_score(detection):

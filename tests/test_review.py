@@ -177,9 +177,13 @@ def test_threshold_counts_what_people_decided(desk, files):
     assert desk.settings.threshold(batch)["mode"] == "rate"  # it was only tried out
     before = {row["id"]: row["threshold"] for row in queue}
     assert all(before[r["id"]] == r["threshold"] for r in rows(desk, batch) if r["score"])
-    desk.settings.threshold(batch, "", "score", limit, True)
+    desk.settings.threshold(batch, "", "score", limit, True, "Ann")
     assert {row["threshold"] for row in rows(desk, batch) if row["score"]} == {limit}
-    desk.settings.threshold(batch, "", "reset", 0, True)
+    desk.settings.threshold(batch, "", "reset", 0, True, "Ben")
+    chosen = desk.settings.threshold_history(batch)
+    assert [(one["mode"], one["value"], one["person"]) for one in chosen] == [
+        ("reset", 0, "Ben"), ("score", limit, "Ann"),
+    ]
     assert all(before[r["id"]] == r["threshold"] for r in rows(desk, batch) if r["score"])
 
 
@@ -196,12 +200,38 @@ def test_ignored_areas_score_a_class_again(desk, files):
     assert count == len(mine) and all(r["score"] <= before[r["id"]] for r in mine)
     assert any(r["score"] < before[r["id"]] for r in mine)
     assert all(r["score"] == before[r["id"]] for r in after if r not in mine)
-    assert desk.settings.ignore(name)["mask"]
-    desk.settings.save_ignore(batch, name, painting(np.zeros((8, 8), bool)), "Ann")
+    lowered = {row["id"]: row["score"] for row in after}
+    mask = desk.settings.ignore(name)["mask"]
+    assert mask
+    desk.settings.save_ignore(batch, name, painting(np.zeros((8, 8), bool)), "Ben")
+    now, first = desk.settings.ignore_history(name)
+    assert (now["person"], now["share"]) == ("Ben", 0)
+    assert (first["person"], first["share"]) == ("Ann", 0.5)
+    assert desk.settings.ignore(name, first["id"])["mask"] == mask
+    with pytest.raises(DeskError, match="no ignored area 999"):
+        desk.settings.restore_ignore(batch, name, 999, "Ann")
+    assert desk.settings.restore_ignore(batch, name, first["id"], "Ann")["items"] == len(mine)
+    desk.desk.runner.wait(batch, 60)
+    assert {row["id"]: row["score"] for row in rows(desk, batch)} == lowered
+    desk.settings.restore_ignore(batch, name, 0, "Ann")
     desk.desk.runner.wait(batch, 60)
     assert {row["id"]: row["score"] for row in rows(desk, batch)} == pytest.approx(before)
     with pytest.raises(DeskError, match="no class"):
         desk.settings.save_ignore(batch, "nothing", painting(half), "Ann")
+
+
+def test_outlines_follow_a_chosen_threshold(desk, files):
+    batch = bring(desk, files[:3])
+    row = rows(desk, batch)[0]
+    own = desk.items.map(row["id"])
+    assert own["limit"] == own["own_limit"]
+    down = 0.3 * own["own_limit"]
+    desk.settings.threshold(batch, "", "score", row["threshold"] - down, True, "Ann")
+    moved = desk.items.map(row["id"])
+    assert moved["own_limit"] == own["own_limit"]
+    assert moved["limit"] == pytest.approx(own["own_limit"] - down)
+    area = [sum(region["area"] for region in one["regions"]) for one in (own, moved)]
+    assert area[1] >= area[0] and "People chose" in moved["explanation"]
 
 
 def test_only_good_pictures_are_offered_for_training(desk, files):

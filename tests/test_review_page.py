@@ -113,7 +113,9 @@ def bring(page: Page, server: SimpleNamespace, files: list[Path]) -> int:
     """Upload a batch, wait until it is scored and shown; returns its number."""
     page.goto(server.url)
     expect(page.locator(".lt-review-bar")).to_be_visible()
+    known = [one.id for one in server.database.batches()]
     page.set_input_files(".lt-review-files", files)
+    page.wait_for_function("known => !known.includes(ltad.review.state.batch?.id)", arg=known)
     usable = sum(path.name != "broken.png" for path in files)
     expect(page.locator(".lt-review-progress")).to_contain_text(f"0 of {usable} decided")
     expect(page.locator(CURRENT)).to_be_visible()
@@ -309,6 +311,7 @@ def test_mask_is_painted_and_saved(page: Page, server: SimpleNamespace, files: l
     batch = bring(page, server, files[1:3])
     item = server.database.items_summary(batch)[0]
     page.keyboard.press("e")
+    expect(page.locator(".lt-review-editor")).to_be_visible()
     page.keyboard.press("c")
     box = page.locator(".lt-review-canvas").bounding_box()
     across, down = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -331,6 +334,7 @@ def test_ignored_area_is_painted_up_to_the_edge_and_counts_at_once(
     batch = bring(page, server, files[1:4])
     item = server.database.items(batch)[0]
     page.keyboard.press("e")
+    expect(page.locator(".lt-review-editor")).to_be_visible()
     page.keyboard.press("x")  # the eraser is not meant for what is painted next
     expect(page.get_by_role("button", name="Eraser")).to_be_visible()
     page.keyboard.press("Escape")
@@ -348,8 +352,36 @@ def test_ignored_area_is_painted_up_to_the_edge_and_counts_at_once(
         page.keyboard.press("Enter")
     mask = decode_mask(server.database.ignore_region(item.class_name))
     assert mask[0].any() and not mask[mask.shape[0] // 2 :].any()
+    page.keyboard.press("i")
+    expect(page.get_by_label("Areas that were set before")).to_contain_text("ignored: inspector-")
+    page.keyboard.press("Escape")
+    page.locator(".lt-review-message").get_by_role("button", name="Undo").click()
+    expect(page.locator(".lt-review-message")).to_contain_text("Undone")
+    assert server.database.ignore_region(item.class_name) is None
     expect(page.locator(".lt-review-progress")).to_contain_text("0 of 3 decided")
-    server.database.set_ignore_region(item.class_name, None, "Ann")
+
+
+def test_an_earlier_threshold_is_set_again_and_moves_the_outlines(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    bring(page, server, files[1:4])
+    limit = page.locator(".lt-review-side", has_text="Outlined where the map is above")
+    expect(limit).to_contain_text("the model's limit for single pixels.")
+    page.get_by_role("button", name="Threshold", exact=True).click()
+    earlier = page.locator(".lt-review-earlier")
+    page.get_by_label("Threshold as").select_option("score")
+    page.get_by_label("Value").fill("0.5")
+    page.get_by_label("Value").press("Tab")
+    expect(earlier).to_contain_text("Score 0.500: inspector-")
+    expect(limit).to_contain_text("moved as far as the threshold was")
+    page.get_by_role("button", name="Reset to the model's").click()
+    expect(earlier).to_contain_text("The model's own: inspector-")
+    expect(limit).to_contain_text("the model's limit for single pixels.")
+    earlier.locator("summary").click()
+    page.get_by_role("button", name="Set again").first.click()
+    expect(earlier).to_contain_text("Score 0.500: inspector-")
+    page.get_by_role("button", name="Reset to the model's").click()
+    expect(limit).to_contain_text("the model's limit for single pixels.")
 
 
 def test_a_deleted_batch_comes_back_and_its_pictures_leave_the_disk(

@@ -165,7 +165,7 @@ class BatchRunner:
             if not items or self.database.batch(batch_id).deleted:
                 break
             with self._turn:  # batches take turns, so one chunk is in memory
-                start = time.monotonic()
+                start, version = time.monotonic(), self.database.ignore_version()
                 outcomes = score_items(
                     self.database, self.pictures, scorer, batch.settings, items
                 )
@@ -173,7 +173,7 @@ class BatchRunner:
             speed = latest if speed is None else (
                 SPEED_MEMORY * speed + (1 - SPEED_MEMORY) * latest
             )
-            self.database.record_outcomes(outcomes, speed)
+            self.database.record_outcomes(outcomes, speed, version)
         self.database.set_batch_state(batch_id, "finished")
 
     def _give_up(self, batch_id: int, error: Exception) -> bool:

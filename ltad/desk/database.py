@@ -11,7 +11,14 @@ import hashlib
 
 from ltad.desk.decisions import DecisionTables
 from ltad.desk.items import NAME_LENGTH, check_text, item_columns, item_of, now
-from ltad.desk.records import THRESHOLD_MODES, DeskError, Item, ThresholdChoice
+from ltad.desk.records import (
+    THRESHOLD_MODES,
+    DeskError,
+    IgnoreSetting,
+    Item,
+    ThresholdChoice,
+    ThresholdSetting,
+)
 
 
 class Database(DecisionTables):
@@ -42,7 +49,7 @@ class Database(DecisionTables):
             person: who says so.
         """
         key = self.put_blob(png) if png else None
-        person = check_text("person's name", person, NAME_LENGTH) or "anonymous"
+        person = _checked_person(person)
         with self._writing() as connection:
             connection.execute(
                 "INSERT INTO ignore_regions (class_name, mask_key, person, created)"
@@ -51,39 +58,56 @@ class Database(DecisionTables):
 
     def ignore_region(self, class_name: str) -> bytes | None:
         """The mask that `set_ignore_region` set last, or None."""
-        rows = self._rows(
-            "SELECT content FROM ignore_regions LEFT JOIN blobs ON key = mask_key"
-            " WHERE class_name = ? ORDER BY id DESC LIMIT 1", (class_name,),
-        )
-        return rows[0][0] if rows else None
+        latest = self.ignore_history(class_name)[-1:]
+        return self.blob(latest[0].mask_key) if latest and latest[0].mask_key else None
+
+    def ignore_history(self, class_name: str) -> list[IgnoreSetting]:
+        """Every area that was ever set for a class, oldest first; the last one counts."""
+        return [IgnoreSetting(*row) for row in self._rows(
+            "SELECT id, coalesce(mask_key, ''), person, created FROM ignore_regions"
+            " WHERE class_name = ? ORDER BY id", (class_name,),
+        )]
 
     def set_threshold(
-        self, model: str, class_name: str, choice: ThresholdChoice | None
+        self, model: str, class_name: str, choice: ThresholdChoice | None, person: str = ""
     ) -> None:
         """How thresholds are found for a model's class ("": all classes); None forgets it.
+
+        Earlier choices are kept; setting what holds already adds nothing to them.
 
         Raises:
             DeskError: there is no such mode, or its value is out of range.
         """
         if choice is not None:
             check_choice(choice)
+        person = _checked_person(person)
         with self._writing() as connection:
+            if self.threshold_choices(model).get(class_name) == choice:
+                return
+            mode, value = (choice.mode, choice.value) if choice else ("", 0.0)
             connection.execute(
-                "DELETE FROM threshold_choices WHERE model = ? AND class_name = ?",
-                (model, class_name),
+                "INSERT INTO threshold_settings (model, class_name, mode, value, person, created)"
+                " VALUES (?, ?, ?, ?, ?, ?)", (model, class_name, mode, value, person, now()),
             )
-            if choice is not None:
-                connection.execute(
-                    "INSERT INTO threshold_choices VALUES (?, ?, ?, ?)",
-                    (model, class_name, choice.mode, choice.value),
-                )
 
     def threshold_choices(self, model: str) -> dict[str, ThresholdChoice]:
-        """The choices that were made for a model, by class name; "" is the one for all."""
+        """The choices that hold for a model, by class name; "" is the one for all."""
         rows = self._rows(
-            "SELECT class_name, mode, value FROM threshold_choices WHERE model = ?", (model,)
+            "SELECT class_name, mode, value FROM threshold_settings WHERE id IN ("
+            " SELECT max(id) FROM threshold_settings WHERE model = ? GROUP BY class_name)"
+            " AND mode != ''", (model,),
         )
         return {name: ThresholdChoice(mode, value) for name, mode, value in rows}
+
+    def threshold_history(self, model: str, class_name: str) -> list[ThresholdSetting]:
+        """Every choice that was ever made for a model's class, oldest first; the last one holds."""
+        return [
+            ThresholdSetting(number, ThresholdChoice(mode, value) if mode else None, *rest)
+            for number, mode, value, *rest in self._rows(
+                "SELECT id, mode, value, person, created FROM threshold_settings"
+                " WHERE model = ? AND class_name = ? ORDER BY id", (model, class_name),
+            )
+        ]
 
     def set_for_training(self, item_id: int, is_chosen: bool, person: str) -> None:
         """Choose an item for training, or take it out again.
@@ -97,7 +121,7 @@ class Database(DecisionTables):
                 f"{item.file_name} is {item.verdict or 'not reviewed'}, but a model learns from "
                 "good parts only. Review it as good first."
             )
-        person = check_text("person's name", person, NAME_LENGTH) or "anonymous"
+        person = _checked_person(person)
         with self._writing() as connection:
             # Somebody may decide otherwise between the look above and this line.
             connection.execute(
@@ -124,6 +148,10 @@ class Database(DecisionTables):
             " GROUP BY content_key ORDER BY items.id", {"name": class_name},
         )
         return [item_of(row) for row in rows]
+
+
+def _checked_person(name: str) -> str:
+    return check_text("person's name", name, NAME_LENGTH) or "anonymous"
 
 
 def check_choice(choice: ThresholdChoice) -> ThresholdChoice:

@@ -16,6 +16,7 @@ from ltad.desk.regions import (
     PictureRegion,
     apply_ignore,
     corrected_regions,
+    move_threshold,
     regions_of_mask,
 )
 from ltad.service import FALSE_ALARM_RATE, Scorer
@@ -60,7 +61,8 @@ def gather(
         item, batch: as the database gives them.
         database, pictures: where masks, ignored places and pictures are kept.
         scorer: the batch's model; None leaves the maps and the model's regions out.
-        thresholds: that decide whether the model is silent.
+        thresholds: that decide whether the model is silent, and where its regions end
+            (`move_threshold`).
 
     Raises:
         ImageError, DeskError: the picture or the mask is gone or damaged.
@@ -74,6 +76,7 @@ def gather(
     if scorer is not None:
         picture = pictures.image(item.content_key)
         detection = look(picture, item.class_name, batch, database, scorer)
+        detection = move_threshold(detection, current_threshold(item, thresholds))
     if final_verdict(item, thresholds) not in ("defective", "unsure"):
         regions = ()
     elif detection is not None:

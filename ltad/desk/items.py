@@ -163,10 +163,23 @@ class BatchTables(Store):
         self.record_outcomes({item_id: reason})
 
     def record_outcomes(
-        self, outcomes: Mapping[int, ItemResult | str], images_per_second: float | None = None
-    ) -> None:
-        """Results, or reasons of failure, of several items at once, and the speed of late."""
+        self, outcomes: Mapping[int, ItemResult | str], images_per_second: float | None = None,
+        ignore_version: int | None = None,
+    ) -> bool:
+        """Results, or reasons of failure, of several items at once, and the speed of late.
+
+        Args:
+            outcomes: by item id.
+            images_per_second: of late.
+            ignore_version: under which the items were scored; None holds under any.
+
+        Returns:
+            False, and nothing is kept, when somebody set an ignored area since that version: the
+            items go on waiting.
+        """
         with self._writing() as connection:
+            if ignore_version is not None and ignore_version != self.ignore_version():
+                return False
             for item_id, outcome in outcomes.items():
                 if isinstance(outcome, str):
                     fields = {"status": "failed", "reason": outcome}
@@ -184,6 +197,11 @@ class BatchTables(Store):
                     " WHERE id = (SELECT batch_id FROM items WHERE id = ?)",
                     (images_per_second, next(iter(outcomes))),
                 )
+        return True
+
+    def ignore_version(self) -> int:
+        """Counts up whenever somebody sets the area that a class ignores."""
+        return self._rows("SELECT coalesce(max(id), 0) FROM ignore_regions")[0][0]
 
     def set_batch_state(self, batch_id: int, state: str) -> None:
         """ "cancelled" takes the waiting items along; "running" brings them back.
@@ -209,14 +227,14 @@ class BatchTables(Store):
             )
 
     def reopen_items(self, batch_id: int, class_name: str | None = None) -> int:
-        """Let scored and failed items wait again, those of one class or all; returns how many.
+        """Let items wait again, those of one class or all; returns how many wait for it now.
 
         Decisions stay. Files that were broken on arrival stay failed.
         """
         with self._writing() as connection:
             changed = connection.execute(
                 "UPDATE items SET status = 'waiting', reason = '' WHERE batch_id = ?"
-                " AND status IN ('scored', 'failed') AND content_key != ''"
+                " AND status IN ('scored', 'failed', 'waiting') AND content_key != ''"
                 " AND (? IS NULL OR class_name = ?)",
                 (batch_id, class_name, class_name),
             ).rowcount

@@ -216,6 +216,38 @@ class ThresholdChoice:
     value: float = 0.0
 
 
+@dataclass(frozen=True)
+class ThresholdSetting:
+    """One time that somebody chose a threshold, or took a choice back.
+
+    Attributes:
+        id: counts up in time.
+        choice: None takes the choice back.
+        person, created: who and when; "" for choices older than this record of them.
+    """
+
+    id: int
+    choice: ThresholdChoice | None
+    person: str
+    created: str
+
+
+@dataclass(frozen=True)
+class IgnoreSetting:
+    """One time that somebody set the area that a class ignores.
+
+    Attributes:
+        id: counts up in time.
+        mask_key: of the mask's blob, or "" where nothing is ignored.
+        person, created: who and when.
+    """
+
+    id: int
+    mask_key: str
+    person: str
+    created: str
+
+
 class Reviewed(NamedTuple):
     """A scored item on which somebody decided good or defective."""
 

@@ -100,6 +100,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         f"ALTER TABLE batches ADD COLUMN {name} TEXT NOT NULL DEFAULT ''"
         for name in ("deleted", "deleted_by", "erased")
     ),
+    (
+        # The latest row of a model's class counts; mode '' takes the choice back.
+        """CREATE TABLE threshold_settings (
+            id INTEGER PRIMARY KEY, model TEXT NOT NULL, class_name TEXT NOT NULL,
+            mode TEXT NOT NULL, value REAL NOT NULL, person TEXT NOT NULL,
+            created TEXT NOT NULL)""",
+        """INSERT INTO threshold_settings (model, class_name, mode, value, person, created)
+            SELECT model, class_name, mode, value, '', '' FROM threshold_choices""",
+        "DROP TABLE threshold_choices",
+        "CREATE INDEX thresholds_by_class ON threshold_settings (model, class_name)",
+    ),
 )
 """One tuple of statements for each schema version; a database of version n has had the first n.
 

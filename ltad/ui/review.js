@@ -66,6 +66,8 @@
   review.number = (value) =>
     value == null ? "–" : Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3);
   review.percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
+  review.time = (iso) =>
+    new Date(iso).toLocaleString([], { dateStyle: "short", timeStyle: "short" });
   review.readable = (name) => name.replaceAll("_", " ");
   // The end tells pictures of one camera apart, so a long name is cut before it.
   review.fileName = (name) => name.length <= 16 ? [name] : [
@@ -124,7 +126,10 @@
   // --- fetching -------------------------------------------------------------------------------
   review.openBatch = async (id, item = null) => {
     Object.assign(state, { items: new Map(), shown: [], version: "", current: item,
-      batch: { id }, isUntouched: item == null, isResting: false });
+      filter: { ...state.filter, className: "" }, progress: null, batch: { id }, isUntouched: item == null, isResting: false });
+    review.blank(); // nothing of the batch before stays on show
+    review.emit("queue");
+    review.emit("progress");
     await review.refresh();
     if (item != null) review.show(state.items.has(item) ? item : worst());
     review.emit("batch");
@@ -145,6 +150,8 @@
       const before = state.items;
       state.items = new Map(answer.items.map((row) => [row.id, newest(row)]));
       forgetScoredAgain(before);
+      review.forgetMaps((id) => before.get(id)
+        && before.get(id).threshold !== state.items.get(id)?.threshold);
       review.applyFilter();
       const isDue = state.isUntouched || (state.isResting && review.nextOpen() != null);
       if (isDue && worst() !== state.current) review.show(worst());

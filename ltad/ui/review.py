@@ -31,7 +31,10 @@ PLAIN = {
     ItemEndpoints: (
         "item", "picture", "map", "thumbnails", "decide", "undo", "history", "mask", "training",
     ),
-    SettingEndpoints: ("threshold", "ignore", "save_ignore"),
+    SettingEndpoints: (
+        "threshold", "threshold_history", "ignore", "ignore_history", "save_ignore",
+        "restore_ignore",
+    ),
 }
 """Methods that need no upload, each an endpoint ``desk_NAME``."""
 PLACE = "<div id='lt-review'><p class='lt-quiet'>Opening the desk. It needs JavaScript.</p></div>"

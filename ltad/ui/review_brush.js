@@ -47,20 +47,22 @@
     get isStroking() { return Boolean(stroke); },
 
     async open(mode) {
-      const detail = review.shownDetail();
-      if (!detail?.image) return;
-      const id = detail.id;
-      let first = mode === "mask" ? detail.mask : null;
-      if (mode === "ignore") {
-        const answer = await review.call("desk_ignore", detail.class_name)
-          .catch((error) => review.say(error.message, "bad"));
-        if (!answer || state.current !== id) return;
-        if (answer.mask) {
-          first = new Image();
-          first.src = answer.mask;
-          await first.decode();
+      const id = state.current;
+      let detail = review.shownDetail();
+      let first, earlier = [];
+      try {
+        if (detail?.id !== id) detail = await review.detail(id); // it is still on its way
+        if (!detail.image) return;
+        first = detail.mask;
+        if (mode === "ignore") {
+          earlier = await review.call("desk_ignore_history", detail.class_name);
+          first = await ignored(detail);
         }
+      } catch (error) {
+        return void review.say(error.message, "bad");
       }
+      if (state.current !== id || review.shownDetail() !== detail || editor.isOn) return;
+      Object.assign(editor, { earlier, settingId: 0 });
       const size = sizeOf(detail);
       layer = new OffscreenCanvas(...size);
       start = first && tint(first, COLOURS[mode], ...size);
@@ -87,6 +89,18 @@
       context.scale(layer.width / detail.width, layer.height / detail.height);
       context.fillStyle = `rgb(${COLOURS[editor.mode]})`;
       for (const { path } of review.visibleRegions()) context.fill(path, "evenodd");
+      strokes = [];
+      repaint();
+    },
+
+    // An area from the list of earlier ones, to look at and to save again.
+    async fromEarlier(settingId) {
+      const detail = review.shownDetail();
+      const image = await ignored(detail, settingId)
+        .catch((error) => review.say(error.message, "bad"));
+      if (image === undefined || !editor.isOn || review.shownDetail() !== detail) return;
+      editor.settingId = settingId;
+      start = image && tint(image, COLOURS.ignore, layer.width, layer.height);
       strokes = [];
       repaint();
     },
@@ -181,16 +195,42 @@
       try {
         const answer = await review.call(
           "desk_save_ignore", state.batch.id, detail.class_name, png, state.person);
-        review.say(`Saved. ${answer.items} pictures of ${review.readable(detail.class_name)} `
-          + "are scored again.", "good");
-        review.forgetDetails();
+        const before = editor.earlier[0]?.id ?? 0;
         editor.close();
-        await review.refresh();
+        await scoredAgain("Saved", detail.class_name, answer,
+          ["Undo", () => restore(detail.class_name, before)]);
       } catch (error) {
         review.say(error.message, "bad"); // the painting stays open
       }
     },
   });
+
+  // What a class ignores, now or by an earlier setting, as a picture; null is nothing.
+  async function ignored(detail, settingId = 0) {
+    const { mask } = await review.call("desk_ignore", detail.class_name, settingId);
+    if (!mask) return null;
+    const image = new Image();
+    image.src = mask;
+    await image.decode();
+    return image;
+  }
+
+  async function restore(className, settingId) {
+    try {
+      const answer = await review.call(
+        "desk_restore_ignore", state.batch.id, className, settingId, state.person);
+      await scoredAgain("Undone", className, answer);
+    } catch (error) {
+      review.say(error.message, "bad");
+    }
+  }
+
+  async function scoredAgain(word, className, { items }, action = null) {
+    review.say(`${word}. ${items} pictures of ${review.readable(className)} are scored again.`,
+      "good", action);
+    review.forgetDetails();
+    await review.refresh();
+  }
   review.stopEditing = () => editor.close();
 
   function paintStroke({ isEraser, size, points }) {
@@ -225,10 +265,12 @@
       title: "[ and ]",
       oninput: () => { editor.size = Number(size.value); review.draw(); } });
     const fromModel = button("From the model's regions", "M", () => editor.fromModel());
+    const earlier = make("select", { "aria-label": "Areas that were set before",
+      onchange: () => { editor.fromEarlier(Number(earlier.value)); review.focusPicture(); } });
     const title = make("b");
     const bar = make("div", { class: "lt-review-editor", hidden: true, role: "toolbar" },
       title, tool, size, button("Undo stroke", "Z", () => editor.undoStroke()),
-      button("Clear", "C", () => editor.clear()), fromModel,
+      button("Clear", "C", () => editor.clear()), fromModel, earlier,
       button("Cancel", "Esc", () => editor.close()),
       make("button", { type: "button", class: "lt-review-button lt-review-primary",
         title: "Enter", onclick: () => editor.save() }, "Save"));
@@ -236,6 +278,10 @@
       const detail = review.shownDetail();
       bar.hidden = !editor.isOn;
       fromModel.hidden = editor.mode === "ignore";
+      earlier.hidden = !editor.earlier?.length;
+      review.fill(earlier, (editor.earlier ?? []).map(({ id, person, created, share }) =>
+        make("option", { value: id, selected: id === editor.settingId }, (share ? review.percent(share, 1) : "nothing")
+          + ` ignored: ${person}, ${review.time(created)}`)));
       title.textContent = editor.mode === "mask" ? "Mask of the defect"
         : `Ignored on every ${review.readable(detail?.class_name ?? "")}`;
       tool.textContent = editor.tool === "brush" ? "Brush" : "Eraser";

@@ -5,6 +5,7 @@
   const { state, make } = review;
   const MOST = 40; // screen pixels to a picture pixel
   const DETAILS = 12; // pictures kept ready
+  const BLANK_AFTER = 150; // milliseconds that the last picture may stay while the next one loads
   const details = new Map(); // item id -> promise of { item, image, map }
   const view = { scale: 1, left: 0, top: 0, isFitted: true };
   let canvas, shown = null;
@@ -56,6 +57,22 @@
     for (const id of details.keys()) if (!keep(id)) details.delete(id);
   };
 
+  // Thresholds moved: outlines are fetched anew, while zoom and picture stay as they are.
+  review.forgetMaps = async (isStale) => {
+    const detail = shown;
+    review.forgetDetails((id) => !isStale(id) || id === detail?.id);
+    if (!detail?.map || !isStale(detail.id)) return;
+    try {
+      const map = await (detail.map = loadMap(detail.id));
+      if (shown !== detail) return;
+      detail.readyMap = map;
+      review.emit("map", detail);
+      draw();
+    } catch (error) {
+      review.say(error.message, "bad");
+    }
+  };
+
   // The neighbours are fetched while the person looks, so that the next key finds them ready.
   async function prefetch(id) {
     const at = state.shown.indexOf(id);
@@ -69,6 +86,8 @@
   review.on("item", async () => {
     const id = state.current;
     review.stopEditing?.();
+    // Nobody may judge one picture by the sight of another.
+    const late = setTimeout(() => { if (shown?.id !== id) blank(); }, BLANK_AFTER);
     try {
       const detail = await review.detail(id);
       if (state.current !== id) return;
@@ -78,12 +97,20 @@
       detail.readyMap = await detail.map;
     } catch (error) {
       if (state.current === id) review.say(error.message, "bad");
+    } finally {
+      if (shown?.id === id || state.current !== id) clearTimeout(late);
     }
     if (state.current !== id) return;
     review.emit("map", shown);
     draw();
     prefetch(id);
   });
+
+  const blank = review.blank = () => {
+    review.stopEditing?.();
+    shown = null;
+    draw();
+  };
 
   review.visibleRegions = (detail = shown) => {
     const smallest = state.smallest * (detail?.width ?? 0) * (detail?.height ?? 0);

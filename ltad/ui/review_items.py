@@ -10,9 +10,10 @@ from ltad.desk.evidence import current_threshold, look
 from ltad.desk.masks import encode_mask, resize_mask
 from ltad.desk.pictures import PictureStore
 from ltad.desk.records import ConflictError, Decision, DeskError, Item
-from ltad.desk.regions import PictureRegion, find_regions
+from ltad.desk.regions import PictureRegion, find_regions, move_threshold
 from ltad.heatmap import heat_png
 from ltad.types import LTADError
+from ltad.ui import answer
 from ltad.ui.pictures import data_url, photo_jpeg
 from ltad.ui.review_desk import Desk, decision_record, number, png_url, read_painting
 
@@ -77,6 +78,8 @@ class ItemEndpoints:
         """The anomaly map drawn as a data URL, and the regions that rise out of it.
 
         Regions have their box, area, score and contours (even-odd polygons) in picture pixels.
+        They are where the map is above `limit`: the model's own limit for single pixels
+        (`own_limit`), moved as far as people moved the threshold.
         """
         desk = self._desk
         item = desk.database.item(number(item_id, "item"))
@@ -85,18 +88,20 @@ class ItemEndpoints:
         batch = desk.database.batch(item.batch_id)
         picture = desk.pictures.image(item.content_key)
         scorer = desk.shelf.scorer(batch.model)
-        detection = look(picture, item.class_name, batch, desk.database, scorer)
+        own = look(picture, item.class_name, batch, desk.database, scorer)
+        threshold = current_threshold(item, desk.thresholds(batch))
+        detection = move_threshold(own, threshold)
         shrink = min(1.0, OUTLINE_SIDE / max(picture.size))
         size = tuple(max(1, round(side * shrink)) for side in picture.size)
         found = find_regions(detection.anomaly_map, detection.pixel_threshold, 0, size)
         scale = (picture.width / size[0], picture.height / size[1])
-        threshold = current_threshold(item, desk.thresholds(batch))
         return {
             "heat": png_url(heat_png(detection.anomaly_map, *detection.map_scale["combined"])),
             "regions": [_region_record(region, scale) for region in found[:MOST_REGIONS]],
-            "explanation": detection.explanation if threshold == item.threshold
+            "limit": detection.pixel_threshold, "own_limit": own.pixel_threshold,
+            "explanation": own.explanation if threshold == item.threshold
             else "People chose the threshold; the model's own would be "
-                 f"{item.threshold:.4g}.",
+                 f"{answer.number(item.threshold)}.",
         }
 
     def decide(

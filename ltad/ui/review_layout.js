@@ -182,7 +182,7 @@
 
   function drawProgress() {
     const { batch, progress } = state;
-    if (!batch?.name) return;
+    if (!batch?.name) return review.fill(view.progress);
     const share = progress.total ? progress.done / progress.total : 1;
     const isRunning = batch.state === "running" && share < 1;
     const left = progress.seconds_left == null ? "" : `, ${duration(progress.seconds_left)} left`;

@@ -6,7 +6,7 @@ from typing import Any
 
 from ltad.desk.database import check_choice
 from ltad.desk.feedback import Feedback, feedback
-from ltad.desk.masks import encode_mask
+from ltad.desk.masks import decode_mask, encode_mask
 from ltad.desk.records import Batch, DeskError, ThresholdChoice
 from ltad.ui.answer import readable
 from ltad.ui.review_desk import Desk, number, png_url, read_painting
@@ -22,7 +22,7 @@ class SettingEndpoints:
 
     def threshold(
         self, batch_id: int, class_name: str = "", mode: str = LOOK, value: float = 0.0,
-        is_applied: bool = False,
+        is_applied: bool = False, person: str = "",
     ) -> dict:
         """Look at, try out or choose the threshold of a class, or of all classes.
 
@@ -33,6 +33,7 @@ class SettingEndpoints:
                 `ltad.desk.records.ThresholdChoice`; "reset" forgets the choice.
             value: of the mode.
             is_applied: False only tries it out.
+            person: who chooses.
 
         Returns:
             mode and value that hold, `threshold` (None where it differs between classes),
@@ -50,12 +51,55 @@ class SettingEndpoints:
         if mode not in (LOOK, RESET) and _problem(found, class_name):
             raise DeskError(_problem(found, class_name))
         if is_applied and mode != LOOK:
-            database.set_threshold(batch.model, class_name, choices.get(class_name))
+            database.set_threshold(batch.model, class_name, choices.get(class_name), person)
         return self._threshold_record(batch, class_name, choices, found)
 
-    def ignore(self, class_name: str) -> dict:
-        """What a class ignores: `mask`, a PNG as a data URL, white where ignored, or None."""
-        return {"mask": png_url(self._desk.database.ignore_region(class_name))}
+    def threshold_history(self, batch_id: int, class_name: str = "") -> list:
+        """Every choice of a threshold for a class of the batch's model, newest first.
+
+        Returns:
+            mode ("reset" where the choice was taken back), value, person, created of each. The
+            first one holds; to go back to another, choose it again with `threshold`.
+        """
+        database = self._desk.database
+        batch = database.batch(number(batch_id, "batch"))
+        return [
+            {
+                "id": one.id, "mode": one.choice.mode if one.choice else RESET,
+                "value": one.choice.value if one.choice else 0.0,
+                "person": one.person, "created": one.created,
+            }
+            for one in reversed(database.threshold_history(batch.model, class_name))
+        ]
+
+    def ignore(self, class_name: str, setting_id: int = 0) -> dict:
+        """What a class ignores: `mask`, a PNG as a data URL, white where ignored, or None.
+
+        Args:
+            class_name: the class.
+            setting_id: an earlier area, as `ignore_history` lists them; 0 is the one that counts.
+        """
+        database, setting_id = self._desk.database, number(setting_id, "setting")
+        return {"mask": png_url(
+            self._earlier_mask(class_name, setting_id) if setting_id
+            else database.ignore_region(class_name)
+        )}
+
+    def ignore_history(self, class_name: str) -> list:
+        """Every area that a class was ever told to ignore, newest first; the first one counts.
+
+        Returns:
+            id, person, created of each, and `share` of the picture that it ignores.
+        """
+        database = self._desk.database
+        return [
+            {
+                "id": one.id, "person": one.person, "created": one.created,
+                "share": float(decode_mask(database.blob(one.mask_key)).mean())
+                if one.mask_key else 0.0,
+            }
+            for one in reversed(database.ignore_history(class_name))
+        ]
 
     def save_ignore(self, batch_id: int, class_name: str, mask: str, person: str) -> dict:
         """Ignore the white pixels of a painting on every picture of a class, from now on.
@@ -66,14 +110,40 @@ class SettingEndpoints:
         Returns:
             `items`: how many pictures are scored again.
         """
+        painted = read_painting(mask)
+        return self._set_ignore(
+            batch_id, class_name, encode_mask(painted) if painted.any() else None, person
+        )
+
+    def restore_ignore(
+        self, batch_id: int, class_name: str, setting_id: int, person: str
+    ) -> dict:
+        """Ignore again what an entry of `ignore_history` says; 0 ignores nothing.
+
+        Returns:
+            `items`: how many pictures are scored again.
+        """
+        setting_id = number(setting_id, "setting")
+        png = self._earlier_mask(class_name, setting_id) if setting_id else None
+        return self._set_ignore(batch_id, class_name, png, person)
+
+    def _earlier_mask(self, class_name: str, setting_id: int) -> bytes | None:
+        database = self._desk.database
+        for one in database.ignore_history(class_name):
+            if one.id == setting_id:
+                return database.blob(one.mask_key) if one.mask_key else None
+        raise DeskError(
+            f"The class {class_name[:80]!r} has no ignored area {setting_id}. Reload the page."
+        )
+
+    def _set_ignore(
+        self, batch_id: int, class_name: str, png: bytes | None, person: str
+    ) -> dict:
         desk = self._desk
         batch = desk.database.batch(number(batch_id, "batch"))
         if class_name not in desk.shelf.scorer(batch.model).class_names:
             raise DeskError(f"The model {batch.model} has no class {class_name[:80]!r}.")
-        painted = read_painting(mask)
-        desk.database.set_ignore_region(
-            class_name, encode_mask(painted) if painted.any() else None, person
-        )
+        desk.database.set_ignore_region(class_name, png, person)
         others = [
             one.id for one in desk.database.batches()
             if one.model == batch.model and one.id != batch.id and one.state != "cancelled"

@@ -4,9 +4,9 @@
   const { state, make } = review;
   const BINS = 32;
   const MODES = {
-    rate: "False-alarm rate, from good pictures the model holds",
-    score: "Score", f1: "Best F1 on what people decided here",
-    miss: "Share of defects that may be missed, from what people decided here",
+    rate: "False-alarm rate, on the model's good pictures",
+    score: "Score", f1: "Best F1, on what people decided",
+    miss: "Share of defects missed, on what people decided",
   };
   let view;
   let isAsking = false;
@@ -26,13 +26,15 @@
       chart: make("div", { class: "lt-review-chart" }),
       figures: make("dl", { class: "lt-review-figures" }),
       source: make("p", { class: "lt-quiet", role: "status" }),
+      earlier: make("details", { class: "lt-review-earlier", hidden: true }),
     };
     const reset = make("button", { type: "button", class: "lt-review-button",
       onclick: () => wonder(true, false, "") }, "Reset to the model's");
     return make("div", { class: "lt-review-threshold" },
       make("div", {}, make("label", {}, "For", view.className),
         make("label", {}, "Threshold as", view.mode),
-        make("div", { class: "lt-review-line" }, view.slider, view.value), reset, view.source),
+        make("div", { class: "lt-review-line" }, view.slider, view.value), reset, view.source,
+        view.earlier),
       make("div", {}, view.chart, view.figures));
   };
   const rounded = (value) => Number(Number(value).toPrecision(4));
@@ -70,18 +72,50 @@
       wish = null;
       try {
         const answer = await review.call("desk_threshold", state.batch.id, view.className.value,
-          isFresh ? "" : mode || "reset", value, Boolean(isApplied));
+          isFresh ? "" : mode || "reset", value, Boolean(isApplied), state.person);
         if (!wish && (isFresh || mode === "")) {
           view.mode.value = answer.mode;
           startValue(answer.value);
         }
         draw(answer);
+        if (isApplied || isFresh) await drawEarlier();
         if (isApplied) await review.refresh();
       } catch (error) {
         view.source.textContent = error.message;
       }
     }
     isAsking = false;
+  }
+
+  // --- who chose what, and the way back --------------------------------------------------------
+  async function drawEarlier() {
+    const className = view.className.value;
+    const settings = await review.call("desk_threshold_history", state.batch.id, className);
+    if (className !== view.className.value) return; // the next answer draws it
+    view.earlier.hidden = !settings.length;
+    const [now, ...before] = settings;
+    review.fill(view.earlier,
+      make("summary", {}, now && `${choiceText(now)}: ${whoText(now)}`),
+      before.length ? make("ol", {}, before.map((one) => make("li", {},
+        make("span", {}, make("b", {}, choiceText(one)), ` ${whoText(one)}`),
+        make("button", { type: "button", class: "lt-review-button",
+          onclick: () => bringBack(one) }, "Set again"))))
+        : make("p", { class: "lt-quiet" }, "Nothing was chosen before that."));
+  }
+  const share = (value) => `${rounded(100 * value)}%`;
+  const choiceText = ({ mode, value }) => ({
+    rate: `False-alarm rate ${share(value)}`, score: `Score ${review.number(value)}`,
+    f1: "Best F1", miss: value ? `At most ${share(value)} missed` : "None missed",
+    reset: view.className.value ? "As for all classes" : "The model's own",
+  })[mode];
+  const whoText = ({ person, created }) =>
+    created ? `${person}, ${review.time(created)}` : "chosen earlier";
+
+  function bringBack({ mode, value }) {
+    if (mode === "reset") return wonder(true, false, "");
+    view.mode.value = mode;
+    startValue(value);
+    wonder(true);
   }
 
   // --- drawing --------------------------------------------------------------------------------

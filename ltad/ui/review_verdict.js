@@ -1,7 +1,7 @@
 // What the model says and what the person says, side by side and never mixed.
 (() => {
   const { review } = window.ltad;
-  const { state, make } = review;
+  const { state, make, time } = review;
   const WORDS = { good: "Good", defective: "Defective", unsure: "Unsure" };
   const LETTERS = { good: "A", defective: "R", unsure: "U" };
   const drafts = new Map(); // item id -> { defect_type, note } typed but not yet decided
@@ -194,7 +194,6 @@
   const present = (decision) => Object.fromEntries(
     ["defect_type", "note"].filter((name) => decision?.[name] != null)
       .map((name) => [name, decision[name]]));
-  const time = (iso) => new Date(iso).toLocaleString([], { dateStyle: "short", timeStyle: "short" });
 
   function drawConflict(row) {
     const both = state.conflicts.get(row.id);
@@ -228,11 +227,18 @@
     review.fill(view.regions, make("h3", {}, `Regions: ${regions.length}`),
       isVague && make("p", { class: "lt-quiet" },
         "The picture is above its threshold, but no single place stands out enough."),
+      detail?.readyMap && make("p", { class: "lt-quiet" }, limitText(detail.readyMap)),
       regions.length > 0 && make("ol", { class: "lt-review-regions" }, regions.map((region) =>
         make("li", {}, make("b", {}, review.number(region.score)),
           ` ${region.area.toLocaleString()} px, ${review.percent(region.area / pixels, 2)}`))),
       make("label", { class: "lt-review-inline" }, "Smallest, % of the picture", smallest));
   }
+
+  const limitText = ({ limit, own_limit: own }) =>
+    `Outlined where the map is above ${review.number(limit)}`
+    + (review.number(limit) === review.number(own) ? ", the model's limit for single pixels."
+      : `: the model's limit for single pixels, ${review.number(own)}, moved as far as the `
+        + "threshold was.");
 
   function drawHistory() {
     const entries = detailOf(review.row())?.history ?? [];
