@@ -219,6 +219,29 @@ def test_unreachable_server_loses_no_decision(
     assert sorted(verdicts(server, batch)) == ["defective", "good", "good"]
 
 
+def test_unsent_decisions_of_another_batch_are_named_with_it_and_counted_there(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    other = bring(page, server, files[2:4])
+    batch = bring(page, server, files[1:3])
+    name = server.database.batch(batch).name
+    page.route("**/run/desk_decide", lambda route: route.abort())
+    unsaved = page.locator(".lt-review-unsaved")
+    page.keyboard.press("a")
+    expect(unsaved).to_contain_text("1 decision is not saved")
+    expect(unsaved).not_to_contain_text(f" in {name}")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.goto(f"{server.url}?batch={other}")
+    expect(unsaved).to_contain_text(f" in {name}: good")
+    page.get_by_role("button", name="Batches").click()
+    mine = page.locator("[data-panel=batches] li").first
+    expect(mine).to_contain_text("2 pictures, 0 decided")
+    page.unroute("**/run/desk_decide")
+    page.get_by_role("button", name="Try now").click()
+    expect(mine).to_contain_text("2 pictures, 1 decided")
+    assert verdicts(server, batch) == ["good"] and verdicts(server, other) == []
+
+
 def test_banner_counts_what_is_not_acknowledged(
     page: Page, server: SimpleNamespace, files: list[Path]
 ):

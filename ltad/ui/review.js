@@ -106,6 +106,13 @@
     review.emit("item");
   };
 
+  // The item of a decision, which may lie in another batch than the one on show.
+  review.showDecided = ({ item_id: id, batch_id: batch }) =>
+    batch === state.batch?.id ? review.show(id)
+      : review.openBatch(batch, id).catch((error) => review.say(error.message, "bad"));
+  review.batchName = (id) =>
+    [...state.batches, ...state.deleted].find((one) => one.id === id)?.name ?? `batch ${id}`;
+
   review.step = (by) => {
     const at = state.shown.indexOf(state.current);
     const to = at < 0 ? 0 : Math.min(state.shown.length - 1, Math.max(0, at + by));

@@ -78,9 +78,8 @@
   }
 
   function drawChoices() {
-    const options = (names) => names.map((name) => make("option", { value: name }, name));
-    review.fill(view.inputs.model, ...options(state.models.map((model) => model.name)));
-    review.fill(view.servers, ...options(state.folders));
+    refill(view.inputs.model, state.models.map(({ name }) => [name, name]));
+    refill(view.servers, state.folders.map((name) => [name, name]));
     view.server.hidden = !state.folders.length;
     view.terms.hidden = !state.note;
     view.terms.textContent = state.note;
@@ -88,10 +87,14 @@
   }
   function drawClasses() {
     const model = state.models.find((one) => one.name === view.inputs.model.value);
-    review.fill(view.inputs.class_name,
-      make("option", { value: "" }, "Recognise automatically"),
-      ...(model?.classes ?? []).map((name) =>
-        make("option", { value: name }, review.readable(name))));
+    refill(view.inputs.class_name, [["", "Recognise automatically"],
+      ...(model?.classes ?? []).map((name) => [name, review.readable(name)])]);
+  }
+  // What was chosen stays chosen while it is still there.
+  function refill(select, choices) {
+    const { value } = select;
+    review.fill(select, ...choices.map(([name, text]) =>
+      make("option", { value: name, selected: name === value }, text)));
   }
 
   // --- files ----------------------------------------------------------------------------------

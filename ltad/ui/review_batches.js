@@ -4,6 +4,7 @@
   const { review } = window.ltad;
   const { state, make } = review;
   const SURE_WITHIN = 5000; // milliseconds between the two presses
+  const SOON = 500; // milliseconds until the counts follow decisions, if no other comes
   let view;
 
   const button = (text, act) => make("button", { type: "button", class: "lt-review-button",
@@ -87,6 +88,12 @@
     });
   };
 
+  let timer;
+  review.on("decided", () => { // it may be one of another batch, or of several that waited
+    clearTimeout(timer);
+    if (view.batches.closest("[hidden]")) return; // the list is fetched when it is opened
+    timer = setTimeout(() => review.reloadBatches().catch(() => {}), SOON);
+  });
   review.on("batches", draw);
   review.on("panel-batches", () => attempt(() => {})); // colleagues may have brought some
 })();

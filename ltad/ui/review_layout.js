@@ -104,19 +104,21 @@
     view.saved.textContent = entries.length
       ? `${entries.length} not saved` : savedAt ? `Saved ${savedAt.toLocaleTimeString()}` : "";
     view.unsaved.hidden = !(trouble && entries.length) && !refused.length && !conflicts.length;
-    const names = entries.slice(-5).map((one) => `${one.file_name}: ${one.verdict}`).join(", ");
+    const place = (one) => one.file_name
+      + (one.batch_id === state.batch?.id ? "" : ` in ${review.batchName(one.batch_id)}`);
+    const names = entries.slice(-5).map((one) => `${place(one)}: ${one.verdict}`).join(", ");
     review.fill(view.unsaved,
       trouble && entries.length ? make("p", {},
         make("b", {}, entries.length === 1 ? "1 decision is not saved. "
           : `${entries.length} decisions are not saved. `),
         `${trouble} What is not saved is kept in this browser and sent by itself. ${names} `,
         button("Try now", () => review.outbox.again())) : "",
-      ...refused.map((one) => make("p", {}, make("b", {}, `${one.file_name}, ${one.verdict}: `),
+      ...refused.map((one) => make("p", {}, make("b", {}, `${place(one)}, ${one.verdict}: `),
         `${one.refused} `, button("Try again", () => review.outbox.again()),
         button("Drop it", () => review.outbox.discard(one)))),
-      ...conflicts.slice(0, 3).map(([id, { mine, theirs }]) => make("p", {},
-        make("b", {}, `${theirs.person} decided on ${mine.file_name} before you did. `),
-        button("Show both", () => review.show(id)))),
+      ...conflicts.slice(0, 3).map(([, { mine, theirs }]) => make("p", {},
+        make("b", {}, `${theirs.person} decided on ${place(mine)} before you did. `),
+        button("Show both", () => review.showDecided(mine)))),
       conflicts.length > 3 ? make("p", {}, `And on ${conflicts.length - 3} more.`) : "");
   }
 
@@ -230,6 +232,7 @@
   review.on("batches", drawBatches);
   review.on("batch", () => {
     drawBatches();
+    drawOutbox(); // which names its batch where that is another
     if (!state.batch) review.openPanel("start", true);
   });
   review.on("row", drawOutbox);

@@ -39,7 +39,7 @@
     await review.outbox.flush();
     const unsent = review.outbox.takeBack();
     if (unsent) {
-      review.show(unsent.item_id);
+      await review.showDecided(unsent);
       return review.say("Taken back before it was sent.");
     }
     try {
