@@ -15,10 +15,11 @@ from PIL import Image
 
 from ltad.data.parts import render_part
 from ltad.desk import collect as collecting
-from ltad.desk.batch import BatchRunner, checked_settings
+from ltad.desk.batch import BatchRunner
 from ltad.desk.collect import collect, collect_server_folder
 from ltad.desk.database import Database
 from ltad.desk.masks import encode_mask
+from ltad.desk.outcomes import checked_settings
 from ltad.desk.pictures import PictureStore
 from ltad.desk.records import DeskError, NewItem
 from ltad.shelf import ModelShelf

@@ -129,7 +129,8 @@ def measure(model: str, count: int, folder: Path) -> dict[str, object]:
     with ProcessPoolExecutor(1, get_context("spawn")) as other:  # its memory is not the desk's
         other.submit(make_zip, folder / "mixed.zip", count).result()
 
-    from ltad.desk import batch as desk_batch
+    from ltad.desk import outcomes
+    from ltad.desk.batch import BatchRunner
     from ltad.desk.collect import collect
     from ltad.desk.database import Database
     from ltad.desk.pictures import PictureStore
@@ -145,9 +146,9 @@ def measure(model: str, count: int, folder: Path) -> dict[str, object]:
     scorer.encoder.image_features = timed(scorer.encoder.image_features, in_encoder)
     scorer.score_batch = timed(scorer.score_batch, in_model)
     scorer.prepare = timed(scorer.prepare, in_reading)
-    desk_batch.read_image = timed(desk_batch.read_image, in_reading)
+    outcomes.read_image = timed(outcomes.read_image, in_reading)
     database = Database(folder / "desk.sqlite")
-    runner = desk_batch.BatchRunner(database, PictureStore(folder / "pictures"), ModelShelf(scorer))
+    runner = BatchRunner(database, PictureStore(folder / "pictures"), ModelShelf(scorer))
     start = time.perf_counter()
     items = collect([folder / "mixed.zip"], runner.pictures)
     collected, processor = time.perf_counter(), time.process_time()

@@ -1,45 +1,28 @@
 """The Train tab: teach the model a part from a few good pictures.
 
-Everything lives on disk (``ltad.teach``), so the page only shows a lesson and acts on it: a reload,
-another visitor or a new server finds the same. While a training runs, a timer looks every two
-seconds; the browser remembers which lesson it looked at.
+While a training runs, a timer looks every two seconds; the browser remembers which lesson it looked
+at. What happens when somebody acts is in ``train_acts.py``.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import gradio as gr
 
 from ltad.data.folders import SUFFIXES
 from ltad.data.parts import PART_CLASSES
 from ltad.shelf import ModelShelf
-from ltad.teach import jobs, pictures
-from ltad.teach.figures import read_figures
-from ltad.teach.intake import from_files, from_review, from_server_folder, server_choices
-from ltad.teach.lessons import (
-    FINISHED,
-    STARTED,
-    Lesson,
-    find_lesson,
-    lesson_names,
-    new_lesson,
-    suggested_name,
-)
-from ltad.teach.pictures import Added, add_pictures
-from ltad.types import LTADError, SettingError
-from ltad.ui.answer import escape, notice
+from ltad.teach import jobs
+from ltad.teach.intake import server_choices
+from ltad.ui import train_acts
 from ltad.ui.errors import friendly
+from ltad.ui.train_acts import NEW
 from ltad.ui.train_api import build_train_api
 from ltad.ui.train_compare import comparison_html
-from ltad.ui.train_html import EMPTY, figures_html, parts_html, status_html
-from ltad.ui.train_plots import loss_figure
+from ltad.ui.train_html import EMPTY
 from ltad.workspace import COMMAND, Workspace
 
-NEW = ""
 PUBLIC = (
     "<div class='lt-empty'><h3>Teach the model a part of your own</h3><p>A training takes minutes "
     "of this machine and its model would be everybody's, so a public page offers none. In a copy "
@@ -51,151 +34,6 @@ PUBLIC = (
 SECONDS_BETWEEN_LOOKS = 2.0
 _ROLES = [("Good, to learn from", "learn"), ("Good, to test on only", "test good"),
           ("Defective, to test on only", "test defective")]
-
-
-def watch(workspace: Workspace, name: str) -> tuple[Any, ...]:
-    """Status, losses, figures, what can be pressed, and whether to look again."""
-    if not name or name not in lesson_names(workspace):
-        hidden = gr.update(visible=False)
-        return "", hidden, "", gr.update(interactive=False), hidden, hidden, gr.Timer(active=False)
-    lesson = find_lesson(workspace, name)
-    state = lesson.state
-    losses = lesson.progress().losses
-    plot = gr.update(value=loss_figure(losses), visible=True) if losses \
-        else gr.update(visible=False)
-    return (
-        status_html(lesson), plot,
-        figures_html(read_figures(lesson.model_folder)) if state == FINISHED else "",
-        gr.update(interactive=state not in (STARTED, FINISHED)),
-        gr.update(visible=state == STARTED), gr.update(visible=state != STARTED),
-        gr.Timer(active=state == STARTED),
-    )
-
-
-def show(workspace: Workspace, name: str, report: str = "") -> tuple[Any, ...]:
-    """The pictures of a lesson, with what happened to the last ones, and all of `watch`."""
-    known = name in lesson_names(workspace)
-    parts = parts_html(find_lesson(workspace, name)) if known else EMPTY
-    return report + parts, *watch(workspace, name)
-
-
-def enter(shelf: ModelShelf, workspace: Workspace, remembered: str) -> tuple[Any, ...]:
-    """The choice of lessons as the tab opens, on the one that this browser saw last."""
-    names = lesson_names(workspace)
-    chosen = remembered if remembered in names else NEW
-    return (_choices(names, chosen), *_new_name(shelf, workspace, chosen),
-            *show(workspace, chosen), *_model_updates(shelf, chosen))
-
-
-def choose(shelf: ModelShelf, workspace: Workspace, name: str) -> tuple[Any, ...]:
-    """Another lesson, or a new one."""
-    return (name, *_new_name(shelf, workspace, name), *show(workspace, name),
-            *_model_updates(shelf, name))
-
-
-def _choices(names: Sequence[str], chosen: str) -> Any:
-    return gr.update(choices=[("A new model", NEW), *[(n, n) for n in names]], value=chosen)
-
-
-def _new_name(shelf: ModelShelf, workspace: Workspace, chosen: str) -> tuple[Any]:
-    return (gr.update(visible=chosen == NEW, value=suggested_name(workspace, shelf.names())),)
-
-
-def _model_updates(shelf: ModelShelf, name: str) -> tuple[Any, Any]:
-    """The two models to compare: the first one, and the lesson's or the newest."""
-    names = shelf.names()
-    second = name if name in names else names[-1]
-    return gr.update(choices=names, value=names[0]), gr.update(choices=names, value=second)
-
-
-def add(
-    shelf: ModelShelf, workspace: Workspace, source: str, lesson_name: str, new_name: str,
-    part: str, role: str, brought: Any,
-) -> tuple[Any, ...]:
-    """Pictures into a part; a new lesson begins with its first part."""
-    if not brought and source != "review":
-        raise SettingError("There are no pictures yet. Choose some.")
-    lesson, added = bring(shelf, workspace, source, lesson_name, new_name, part, role, brought)
-    return (
-        _choices(lesson_names(workspace), lesson.name), lesson.name, gr.update(visible=False),
-        None, *show(workspace, lesson.name, added_html(part, added)),
-    )
-
-
-def add_waiting(
-    shelf: ModelShelf, workspace: Workspace, lesson_name: str, new_name: str, part: str, role: str,
-    files: Sequence[str] | None,
-) -> Any:
-    """The pictures that were chosen before their part had a name, once it has one."""
-    if not files or not part.strip():
-        return gr.skip()
-    return add(shelf, workspace, "files", lesson_name, new_name, part, role, files)
-
-
-def bring(
-    shelf: ModelShelf, workspace: Workspace, source: str, lesson_name: str, new_name: str,
-    part: str, role: str, brought: Any,
-) -> tuple[Lesson, Added]:
-    """Take pictures in from "files", a "folder" of the server, or the desk's "review"."""
-    if not str(part).strip():
-        raise SettingError("Name the part first, for example “left bracket”.")
-    incoming = {
-        "files": lambda: from_files(brought),
-        "folder": lambda: from_server_folder(brought, workspace.server_folders),
-        "review": lambda: from_review(workspace),
-    }[source]()
-    lesson = find_lesson(workspace, lesson_name) if lesson_name else new_lesson(
-        workspace, new_name, shelf.first, shelf.names()
-    )
-    try:
-        lesson.require_editable()
-        added = add_pictures(
-            lesson.folder, lesson.check_part(part), role, incoming, shelf.first.encoder
-        )
-    except LTADError:
-        if not lesson.parts():  # a lesson that began with a mistake leaves no trace
-            lesson.discard()
-        raise
-    return lesson, added
-
-
-def added_html(part: str, added: Added) -> str:
-    """How many pictures were kept, and the reasons for the others."""
-    kept = f"<p class='lt-quiet'>{added.kept} pictures of {escape(part)} added.</p>"
-    return kept + "".join(notice(escape(reason)) for reason in added.refused[:20])
-
-
-def act(workspace: Workspace, name: str, action: str) -> tuple[Any, ...]:
-    """What was pressed on a picture or a part: ``{"action": ..., "subject": [...]}`` as JSON."""
-    pressed = json.loads(action)
-    lesson = find_lesson(workspace, name)
-    lesson.require_editable()
-    if pressed["action"] == "remove":
-        pictures.remove_part(lesson.folder, pressed["subject"][0])
-    else:
-        pictures.remove_picture(lesson.folder, *pressed["subject"])
-    return show(workspace, name)
-
-
-def begin(workspace: Workspace, name: str, keep_old: bool, rate: float) -> tuple[Any, ...]:
-    """Press Train."""
-    if not name:
-        raise SettingError("There is no part yet. Name one and bring good pictures of it.")
-    jobs.start(workspace, name, keep_old, rate)
-    return show(workspace, name)
-
-
-def stop(workspace: Workspace, name: str) -> tuple[Any, ...]:
-    """Press Cancel."""
-    jobs.cancel(workspace, name)
-    return watch(workspace, name)
-
-
-def discard(shelf: ModelShelf, workspace: Workspace, name: str) -> tuple[Any, ...]:
-    """Throw a lesson and its pictures away; a finished model stays on the shelf."""
-    find_lesson(workspace, name).discard()
-    return (_choices(lesson_names(workspace), NEW), NEW, *_new_name(shelf, workspace, NEW),
-            *show(workspace, NEW))
 
 
 def build_train(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
@@ -233,38 +71,40 @@ def build_train(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
     watched = [status, plot, figures, start, cancel, drop, timer]
     shown = [parts, *watched]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    tab.select(friendly(partial(enter, shelf, workspace)), remembered,
+    tab.select(friendly(partial(train_acts.enter, shelf, workspace)), remembered,
                [lesson, new_name, *shown, *compared], **quiet)
-    lesson.input(friendly(partial(choose, shelf, workspace)), lesson,
+    lesson.input(friendly(partial(train_acts.choose, shelf, workspace)), lesson,
                  [remembered, new_name, *shown, *compared], **quiet)
     for source, event, value in (
         ("files", files.upload, files), ("folder", take.click, folder),
         ("review", review.click, role),
     ):
         event(
-            friendly(partial(add, shelf, workspace, source)),
+            friendly(partial(train_acts.add, shelf, workspace, source)),
             [lesson, new_name, part, role, value],
             [lesson, remembered, new_name, files, *shown], api_visibility="private",
             show_progress_on=[parts],
         )
     gr.on(  # pictures may be chosen before their part is named
-        [part.submit, part.blur], friendly(partial(add_waiting, shelf, workspace)),
+        [part.submit, part.blur], friendly(partial(train_acts.add_waiting, shelf, workspace)),
         [lesson, new_name, part, role, files],
         [lesson, remembered, new_name, files, *shown], **quiet,
     )
     pressed = gr.Textbox(visible=False, label="Pressed")
     press = gr.Button("Press", elem_id="lt-train-press", visible="hidden")
-    press.click(friendly(partial(act, workspace)), [lesson, pressed], shown, **quiet,
+    press.click(friendly(partial(train_acts.act, workspace)), [lesson, pressed], shown, **quiet,
                 js="(lesson, pressed) => [lesson, window.ltad.train.take()]")
     started = start.click(
-        friendly(partial(begin, workspace)), [lesson, keep_old, rate], shown, **quiet)
+        friendly(partial(train_acts.begin, workspace)), [lesson, keep_old, rate], shown, **quiet)
     started.success(None, js="() => document.getElementById('lt-train-status')"
                              ".scrollIntoView({ block: 'nearest', behavior: 'smooth' })")
-    cancel.click(friendly(partial(stop, workspace)), lesson, watched, **quiet)
-    drop.click(friendly(partial(discard, shelf, workspace)), lesson,
+    cancel.click(friendly(partial(train_acts.stop, workspace)), lesson, watched, **quiet)
+    drop.click(friendly(partial(train_acts.discard, shelf, workspace)), lesson,
                [lesson, remembered, new_name, *shown], **quiet)
-    looked = timer.tick(friendly(partial(watch, workspace)), lesson, watched, queue=False, **quiet)
-    looked.then(friendly(partial(_model_updates, shelf)), lesson, compared, queue=False, **quiet)
+    looked = timer.tick(friendly(partial(train_acts.watch, workspace)), lesson, watched,
+                        queue=False, **quiet)
+    looked.then(friendly(partial(train_acts.model_updates, shelf)), lesson, compared,
+                queue=False, **quiet)
     build_train_api(shelf, workspace)
 
 
