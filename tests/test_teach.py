@@ -131,6 +131,15 @@ def test_odd_ones_out_are_named(lesson, tiny_encoder):
     assert ("", "few") in found
 
 
+def test_a_small_part_is_told_where_its_threshold_comes_from(lesson, tiny_encoder):
+    add_pictures(lesson.folder, "screw", "learn", good("screw", 4), tiny_encoder)
+    (alone,) = [one.text for one in lesson.oddities() if one.kind == "few"]
+    assert "With 4 pictures none can be held out" in alone and "learnt from" in alone
+    add_pictures(lesson.folder, "leather", "learn", good("leather", 10), tiny_encoder)
+    beside = next(o.text for o in lesson.oddities() if (o.part, o.kind) == ("screw", "few"))
+    assert "comes from the other parts" in beside
+
+
 def test_a_part_with_too_few_pictures_is_not_trained(lesson, workspace, tiny_encoder):
     with pytest.raises(SettingError, match="no part yet"):
         jobs.start(workspace, lesson.name)

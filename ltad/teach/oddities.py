@@ -49,17 +49,23 @@ def find_oddities(facts: Mapping[str, Sequence[Facts]], image_size: int) -> list
         image_size: side of the model's input in pixels.
     """
     found = []
+    is_any_holdable = any(len(own) >= HOLDABLE for own in facts.values())
     for part, own in facts.items():
-        found += _few(part, len(own)) + _blank(part, own) + _sizes(part, own, image_size)
+        found += _few(part, len(own), is_any_holdable)
+        found += _blank(part, own) + _sizes(part, own, image_size)
     return found + _twins(facts) + _strangers(facts)
 
 
-def _few(part: str, count: int) -> list[Oddity]:
+def _few(part: str, count: int, is_any_holdable: bool) -> list[Oddity]:
     if count < FEWEST:
         text = f"{count} of the {FEWEST} pictures that training needs at least."
     elif count < HOLDABLE:
-        text = (f"With {count} pictures none can be held out, so this part's threshold comes from "
-                f"the other parts. {HOLDABLE} are enough for one of its own, {BETTER} are better.")
+        source = (
+            "this part's threshold comes from the other parts" if is_any_holdable else
+            "the threshold comes from the very pictures learnt from and raises more false alarms"
+        )
+        text = (f"With {count} pictures none can be held out, so {source}. {HOLDABLE} are enough "
+                f"for a threshold of its own, {BETTER} are better.")
     elif count < BETTER:
         text = f"{count} pictures will do; {BETTER} give a steadier threshold."
     else:
