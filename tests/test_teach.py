@@ -298,6 +298,9 @@ def check_the_model(workspace, lesson, tiny_scorer, tiny_encoder) -> None:
         [("hide", False)] * 2 + [("hide", True)]
         + [("round thing", False)] * 3 + [("round thing", True)] * 3
     )
+    taught.checkpoint.about["held_out_pictures"]["round thing"] = 0  # as if none could be
+    titles = [e.title for e in own_exhibits(workspace, taught) if e.part == "round thing"]
+    assert titles and all(title.startswith("learnt from ") for title in titles)
     pairs = compare(tiny_scorer, taught, exhibits)
     assert [(row.part, row.good, row.defective) for row in rows_of(pairs)] == [
         ("hide", 2, 1), ("round thing", 3, 3)

@@ -100,10 +100,12 @@ def _tests(part: str, data: Path) -> list[Exhibit]:
 
 
 def _painted(part: str, data: Path, scorer: Scorer) -> list[Exhibit]:
-    origin, good = "held-out", scorer.checkpoint.calibration[part][:MOST_PER_KIND]
+    is_held_out = scorer.checkpoint.about.get("held_out_pictures", {}).get(part, True)
+    good = scorer.checkpoint.calibration[part][:MOST_PER_KIND]
     if not good:
         learnt = sorted((data / ROLES["learn"]).glob("*.png"))[:MOST_PER_KIND]
-        origin, good = "learnt from", [model_input(path, scorer) for path in learnt]
+        good = [model_input(path, scorer) for path in learnt]
+    origin = "held-out" if is_held_out else "learnt from"
     kinds = [list(KINDS)[n % len(KINDS)] for n in range(len(good))]
     plain = [Exhibit(f"{origin} {n}", part, False, image) for n, image in enumerate(good, 1)]
     return plain + [

@@ -117,7 +117,7 @@ def _coverage_html(coverage: Coverage, after: Detection) -> str:
     rows = (
         ("Painted", f"{coverage.painted:.1%}", "of the picture"),
         ("Covered", _share(coverage.found),
-         f"of it lies above the threshold for single pixels, {number(after.pixel_threshold)}"),
+         f"of it lies above the limit for single pixels, {number(after.pixel_threshold)}"),
         ("Overlap", f"{coverage.overlap:.2f}", "intersection over union of the two areas"),
         ("AUROC", f"{coverage.auroc:.3f}", "of the map's values, painted against untouched"),
     )
