@@ -173,7 +173,8 @@ def test_only_the_named_endpoints_are_public(served):
         "/prompt_replace", "/teach_check", "/teach_start", "/teach_status", "/teach_cancel",
         "/model_compare", "/runs", "/run_table", "/run_gallery", "/run_confusion",
         "/desk_batches", "/desk_create_batch", "/desk_items", "/desk_decide", "/desk_undo",
-        "/desk_mask", "/desk_threshold", "/desk_export", "/desk_import",
+        "/desk_mask", "/desk_threshold", "/desk_threshold_history", "/desk_ignore_history",
+        "/desk_restore_ignore", "/desk_export", "/desk_import",
     }
     # Gradio numbers a name that two listeners share, and names those that nobody named "lambda".
     assert not [name for name in names if name[-2:] in ("_1", "_2") or "lambda" in name]
