@@ -27,6 +27,7 @@ from ltad.ui import (
     inspect,
     pictures,
     plots,
+    text,
 )
 from ltad.ui.errors import UNEXPECTED, friendly
 
@@ -145,17 +146,17 @@ def test_photo_keeps_its_proportions():
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0, "0"), (0.1234, "0.123"), (7.077, "7.08"), (70.77, "70.8"),
+    ("value", "shown"), [(0, "0"), (0.1234, "0.123"), (7.077, "7.08"), (70.77, "70.8"),
                         (707.7, "708"), (0.00001, "1.00e-05")],
 )
-def test_number(value, text):
-    assert answer.number(value) == text
+def test_number(value, shown):
+    assert text.number(value) == shown
 
 
 def test_near_numbers_are_told_apart():
-    assert answer.apart(3.0, 700.0) == ("3.00", "700")
-    assert answer.apart(246.97, 247.0) == ("246.97", "247.00")
-    assert answer.apart(5.0, 5.0) == ("5.00", "5.00")
+    assert text.apart(3.0, 700.0) == ("3.00", "700")
+    assert text.apart(246.97, 247.0) == ("246.97", "247.00")
+    assert text.apart(5.0, 5.0) == ("5.00", "5.00")
 
 
 def test_gauge_keeps_the_threshold_in_the_middle():

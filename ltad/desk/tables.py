@@ -20,8 +20,8 @@ COLUMNS = (
     "file_name", "status", "reason", "class_name", "class_probability", "is_recognised", "score",
     "reconstruction_score", "semantic_score", "threshold", "model_verdict", "verdict",
     "defect_type", "note", "person", "decided", "decided_model", "decided_threshold",
-    "decided_score", "imported", "has_mask", "regions", "width", "height", "archive_name",
-    "content_key",
+    "decided_score", "imported", "has_mask", "regions_at_model_limit", "width", "height",
+    "archive_name", "content_key",
 )
 
 
@@ -43,7 +43,9 @@ def row(item: Item, thresholds: Thresholds | None = None) -> dict[str, Any]:
     """One item's values by `COLUMNS`; None where there is none.
 
     `threshold` and `model_verdict` are those that count now, the `decided_` ones those that the
-    person saw. `archive_name` is the stem of the item's files in an archive.
+    person saw. `regions_at_model_limit` are those stored as the item was scored, before any other
+    threshold was chosen; COCO and masks follow the threshold. `archive_name` is the stem of the
+    item's files in an archive.
     """
     decision = item.decision if item.verdict else None
     values = {name: getattr(item, name, None) for name in COLUMNS}
@@ -61,7 +63,7 @@ def row(item: Item, thresholds: Thresholds | None = None) -> dict[str, Any]:
         "decided_score": decision.score if decision else None,
         "imported": decision.imported if decision else "",
         "has_mask": bool(decision and decision.mask_key),
-        "regions": len(item.regions),
+        "regions_at_model_limit": len(item.regions),
         "archive_name": archive_stem(item),
     }
 
@@ -87,7 +89,7 @@ def json_bytes(
     batch: Batch, items: Iterable[Item], thresholds: Thresholds | None = None,
     database: Database | None = None,
 ) -> bytes:
-    """The batch and its rows as JSON: texts as given, `regions` as boxes.
+    """The batch and its rows as JSON: texts as given, regions as boxes.
 
     With a database every row also has its `history`, all decisions, oldest first.
     """
@@ -96,7 +98,7 @@ def json_bytes(
         "batch": {"name": batch.name, "created": batch.created, "person": batch.person,
                   "model": batch.model, "settings": batch.settings, "state": batch.state},
         "items": [{
-            **row(item, thresholds), "regions": list(item.regions),
+            **row(item, thresholds), "regions_at_model_limit": list(item.regions),
             **({"history": [asdict(d) for d in database.history(item.id)]} if database else {}),
         } for item in items],
     }

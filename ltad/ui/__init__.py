@@ -16,7 +16,6 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from ltad.shelf import ModelShelf
 from ltad.ui.address import name_tabs, restore_at_load
-from ltad.ui.answer import escape, readable
 from ltad.ui.class_names import build_class_names
 from ltad.ui.draw import build_draw
 from ltad.ui.errors import friendly
@@ -24,6 +23,7 @@ from ltad.ui.inspect import build_inspect, find_examples
 from ltad.ui.prompts import build_prompts
 from ltad.ui.results import build_results
 from ltad.ui.review import build_review
+from ltad.ui.text import escape, readable
 from ltad.ui.train import build_train
 from ltad.workspace import Workspace
 

@@ -1,26 +1,24 @@
 """A Detection as HTML: the verdict, the three maps with their boxes, and the table of regions.
 
 Pure functions of the record. Every text that a visitor or a model folder can choose goes through
-:func:`escape`.
+`ltad.ui.text.escape`.
 """
 
 from __future__ import annotations
 
-import html
 import json
 from dataclasses import dataclass
 
 from ltad.heatmap import heat_png
 from ltad.types import Detection, Region
 from ltad.ui import pictures
+from ltad.ui.text import apart, escape, notice, number, readable
 
 MAPS = (
     ("combined", "anomaly_map", "Combined", "S = S<sub>rec</sub> + λ S<sub>sem</sub>"),
     ("reconstruction", "reconstruction_map", "Reconstruction", "S<sub>rec</sub>"),
     ("semantic", "semantic_map", "Semantic", "S<sub>sem</sub>"),
 )
-_NOTICE_ICON = "<svg viewBox='0 0 20 20' aria-hidden='true'><path d='M10 2 19 18H1Z'/>" \
-    "<path d='M10 8v5M10 15.2v.6'/></svg>"
 _ICONS = {
     "bad": "<path d='M6 6l8 8M14 6l-8 8'/>",
     "good": "<path d='M5 10.5l3.5 3.5L15 7'/>",
@@ -44,48 +42,6 @@ class Photo:
     width: int
     height: int
     model: str = ""
-
-
-def escape(text: object) -> str:
-    """`text` as HTML, without the signs ``{ } $ ` `` that the page's templates would read."""
-    safe = html.escape(str(text))
-    for sign in "{}$`":
-        safe = safe.replace(sign, f"&#{ord(sign)};")
-    return safe
-
-
-def readable(class_name: str) -> str:
-    """A class name for reading: ``hex_nut`` becomes ``hex nut``."""
-    return class_name.replace("_", " ")
-
-
-def number(value: float) -> str:
-    """Three significant digits, without an exponent for everyday sizes."""
-    if value == 0:
-        return "0"
-    if not 0.001 <= abs(value) < 100_000:
-        return f"{value:.2e}"
-    return f"{value:.{_decimals(value)}f}"
-
-
-def _decimals(value: float) -> int:
-    size = abs(value)
-    return 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
-
-
-def apart(first: float, second: float) -> tuple[str, str]:
-    """Two numbers for reading, with as many decimals more as it takes to tell them apart."""
-    texts = number(first), number(second)
-    extra = _decimals(max(abs(first), abs(second)))
-    while texts[0] == texts[1] and first != second and extra < 6:
-        extra += 1
-        texts = f"{first:.{extra}f}", f"{second:.{extra}f}"
-    return texts
-
-
-def notice(text: str) -> str:
-    """A warning with an icon; `text` is HTML."""
-    return f"<p class='lt-notice' role='note'>{_NOTICE_ICON}<span>{text}</span></p>"
 
 
 def empty_answer(has_examples: bool) -> str:
@@ -138,11 +94,14 @@ def verdict_html(detection: Detection) -> str:
 
 
 def _unjudged_html(detection: Detection) -> str:
+    side = "it is above the threshold, so worth a look" if detection.is_anomalous \
+        else "it is not above the threshold"
     return (
-        "<p><b>This looks like none of the parts this model knows.</b> If it is one of them after "
-        "all, choose its class by hand; if not, teach the model this part in the Train tab.</p>"
+        "<p><b>This looks like none of the parts this model knows, or it is damaged beyond "
+        "recognition.</b> If it is one of them, choose its class by hand; if not, teach the model "
+        "this part in the Train tab.</p>"
         f"<p class='lt-quiet'>Measured as {escape(readable(detection.class_name))}, the class "
-        "nearest to it, whose threshold need not fit:</p>"
+        f"nearest to it, {side}; that class's threshold need not fit:</p>"
     )
 
 

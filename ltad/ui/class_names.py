@@ -13,9 +13,9 @@ import plotly.graph_objects as go
 from ltad.shelf import ModelShelf
 from ltad.types import NearestToken
 from ltad.ui import plots
-from ltad.ui.answer import escape, notice, number, readable
 from ltad.ui.controls import class_choices, model_choices
 from ltad.ui.errors import friendly
+from ltad.ui.text import escape, notice, number, readable
 
 MOST_TOKENS = 50
 START = "object"  # the word whose embedding every learned vector begins as

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from ltad.shelf import ModelShelf
-from ltad.ui.answer import readable
+from ltad.ui.text import readable
 
 AUTOMATIC = ""
 NORMAL_WORDS = ("a", "a normal", "a good", "a flawless")

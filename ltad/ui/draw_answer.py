@@ -11,7 +11,7 @@ from scipy import ndimage
 from ltad.coverage import Coverage
 from ltad.types import Detection
 from ltad.ui import answer, pictures
-from ltad.ui.answer import escape, notice, number, readable
+from ltad.ui.text import escape, notice, number, readable
 
 _LINE, _HALO = (255, 255, 255, 255), (10, 10, 10, 255)
 

@@ -24,6 +24,7 @@ from ltad.types import Detection, LTADError
 from ltad.ui import answer, pictures
 from ltad.ui.controls import Controls, build_controls, configure, model_choices_now
 from ltad.ui.errors import friendly
+from ltad.ui.text import escape
 from ltad.ui.upload import photo_upload
 
 
@@ -71,7 +72,7 @@ def inspect_photo(
 def saves_html(detection: Detection) -> str:
     """What a visitor can keep: the maps, which ``save.js`` draws, and the numbers."""
     numbers = json.dumps(detection_record(detection), indent=2).encode()
-    name = answer.escape(detection.class_name[:60])
+    name = escape(detection.class_name[:60])
     return (
         f"<p class='lt-saves'><button type='button' data-lt-save='ltad-{name}.png'>Save the maps "
         f"(PNG)</button><a download='ltad-{name}.json' "

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from ltad.ui.answer import escape, readable
+from ltad.ui.text import escape, readable
 
 _GREY = "rgba(128, 134, 145, {})"
 _ACCENT, _NAMES, _FOUND = "#ee6c4d", "#3d7ea6", "#2a9d6f"

@@ -22,12 +22,13 @@ from ltad.prompt_lab.pairs import Pair, prompt_list
 from ltad.prompt_lab.picture import read_picture, readings_frame
 from ltad.shelf import ModelShelf
 from ltad.ui import pictures, prompts_html
-from ltad.ui.answer import Photo, escape, no_answer, notice, prompt_notes, readable
+from ltad.ui.answer import Photo, no_answer, prompt_notes
 from ltad.ui.errors import friendly
 from ltad.ui.prompts_api import build_endpoints
 from ltad.ui.prompts_names import build_replacement
 from ltad.ui.prompts_panels import build_panels
 from ltad.ui.prompts_shared import QUIET, Sources
+from ltad.ui.text import escape, notice, readable
 from ltad.ui.upload import photo_upload
 from ltad.workspace import Workspace
 

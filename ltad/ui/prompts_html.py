@@ -19,7 +19,8 @@ from ltad.prompt_lab.experiment import GROUPS, figure_text
 from ltad.prompt_lab.pairs import Pair
 from ltad.prompt_lab.picture import PictureReading, common_scale
 from ltad.ui import pictures
-from ltad.ui.answer import Photo, apart, escape, number, readable
+from ltad.ui.answer import Photo
+from ltad.ui.text import apart, escape, number, readable
 
 CHANCE = 50.0  # percent; the heat table's colours begin here
 _CAPTION = 36  # letters of a prompt that a figure's caption shows

@@ -22,9 +22,10 @@ from ltad.prompt_lab.pairs import prompt_list
 from ltad.prompt_lab.picture import read_picture, readings_frame
 from ltad.types import PromptError, SettingError
 from ltad.ui import prompts_html
-from ltad.ui.answer import Photo, escape, notice, readable
+from ltad.ui.answer import Photo
 from ltad.ui.errors import friendly
 from ltad.ui.prompts_shared import BUSY, QUIET, Sources, chosen_data, measured
+from ltad.ui.text import escape, notice, readable
 
 WORDS, NEAREST_KIND, OTHER, OWN_KIND, SHUFFLED_KIND = (
     "words", "its nearest tokens", "another class's name", "the data set's own name",

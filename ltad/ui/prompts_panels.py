@@ -12,9 +12,9 @@ from ltad.prompt_lab.lab import PromptLab
 from ltad.prompt_lab.pairs import prompt_list
 from ltad.prompt_lab.refit import RefitSettings, own_learning_rate
 from ltad.ui import prompts_html
-from ltad.ui.answer import escape
 from ltad.ui.errors import friendly
 from ltad.ui.prompts_shared import BUSY, NO_DATA, QUIET, Measured, Sources, chosen_data, measured
+from ltad.ui.text import escape
 
 RATES = (("the model's own", 0.0), ("1e-6", 1e-6), ("1e-5", 1e-5), ("1e-4", 1e-4),
          ("1e-3", 1e-3))

@@ -10,7 +10,7 @@ import pandas as pd
 from ltad.prompt_lab.experiment import Outcome
 from ltad.prompt_lab.lab import PromptLab
 from ltad.types import SettingError
-from ltad.ui.answer import escape
+from ltad.ui.text import escape
 
 BUSY = {"concurrency_limit": 1, "concurrency_id": "prompt-lab", "api_visibility": "private"}
 QUIET = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}

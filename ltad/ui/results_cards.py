@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ltad.runs import Run
-from ltad.ui.answer import escape, notice, number, readable
 from ltad.ui.results_operating import Confusion, OperatingPoint
+from ltad.ui.text import escape, notice, number, readable
 
 _DOUBTFUL = 2.0  # times the rate asked for
 _HINDSIGHT = (

@@ -18,7 +18,7 @@ from ltad.heatmap import heat_png
 from ltad.runs import Run
 from ltad.types import SettingError
 from ltad.ui import pictures
-from ltad.ui.answer import apart, escape, readable
+from ltad.ui.text import apart, escape, readable
 
 PAGE_SIZE = 48
 ALL, GOOD = "", "good"

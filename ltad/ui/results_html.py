@@ -11,8 +11,8 @@ import pandas as pd
 from ltad.metrics import METRICS
 from ltad.results import FIGURES
 from ltad.runs import Run
-from ltad.ui.answer import escape, readable
 from ltad.ui.results_table import HEADINGS, Baseline
+from ltad.ui.text import escape, readable
 
 COLOURS = ("#3d7ea6", "#ee6c4d", "#2a9d6f", "#8e6bbf", "#c9962c", "#6b7685")
 _CHANCE = 50.0  # per cent, where bars and whiskers begin

@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 from ltad import run_figures, score_figures
 from ltad.figure_style import COLOURS
 from ltad.runs import Run
-from ltad.ui.answer import escape
 from ltad.ui.results_operating import OperatingPoint, confusions, judge, seen_by
+from ltad.ui.text import escape
 
 EMBEDDING_COLOURS = {"class": "Class", "score": "Score", "error": "Verdict"}
 

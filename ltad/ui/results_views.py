@@ -18,7 +18,6 @@ import plotly.graph_objects as go
 from ltad.shelf import ModelShelf
 from ltad.types import SettingError
 from ltad.ui import results_cards, results_gallery, results_html, results_plots, results_table
-from ltad.ui.answer import escape, readable
 from ltad.ui.results_operating import (
     OperatingPoint,
     confusion,
@@ -29,6 +28,7 @@ from ltad.ui.results_operating import (
 )
 from ltad.ui.results_store import RunReader
 from ltad.ui.results_table import PAPER_TABLES
+from ltad.ui.text import escape, readable
 
 NOTHING = ""
 

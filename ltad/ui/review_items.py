@@ -13,7 +13,7 @@ from ltad.desk.records import ConflictError, Decision, DeskError, Item
 from ltad.desk.regions import PictureRegion, find_regions, move_threshold
 from ltad.heatmap import heat_png
 from ltad.types import LTADError
-from ltad.ui import answer
+from ltad.ui import text
 from ltad.ui.pictures import data_url, photo_jpeg
 from ltad.ui.review_desk import Desk, decision_record, number, png_url, read_painting
 
@@ -101,7 +101,7 @@ class ItemEndpoints:
             "limit": detection.pixel_threshold, "own_limit": own.pixel_threshold,
             "explanation": own.explanation if threshold == item.threshold
             else "People chose the threshold; the model's own would be "
-                 f"{answer.number(item.threshold)}.",
+                 f"{text.number(item.threshold)}.",
         }
 
     def decide(
@@ -223,4 +223,4 @@ def _kept(given: str | None, before: Decision | None, name: str) -> str:
 
 
 def _is_same(decision: Decision, wanted: dict[str, str]) -> bool:
-    return all(getattr(decision, name) == text.strip() for name, text in wanted.items())
+    return all(getattr(decision, name) == given.strip() for name, given in wanted.items())

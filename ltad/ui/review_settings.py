@@ -8,8 +8,8 @@ from ltad.desk.database import check_choice
 from ltad.desk.feedback import Feedback, feedback
 from ltad.desk.masks import decode_mask, encode_mask
 from ltad.desk.records import Batch, DeskError, ThresholdChoice
-from ltad.ui.answer import readable
 from ltad.ui.review_desk import Desk, number, png_url, read_painting
+from ltad.ui.text import readable
 
 LOOK, RESET = "", "reset"
 

@@ -27,7 +27,7 @@ from ltad.teach.lessons import (
 )
 from ltad.teach.pictures import Added, add_pictures
 from ltad.types import LTADError, SettingError
-from ltad.ui.answer import escape, notice
+from ltad.ui.text import escape, notice
 from ltad.ui.train_html import EMPTY, figures_html, parts_html, status_html
 from ltad.ui.train_plots import loss_figure
 from ltad.workspace import Workspace

@@ -13,8 +13,8 @@ from ltad.shelf import ModelShelf
 from ltad.teach.compare import Pair, Row, compare, own_exhibits, reduced, rows_of, uploaded
 from ltad.teach.intake import from_files
 from ltad.types import Detection, ImageError, SettingError
-from ltad.ui.answer import apart, escape, notice, readable
 from ltad.ui.pictures import data_url, photo_jpeg
+from ltad.ui.text import apart, escape, notice, readable
 from ltad.ui.train_html import percent
 from ltad.workspace import Workspace
 

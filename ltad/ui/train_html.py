@@ -11,8 +11,8 @@ from ltad.teach.lessons import CANCELLED, DRAFT, FAILED, FINISHED, INTERRUPTED, 
 from ltad.teach.oddities import Oddity
 from ltad.teach.pictures import ROLES, Facts
 from ltad.teach.progress import STAGES
-from ltad.ui.answer import escape, notice, readable
 from ltad.ui.pictures import data_url
+from ltad.ui.text import escape, notice, readable
 
 MOST_SHOWN = 60
 _ROLE_TITLES = {"learn": "to learn from", "test good": "good, to test on",
