@@ -90,7 +90,7 @@ def evaluate(options: Namespace) -> None:
         folder, data,
     )
     report = _told(found) | {"recognised": found.evaluation.recognised_shares(),
-                             "model": scorer.card}
+                             "known": found.evaluation.known_shares(), "model": scorer.card}
     if folders:
         _kept(found, folders[0])
     if options.bank:
@@ -119,6 +119,8 @@ def _told(found: ModelEvaluation) -> dict[str, Any]:
     shares = evaluation.recognised_shares().values()
     print(f"\nClass recognised: {100 * sum(shares) / len(shares):.1f}% of the test pictures "
           "(mean over classes)")
+    known = ", ".join(f"{100 * v:.1f}% of the {k}" for k, v in evaluation.known_shares().items())
+    print(f"Known, so judged without being told the class: {known} test pictures")
     return {**evaluation.results_dict(), "settings": found.facts["settings"]}
 
 

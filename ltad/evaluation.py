@@ -43,6 +43,8 @@ class Evaluation:
         samples: the n test pictures, class after class.
         scores: branch -> image scores, (n,) float64.
         recognised: (n,) the class that was ranked first, "" where none was asked for.
+        known: (n,) bool, False where a picture looks like none of the classes or none was asked
+            for.
         embeddings: mean patch feature, (n, C) float32.
         maps: the first branch's pixel map, mean over each cell of the patch grid, (n, G, G).
     """
@@ -52,6 +54,7 @@ class Evaluation:
     samples: tuple[Sample, ...]
     scores: dict[str, np.ndarray]
     recognised: np.ndarray
+    known: np.ndarray
     embeddings: np.ndarray
     maps: np.ndarray
 
@@ -59,6 +62,13 @@ class Evaluation:
         """Class -> share of its test pictures whose class was ranked first."""
         names = np.array([sample.class_name for sample in self.samples], dtype=object)
         return {str(n): float((self.recognised[names == n] == n).mean()) for n in np.unique(names)}
+
+    def known_shares(self) -> dict[str, float]:
+        """Share of the "good" and of the "defective" test pictures that look like a class."""
+        is_defective = np.array([sample.is_defective for sample in self.samples])
+        kinds = {"good": ~is_defective, "defective": is_defective}
+        return {kind: float(self.known[chosen].mean()) for kind, chosen in kinds.items()
+                if chosen.any()}
 
     def results_dict(self) -> dict[str, Any]:
         """`Results.to_dict` with None for branches that were not measured."""
@@ -153,7 +163,7 @@ def evaluate_tests(
     return Evaluation(
         branches, Results(tuple(results)), tests.samples,
         {b: np.asarray(collected.scores[b], np.float64) for b in branches},
-        np.array(collected.recognised, dtype=object),
+        np.array(collected.recognised, dtype=object), np.array(collected.known),
         np.concatenate(collected.embeddings), np.concatenate(collected.maps),
     )
 
@@ -164,6 +174,7 @@ class _Collected:
     def __init__(self, branches: tuple[str, ...]) -> None:
         self.scores: dict[str, list[float]] = {branch: [] for branch in branches}
         self.recognised: list[str] = []
+        self.known: list[bool] = []
         self.embeddings: list[np.ndarray] = []
         self.maps: list[np.ndarray] = []
         self._first = branches[0]
@@ -181,6 +192,7 @@ class _Collected:
         self.maps.append(grid[:, 0].cpu().numpy())
         seen = recogniser.recognise(torch.from_numpy(patches)) if recogniser else None
         self.recognised += [found.best for found in seen] if seen else [""] * len(batch)
+        self.known += [found.is_known for found in seen] if seen else [False] * len(batch)
 
 
 def _count_pixels(

@@ -22,7 +22,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_evaluate_prints_and_writes_the_table(
-    tiny_model_folder, parts_folder, tmp_path, capsys
+    tiny_model_folder, tiny_scorer, parts_folder, tmp_path, capsys
 ):
     report = tmp_path / "report.json"
     assert main(["evaluate", "--checkpoint", str(tiny_model_folder), "--data", str(parts_folder),
@@ -34,6 +34,10 @@ def test_evaluate_prints_and_writes_the_table(
     assert set(data["summary"]) == {"All", "High", "Low"}
     assert data["groups"]["High"] and "screw" in data["groups"]["Low"]
     assert data["bank"]["classes"] and data["settings"]["lam"] == 5.0
+    good = sorted(parts_folder.glob("*/test/good/*"))
+    known = [tiny_scorer.recognise(path).is_known for path in good]
+    assert data["known"]["good"] == pytest.approx(np.mean(known))
+    assert f"{100 * np.mean(known):.1f}% of the good" in printed
     assert set(run_names(tmp_path / "runs")) == {"one", "one-bank"}
     run = read_run(tmp_path / "runs" / "one")
     assert run.results["summary"] == data["summary"] and run.about["data"]["name"]

@@ -30,7 +30,27 @@ def recogniser() -> ClassRecogniser:
 
 def test_descriptor_is_mean_and_deviation():
     values = torch.tensor([[1.0, 3.0], [5.0, 7.0]]).view(1, 1, 2, 2)
-    torch.testing.assert_close(descriptor(values), torch.tensor([[4.0, 5.0**0.5]]))
+    torch.testing.assert_close(descriptor(values, 0.0), torch.tensor([[4.0, 5.0**0.5]]))
+
+
+def test_descriptor_leaves_out_the_patches_least_like_the_rest():
+    values = torch.tensor([1.0, 3.0, 5.0, 7.0, 500.0]).view(1, 1, 1, 5)
+    torch.testing.assert_close(descriptor(values, 0.2), torch.tensor([[4.0, 5.0**0.5]]))
+    both = values.repeat(2, 3, 1, 1)
+    torch.testing.assert_close(descriptor(both, 0.2)[1], torch.tensor([4.0] * 3 + [5.0**0.5] * 3))
+
+
+def test_damage_does_not_hide_the_class(recogniser):
+    damaged = patches(0, 20, 40)
+    damaged[:, :, :2, :3] += 15.0  # 6 of 36 patches
+    whole = replace(recogniser, trimmed=0.0)
+    assert all(f.is_known and f.best == "plain" for f in recogniser.recognise(damaged))
+    assert not any(f.is_known for f in whole.recognise(damaged))
+
+
+def test_a_model_from_before_the_trimming_uses_every_patch(recogniser):
+    older = recogniser.tensors() | {"numbers": torch.tensor([1.0, 2.0])}
+    assert ClassRecogniser.from_tensors(recogniser.class_names, older, {}).trimmed == 0.0
 
 
 def test_every_class_is_recognised_even_the_one_with_a_single_picture(recogniser):

@@ -150,10 +150,10 @@ def _store(folder: Path, part: str, role: str, batch: list, encoder: Encoder) ->
 
 @torch.inference_mode()
 def describe(images: list[Image.Image], encoder: Encoder) -> np.ndarray:
-    """(n, 2C) float32 descriptors of pictures."""
+    """(n, 2C) float32 descriptors of pictures, of all their patches: an odd one may be damaged."""
     pixels = torch.stack([encoder.pixels(image) for image in images])
     patches = patch_features(encoder.image_features(pixels).taps, encoder.settings.grid)
-    return descriptor(patches).float().cpu().numpy()
+    return descriptor(patches, trimmed=0.0).float().cpu().numpy()
 
 
 def _jpeg(image: Image.Image) -> bytes:
