@@ -93,6 +93,15 @@ def conformal_threshold(normal_scores: np.ndarray, false_alarm_rate: float) -> f
     return float(ordered[min(max(rank, 1), len(ordered)) - 1])
 
 
+def region_limit(score: float, threshold: float, pixel_threshold: float) -> float:
+    """The value of the map above which regions begin, in the map's units.
+
+    Under the threshold it is `pixel_threshold`. Above it, it is never more than the threshold: a
+    score is the mean of a window of the map, so that every alarm then has a place.
+    """
+    return min(pixel_threshold, threshold) if score > threshold else pixel_threshold
+
+
 def regions(anomaly_map: np.ndarray, threshold: float, minimum_area: int = 16) -> list[Region]:
     """Connected areas of `anomaly_map` (H, W) above `threshold`, highest score first.
 

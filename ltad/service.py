@@ -256,19 +256,20 @@ class Scorer:
         measured = branch_maps(self._reader.read(prepared), normal, abnormal, settings)
         limits = self.calibration.limits(name, settings, rate)
         scores = {b: float(measured.scores[b][0]) for b in BRANCHES}
+        score, threshold = scores["combined"], limits.thresholds["combined"]
+        pixel_threshold = scoring.region_limit(score, threshold, limits.pixel_threshold)
         maps = {b: measured.maps[b][0].float().cpu().numpy() for b in BRANCHES}
         unknown = [w for p in (settings.normal_prompt, settings.abnormal_prompt)
                    for w in self.unknown_words(p)]
         return Detection(
-            scores["combined"], scores["reconstruction"], scores["semantic"],
-            limits.thresholds["combined"],
-            is_anomalous=scores["combined"] > limits.thresholds["combined"],
+            score, scores["reconstruction"], scores["semantic"], threshold,
+            is_anomalous=score > threshold,
             class_name=name, class_probabilities=seen.probabilities, is_recognised=seen.is_known,
             was_class_given=class_name is not None,
             anomaly_map=maps["combined"], reconstruction_map=maps["reconstruction"],
             semantic_map=maps["semantic"], map_scale=limits.scale,
-            pixel_threshold=limits.pixel_threshold,
-            regions=tuple(scoring.regions(maps["combined"], limits.pixel_threshold)),
+            pixel_threshold=pixel_threshold,
+            regions=tuple(scoring.regions(maps["combined"], pixel_threshold)),
             explanation=explain(scores, limits),
             normal_prompt=settings.normal_prompt, abnormal_prompt=settings.abnormal_prompt,
             lam=settings.lam, tau=settings.tau, false_alarm_rate=rate,

@@ -105,7 +105,8 @@ class Detection:
         anomaly_map, reconstruction_map, semantic_map: S, S_rec >= 0 and S_sem in [0, 1].
         map_scale: fixed (low, high) of each map for drawing, keyed "combined",
             "reconstruction", "semantic".
-        pixel_threshold: the anomaly-map value above which a pixel belongs to a region.
+        pixel_threshold: the anomaly-map value above which a pixel belongs to a region; see
+            `ltad.scoring.region_limit`.
         regions: suspicious regions, highest score first.
         explanation: one sentence saying which branch raised the alarm.
         normal_prompt, abnormal_prompt, lam, tau, false_alarm_rate: the settings used.

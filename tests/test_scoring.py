@@ -68,6 +68,19 @@ def test_conformal_threshold_keeps_its_promise():
     assert np.mean(alarms) == pytest.approx(0.1, abs=0.015)
 
 
+def test_every_alarm_has_a_region_and_no_other_picture_gains_one():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        grid = torch.from_numpy(rng.random((1, 6, 6), np.float32))
+        anomaly_map = scoring.upsample(grid, 48)[0].numpy()
+        score = float(scoring.image_score(scoring.pooled_map(grid, 48, 8)))
+        limit = float(anomaly_map.max()) + 1
+        alarm = scoring.region_limit(score, 0.99 * score, limit)
+        assert alarm == 0.99 * score and scoring.regions(anomaly_map, alarm)
+        assert scoring.region_limit(score, score, limit) == limit
+    assert scoring.region_limit(2.0, 1.0, 0.5) == 0.5
+
+
 def test_regions_give_boxes_areas_and_peaks():
     anomaly_map = np.zeros((20, 30), np.float32)
     anomaly_map[2:6, 3:9] = 1.0

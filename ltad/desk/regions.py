@@ -118,11 +118,12 @@ def regions_of_mask(
 def move_threshold(detection: Detection, threshold: float) -> Detection:
     """`detection` under another image threshold; the limit of its outlines moves as far with it.
 
-    Both limits are in the map's units, and a picture's score is the highest mean of a window of
-    the map: so a picture that becomes suspicious shows what made it so, and the other way round. No
-    outline surrounds what the map leaves at 0, such as ignored places.
+    Both limits are in the map's units, so a picture that becomes suspicious shows what made it so
+    (`ltad.scoring.region_limit`), and the other way round. No outline surrounds what the map leaves
+    at 0, such as ignored places.
     """
-    moved = max(0.0, detection.pixel_threshold + (threshold - detection.threshold))
+    moved = detection.pixel_threshold + (threshold - detection.threshold)
+    moved = max(0.0, scoring.region_limit(detection.score, threshold, moved))
     return replace(
         detection, threshold=threshold, pixel_threshold=moved,
         is_anomalous=detection.score > threshold,

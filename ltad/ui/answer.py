@@ -146,7 +146,7 @@ def class_html(detection: Detection) -> str:
         origin = "chosen by you"
     elif not detection.is_recognised:
         title, origin = "Not recognised", "far from every class of this model"
-    looks = "What the picture looks like" if detection.is_judged else "Nearest all the same"
+    looks = "What the picture looks like" if detection.is_judged else "Nearest classes"
     rows = "".join(
         f"<li><span>{escape(readable(name))}</span>"
         f"<i class='lt-bar'><i style='width:{100 * probability:.1f}%'></i></i>"
