@@ -20,7 +20,7 @@ from ltad.training.phase2 import PARTS
 from ltad.training.stages import (
     key_hash,
     pictures_hash,
-    stage_key,
+    stage_file,
     train_stages,
     training_identity,
 )
@@ -137,10 +137,9 @@ def needed_stages(row: Row, config: Config) -> tuple[str, ...]:
 
 def is_trained(study: Study, row: Row, config: Config) -> bool:
     """Whether what each stage of a row learned is kept, so that none has to be trained."""
-    keys = [(stage, key_hash(stage_key(stage, config, study.identity)))
-            for stage in needed_stages(row, config)]
     return row.is_bank or all(
-        (study.stages / f"{stage}-{key}.safetensors").exists() for stage, key in keys
+        stage_file(study.stages, stage, config, study.identity).exists()
+        for stage in needed_stages(row, config)
     )
 
 

@@ -76,6 +76,13 @@ def stage_key(stage: str, config: Config, identity: Mapping[str, Any]) -> dict[s
     return key
 
 
+def stage_file(
+    folder: str | Path, stage: str, config: Config, identity: Mapping[str, Any]
+) -> Path:
+    """Where `train_stages` keeps what a stage learned."""
+    return Path(folder) / f"{stage}-{key_hash(stage_key(stage, config, identity))}.safetensors"
+
+
 def train_stages(
     detector: Detector, encoder: Encoder, data: TrainingData, stages: Sequence[str],
     folder: str | Path, identity: Mapping[str, Any],
@@ -99,7 +106,7 @@ def train_stages(
     done = {}
     for stage in stages:
         key, learned = stage_key(stage, detector.config, identity), _learned(detector, stage)
-        path = Path(folder) / f"{stage}-{key_hash(key)}.safetensors"
+        path = stage_file(folder, stage, detector.config, identity)
         done[stage] = "reused" if path.exists() else "trained"
         if path.exists():
             learned.load_state_dict(read_tensors(path)[0])
