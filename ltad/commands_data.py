@@ -22,7 +22,7 @@ from ltad.data.named_splits import (
 )
 from ltad.data.write_parts import write_parts
 from ltad.run_figures import splits_figure
-from ltad.types import DatasetError, Sample
+from ltad.types import DatasetError, Sample, SettingError
 
 
 def training_samples(
@@ -31,6 +31,11 @@ def training_samples(
     """The data set under a split or its list, its folder, and the facts to keep with the model."""
     about = {"data": Path(options.data).name, "split": split, "split_seed": seed}
     if options.data == "parts":
+        if options.list is not None:
+            raise SettingError(
+                f"--list is {options.list}, but the rendered parts are drawn by --split. Write "
+                "them with `python -m ltad parts DIR --split none` and give DIR as --data."
+            )
         root = parts_folder(options.work, split, seed)
         return load_folder(root), root, about
     samples, root = load_dataset(options.data), Path(options.data)

@@ -55,9 +55,9 @@ def compare(options: Namespace) -> None:
 
 def delete(options: Namespace) -> None:
     """``python -m ltad runs delete NAME...``"""
-    for run in [find_run(options, name) for name in options.names]:
-        delete_run(run.folder)
-        print(f"Deleted: {run.folder}")
+    for folder in [run_folder(options, name) for name in options.names]:  # a damaged run, too
+        delete_run(folder)
+        print(f"Deleted: {folder}")
 
 
 def again(options: Namespace) -> None:
@@ -82,13 +82,22 @@ def find_run(options: Namespace, name: str) -> Run:
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
+    return read_run(run_folder(options, name))
+
+
+def run_folder(options: Namespace, name: str) -> Path:
+    """The folder of a run by its name, or by that folder itself.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     folder = _folder(options) / name
     if not folder.is_dir() and Path(name).is_dir():
         folder = Path(name)
     if not folder.is_dir():
         known = ", ".join(run_names(_folder(options))) or "none"
         raise CheckpointError(f"There is no run {name!r} in {_folder(options)}. Runs: {known}.")
-    return read_run(folder)
+    return folder
 
 
 def _folder(options: Namespace) -> Path:

@@ -66,6 +66,9 @@ def test_runs_are_listed_shown_compared_repeated_reported_and_deleted(
     page = tmp_path / "report.html"
     assert main(["report", "one", "two", "--out", str(page), *work]) == 0
     assert "a dirty" in page.read_text()
+    (tmp_path / "runs" / "two" / "images.csv").unlink()
+    assert main(["runs", "show", "two", *work]) == 1
+    assert "Delete it" in capsys.readouterr().err  # which `runs delete` must then be able to
     assert main(["runs", "delete", "one", "two", *work]) == 0
     assert run_names(tmp_path / "runs") == []
     assert main(["runs", "show", "one", *work]) == 1
@@ -128,6 +131,35 @@ def test_settings_on_the_command_line_are_validated():
         configured(preset("demo"), ["lambda=3"])
     with pytest.raises(SettingError, match="'max', 'mean'"):
         configured(preset("demo"), ["layer_pooling=median"])
+
+
+@pytest.mark.parametrize(("change", "kind"), [
+    ("lam=abc", "a number"), ("lam=true", "a number"), ("tau=NaN", "a number"),
+    ("phase2_epochs=2.5", "a whole number"), ("batch_size=Infinity", "a whole number"),
+    ("learn_names=yes", "true or false"), ("taps=3", "whole numbers"), ('taps=["a"]', "whole"),
+])
+def test_a_setting_of_the_wrong_kind_is_named_with_its_value(change, kind):
+    with pytest.raises(SettingError, match=f"{change.split('=')[0]} is .*{kind}"):
+        configured(preset("demo"), [change])
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(device, tiny_model_folder, parts_folder, capsys):
+    evaluate = ["evaluate", "--checkpoint", str(tiny_model_folder), "--data", str(parts_folder)]
+    assert main([*evaluate, "--device", device]) == 1
+    error = capsys.readouterr().err
+    assert f"error: The device is '{device}'" in error and "Use cpu" in error
+
+
+def test_the_rendered_parts_take_no_list(tmp_path, capsys):
+    train = ["train", "--data", "parts", "--list", "list.txt", "--work", str(tmp_path)]
+    assert main([*train, "--out", str(tmp_path / "model")]) == 1
+    assert "--list is list.txt" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_words_on_the_command_line_stay_words():
+    assert configured(preset("demo"), ["normal_prompt=1"]).model.normal_prompt == "1"
+    assert configured(preset("demo"), ['normal_prompt="a"']).model.normal_prompt == "a"
 
 
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly():

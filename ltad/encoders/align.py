@@ -57,6 +57,17 @@ def load_encoder(
     return AlignEncoder(model, tokenizer, settings, device)
 
 
+def usable_device(device: str | torch.device) -> torch.device:
+    """The device, once something has been put on it. Raises SettingError if that is impossible."""
+    try:
+        return torch.empty(1, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise SettingError(
+            f"The device is {str(device)!r}, which PyTorch cannot use here: "
+            f"{str(error).splitlines()[0]}. Use cpu, or install PyTorch for that device."
+        ) from error
+
+
 class AlignEncoder:
     """transformers' AlignModel as an `Encoder` (see there for the attributes).
 
@@ -67,7 +78,7 @@ class AlignEncoder:
         device: where to run it.
 
     Raises:
-        SettingError: a tap index past the model's last block.
+        SettingError: a tap index past the model's last block, or a device that is not there.
     """
 
     def __init__(
@@ -83,7 +94,7 @@ class AlignEncoder:
                 f"Tap {settings.taps[-1]} does not exist: the image encoder has {len(blocks)} "
                 f"blocks, 0 to {len(blocks) - 1}."
             )
-        self.device = torch.device(device)
+        self.device = usable_device(device)
         self.settings = settings
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.model.vision_model.to(memory_format=torch.channels_last)
