@@ -21,7 +21,7 @@ from ltad.ablations import TABLES, TASKS
 from ltad.figure_style import head_to_tail
 from ltad.metrics import METRICS
 from ltad.results import FIGURES
-from ltad.run_comparison import summarise
+from ltad.run_comparison import differing_tests, summarise
 from ltad.run_errors import confusion, worst
 from ltad.run_tables import (
     class_table,
@@ -106,6 +106,7 @@ def _summary(runs: Sequence[Run]) -> str:
                     f"{escape(run.branch)}</small></th>{shown}</tr>" + _paper_row(run))
     return _section(
         "Results", _table(["run", *(name for name, *_ in _CELLS)], rows)
+        + (f"<p>{escape(differing)}</p>" if (differing := differing_tests(runs)) else "")
         + "<p class='quiet'>Small print: 95% bootstrap interval over the test pictures.</p>"
     )
 
@@ -123,14 +124,17 @@ def _paper_row(run: Run) -> str:
 
 def _repeated(runs: Sequence[Run]) -> str:
     """Mean and deviation of the rows that were run under several seeds."""
-    seeds = {(run.about["row"], run.about["kind"], run.about["seed"]): run for run in runs}
+    seeds = {
+        (run.about.get("key", run.name), run.about["row"], run.about["seed"]): run for run in runs
+    }
     table = summarise(list(seeds.values()))  # a row evaluated again is no other seed
     table = table[(table["runs"] > 1) & (table["row"] != "")]
     if table.empty:
         return ""
     rows = [
         f"<tr><th scope='row'>{escape(entry['row'])} {escape(entry['kind'])}"
-        f"<small>{entry['runs']} seeds</small></th>" + "".join(
+        f"<small>{entry['runs']} seeds of {escape(entry['data'])} {escape(entry['split'])}"
+        "</small></th>" + "".join(
             f"<td>{percent(entry[name])}<small>± {percent(entry[f'{name} ±'])}</small></td>"
             for name, *_ in _CELLS
         ) + "</tr>"

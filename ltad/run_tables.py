@@ -9,7 +9,7 @@ import pandas as pd
 
 from ltad.metrics import METRICS
 from ltad.results import FIGURES
-from ltad.run_comparison import compare_runs
+from ltad.run_comparison import compare_runs, differing_tests
 from ltad.runs import GROUPS, Run
 
 
@@ -87,7 +87,11 @@ def printed_comparison(a: Run, b: Run) -> str:
         shown[f"{metric} A"] = table[f"{metric}_a"].map(percent)
         shown[f"{metric} B"] = table[f"{metric}_b"].map(percent)
         shown[f"{metric} B-A"] = table[f"{metric}_difference"].map(signed_percent)
-    return f"A: {a.name}\nB: {b.name}\n" + _ruled(shown, len(table) - len(GROUPS))
+    differing = differing_tests([a, b])
+    return "\n".join([
+        f"A: {a.name} ({a.about['kind']})", f"B: {b.name} ({b.about['kind']})",
+        *([differing] if differing else []), _ruled(shown, len(table) - len(GROUPS)),
+    ])
 
 
 def percent(value: float | None) -> str:

@@ -19,7 +19,7 @@ from ltad.data.feature_store import build_store
 from ltad.data.folders import load_folder
 from ltad.measures import bank_measure
 from ltad.model_runs import BANK, evaluate_bank, evaluate_model
-from ltad.run_comparison import compare_runs, summarise
+from ltad.run_comparison import compare_runs, differing_tests, summarise
 from ltad.run_errors import VERDICTS, confusion, verdicts, worst
 from ltad.run_files import new_run_folder
 from ltad.run_tables import class_table, description, printed_comparison, printed_results
@@ -184,6 +184,31 @@ def test_runs_are_compared(run, bank):
     assert everything["image semantic"].iloc[-3] == pytest.approx(run.value("All", "image",
                                                                             "semantic"))
     assert "AUPRO" in printed_results(bank.results, bank.branches)
+
+
+def test_runs_of_other_test_pictures_are_not_compared_silently(run, copy):
+    assert differing_tests([run, copy]) == "" == differing_tests([run])
+    assert "Not the same" not in printed_comparison(run, copy)
+    other = replace(copy, images=copy.images.iloc[:-1])
+    said = differing_tests([run, copy, other])
+    count, data = len(run.images), run.about["data"]["name"]
+    assert said.endswith(f": first, copy on {count} pictures of {data}; copy on {count - 1} "
+                         f"pictures of {data}.")
+    assert said.split(":")[0] in printed_comparison(run, other)
+
+
+def test_only_seeds_of_the_same_data_and_settings_are_averaged(run, copy):
+    def made(**changes):
+        return replace(copy, about={**copy.about, "row": "6.8", **changes})
+    config = copy.about["config"]
+    seeded = {**config, "training": {**config["training"], "seed": 5}}
+    longer = {**config, "training": {**config["training"], "phase2_epochs": 500}}
+    table = summarise([
+        made(), made(config=seeded), made(config=longer),
+        made(data={**copy.about["data"], "name": "another"}),
+        made(split={**copy.about["split"], "name": "exp7"}),
+    ])
+    assert table["runs"].tolist() == [2, 1, 1, 1]
 
 
 def test_seeds_are_summarised(run, copy):

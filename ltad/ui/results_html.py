@@ -10,6 +10,7 @@ import pandas as pd
 
 from ltad.metrics import METRICS
 from ltad.results import FIGURES
+from ltad.run_comparison import differing_tests
 from ltad.runs import Run
 from ltad.ui.results_table import HEADINGS, Baseline
 from ltad.ui.text import escape, readable
@@ -59,10 +60,13 @@ def _head_html(columns: Sequence[Column], starts: Sequence[bool], runs: Sequence
     rows = ""
     if len(runs) > 1:
         colours = {run.name: COLOURS[i % len(COLOURS)] for i, run in enumerate(runs)}
+        kinds = {run.name: run.about["kind"] for run in runs}
         rows = f"<tr>{corner}" + "".join(
             f"<th colspan='{count}' scope='colgroup' class='lt-run-start'>"
             f"<span class='lt-run-name' title='{escape(name)}'>"
-            f"<i style='background:{colours[name]}'></i>{escape(name)}</span></th>"
+            f"<i style='background:{colours[name]}'></i>{escape(name)}</span>"
+            f"<small class='lt-run-kind' title='{escape(kinds[name])}'>{escape(kinds[name])}"
+            "</small></th>"
             for name, count in _spans([run for run, _ in columns])
         ) + "</tr>"
     rows += f"<tr>{corner}" + "".join(
@@ -175,7 +179,8 @@ def _floor(table: pd.DataFrame, columns: Sequence[Column]) -> float:
 
 def _notes_html(runs: Sequence[Run], baseline: Baseline | None) -> str:
     """Which classes the means leave out, and where the compared figures are from."""
-    notes = []
+    differing = differing_tests(runs)
+    notes = [f"<b>{escape(differing)}</b>"] if differing else []
     for run in runs:
         for metric, names in run.results["missing"].items():
             lacking = [n for n in names if run.value(n, metric) is None]
