@@ -29,13 +29,14 @@ def score_histogram(
         branch: by default the run's own.
         threshold: an image score, or None for no line.
     """
-    figure = go.Figure(_histogram_bars(run, class_name, branch or run.branch))
+    bars = _histogram_bars(run, class_name, branch or run.branch)
+    figure = go.Figure(bars)
     if threshold is not None:
         figure.add_vline(x=threshold, line={"dash": "dash", "width": 2, "color": GREY.format(1)},
                          name="threshold", annotation_text="threshold")
     figure.update_layout(barmode="overlay", bargap=0)
     figure.update_xaxes(title=f"image score, {branch or run.branch}")
-    figure.update_yaxes(title="pictures")
+    figure.update_yaxes(title="pictures", dtick=_whole_ticks(bars))
     return finish(figure, 320)
 
 
@@ -53,8 +54,9 @@ def score_histograms(
     )
     for number, name in enumerate(names):
         row, column = number // columns + 1, number % columns + 1
-        for bars in _histogram_bars(run, name, branch or run.branch, legend=number == 0):
-            figure.add_trace(bars, row=row, col=column)
+        bars = _histogram_bars(run, name, branch or run.branch, legend=number == 0)
+        figure.add_traces(bars, rows=row, cols=column)
+        figure.update_yaxes(dtick=_whole_ticks(bars), row=row, col=column)
         if name in thresholds:
             figure.add_vline(x=thresholds[name], row=row, col=column, name=name,
                              line={"dash": "dash", "width": 1.5, "color": GREY.format(1)})
@@ -119,6 +121,11 @@ def _histogram_bars(
             ("good", GOOD, ~defective), ("defective", DEFECTIVE, defective)
         )
     ]
+
+
+def _whole_ticks(bars: Sequence[go.Bar]) -> int | None:
+    """Step of an axis that counts pictures: 1 where Plotly's own would fall between them."""
+    return 1 if max(max(one.y) for one in bars) <= 5 else None
 
 
 def _curves(run: Run, class_name: str | None, branch: str) -> list[tuple[np.ndarray, np.ndarray]]:

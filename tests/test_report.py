@@ -56,6 +56,7 @@ def test_histograms_count_every_picture(runs):
         assert sum(good.y) == (rows["is_defective"] == 0).sum()
         assert sum(defective.y) == (rows["is_defective"] == 1).sum()
         assert figure.layout.shapes[0].x0 == 0.5
+        assert figure.layout.yaxis.dtick == (1 if max(*good.y, *defective.y) <= 5 else None)
     assert not score_figures.score_histogram(run).layout.shapes
     every = score_figures.score_histograms(run, run.thresholds(0.3), columns=2)
     assert sum(sum(trace.y) for trace in every.data) == len(run.images)
