@@ -19,7 +19,7 @@ from ltad.measures import settings_of
 from ltad.model_runs import ModelEvaluation
 from ltad.run_comparison import summarise
 from ltad.run_files import ABOUT_FILE
-from ltad.run_writing import encoder_facts, settings_facts
+from ltad.run_writing import encoder_facts, settings_facts, split_facts
 from ltad.runs import Run, read_run
 from ltad.study import Study, measured_branches, row_measure
 
@@ -45,14 +45,15 @@ def evaluate_row(study: Study, row: Row, base: Config, group: str) -> ModelEvalu
     trained = time.monotonic()
     evaluation = evaluate_tests(study.tests, measure, study.counts, branches)
     calibration = calibration_table(study.store, study.calibration(row), measure, branches)
-    finished = time.monotonic()
+    finished, encoder = time.monotonic(), Path(study.source.encoder)
     facts = {
         "kind": row.name, "row": row.id, "group": group,
         "model": {"name": row.name, "folder": None},
-        "encoder": encoder_facts(study.source.encoder, study.encoder),
+        "encoder": encoder_facts(study.source.encoder, study.encoder)
+        | ({"folder": str(encoder.resolve())} if encoder.is_dir() else {}),
         "config": config.to_dict(), "settings": settings_facts(settings_of(config)),
         "seed": config.training.seed, "data": study.source.data,
-        "split": {"name": study.source.split, "counts": study.counts},
+        "split": split_facts(study.source.split, study.counts, study.source.listed),
         "training_pictures": dict(zip(study.class_names, study.data.class_counts, strict=True)),
         "seconds": {"training": round(trained - began, 1),
                     "evaluation": round(finished - trained, 1)},

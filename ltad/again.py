@@ -61,9 +61,14 @@ def _row_again(run: Run, work: Path, device: str) -> ModelEvaluation:
     about, row = run.about, row_of(run.about["row"])
     config, root = Config.from_dict(about["config"]), Path(about["data"]["root"])
     split = about["split"]
-    samples = resample_again(load_dataset(root), split["name"], about["seed"], split["counts"])
-    encoder = load_encoder(about["encoder"]["name"], config.features, device)
-    source = Source(root, about["data"]["name"], split["name"], about["encoder"]["name"])
+    listed = tuple(split.get("listed", ()))
+    samples = resample_again(load_dataset(root), split["name"], about["seed"], split["counts"],
+                             listed)
+    name, folder = about["encoder"]["name"], Path(about["encoder"].get("folder", ""))
+    # A folder named relative to where the command ran is found from anywhere.
+    name = str(folder) if "folder" in about["encoder"] and folder.is_dir() else name
+    encoder = load_encoder(name, config.features, device)
+    source = Source(root, about["data"]["name"], split["name"], name, listed)
     study = Study.of(samples, encoder, config, work, source)
     if not is_trained(study, row, config):
         raise CheckpointError(

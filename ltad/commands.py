@@ -170,7 +170,8 @@ def ablate(options: Namespace) -> None:
             samples, root, about = training_samples(options, split, seed)
             if seed == options.seed:
                 tell_counts(samples, about)
-            source = Source(root, about["data"], about["split"], options.encoder)
+            source = Source(root, about["data"], about["split"], options.encoder,
+                            tuple(about.get("split_list", ())))
             study = Study.of(samples, encoder, config, options.work, source)
             runs += run_table(study, list(group), config, out, options.table)
     print("\n" + report_table(rows, runs))

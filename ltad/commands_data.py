@@ -41,7 +41,8 @@ def training_samples(
     samples, root = load_dataset(options.data), Path(options.data)
     if options.list is not None:
         about["split"] = options.list.name
-        return select(samples, read_list(options.list, options.data)), root, about
+        about["split_list"] = read_list(options.list, options.data)
+        return select(samples, about["split_list"]), root, about
     return resample(samples, parse_split(split), seed), root, about
 
 

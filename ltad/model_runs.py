@@ -15,7 +15,7 @@ from ltad.data.feature_store import FeatureStore, build_store
 from ltad.data.longtail import resample_again
 from ltad.evaluation import Evaluation, calibration_table, evaluate_tests, ordered_tests
 from ltad.measures import bank_measure, detector_measure
-from ltad.run_writing import encoder_facts, record, settings_facts
+from ltad.run_writing import encoder_facts, record, settings_facts, split_facts
 from ltad.runs import Run
 from ltad.service import Scorer
 from ltad.training.train import hold_out, training_pictures
@@ -99,7 +99,8 @@ def evaluate_bank(
     """
     began = time.monotonic()
     about, config = scorer.checkpoint.about, scorer.config
-    used = resample_again(samples, about["split"], about["split_seed"], about["split_counts"])
+    used = resample_again(samples, about["split"], about["split_seed"], about["split_counts"],
+                          about.get("split_list", ()))
     training = build_store(training_pictures(used), scorer.encoder, features, progress=progress)
     kept, held_out = hold_out(training, scorer.class_names, config)
     filled = {name: sorted(set(training.indices(name)) & set(kept)) for name in scorer.class_names}
@@ -159,6 +160,6 @@ def _facts(scorer: Scorer, settings: ScoreSettings, data: str) -> dict[str, Any]
         "encoder": encoder_facts(scorer.checkpoint.encoder_name, scorer.encoder),
         "config": scorer.config.to_dict(), "settings": settings_facts(settings),
         "seed": scorer.config.training.seed, "data": data,
-        "split": {"name": about["split"], "counts": about["split_counts"]},
+        "split": split_facts(about["split"], about["split_counts"], about.get("split_list", ())),
         "training_pictures": about["training_pictures"],
     }

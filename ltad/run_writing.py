@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,11 @@ def layout_of(root: Path) -> str:
 def encoder_facts(name: str, encoder: Encoder) -> dict[str, str]:
     """``encoder`` of ``run.json``."""
     return {"name": name, "fingerprint": encoder.fingerprint}
+
+
+def split_facts(name: str, counts: Mapping[str, int], listed: Sequence[str]) -> dict[str, Any]:
+    """``split`` of ``run.json``: ``listed`` is there only if a list named the pictures."""
+    return {"name": name, "counts": counts, **({"listed": list(listed)} if listed else {})}
 
 
 def settings_facts(settings: ScoreSettings) -> dict[str, Any]:

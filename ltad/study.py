@@ -35,12 +35,14 @@ class Source:
     Attributes:
         root: of the data set, above every test picture.
         data, split, encoder: names.
+        listed: the training pictures, where a list named them in the split's place.
     """
 
     root: Path
     data: str
     split: str
     encoder: str
+    listed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -230,6 +230,32 @@ def test_rows_are_evaluated_again_without_training(
     assert "is no longer in" in capsys.readouterr().err and calls == before
 
 
+def test_a_row_trained_on_a_list_is_evaluated_again_from_anywhere(
+    parts_folder, tiny_encoder_folder, tmp_path, monkeypatch
+):
+    """Neither the list nor the folder that the command ran in is needed any more."""
+    listed = [path.relative_to(parts_folder).as_posix()
+              for name in ("hex_nut", "leather", "screw")
+              for path in sorted((parts_folder / name / "train" / "good").iterdir())[1:4]]
+    path = tmp_path / "own.txt"
+    path.write_text("\n".join(listed))
+    monkeypatch.chdir(tiny_encoder_folder.parent)
+    rows = ["main.3", "main.4"]
+    command = ablation("main", rows, parts_folder, tiny_encoder_folder.name, tmp_path / "work")
+    assert main([*command, "--list", str(path)]) == 0
+    path.unlink()
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "work" / "runs"
+    for run in map(read_run, [folder / name for name in run_names(folder)]):
+        assert run.about["split"] == {
+            "name": "own.txt", "counts": {"hex_nut": 3, "leather": 3, "screw": 3},
+            "listed": listed,
+        }
+        assert main(["runs", "again", run.name, "--work", str(tmp_path / "work")]) == 0
+        made = read_run(folder / f"{run.name}-again")
+        assert made.results == run.results and made.about["split"] == run.about["split"]
+
+
 def test_a_row_killed_while_it_is_written_leaves_no_run(
     study, quick_config, tmp_path, monkeypatch
 ):

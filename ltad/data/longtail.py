@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ltad.data.folders import select
 from ltad.types import Sample, SettingError
 
 
@@ -138,7 +139,8 @@ def resample(
 
 
 def resample_again(
-    samples: Iterable[Sample], split_name: str, seed: int, counts: Mapping[str, int]
+    samples: Iterable[Sample], split_name: str, seed: int, counts: Mapping[str, int],
+    listed: Sequence[str] = (),
 ) -> list[Sample]:
     """What `resample` kept when a model was trained, from its data set as it is now.
 
@@ -149,11 +151,15 @@ def resample_again(
         samples: the data set.
         split_name, seed: of the training.
         counts: class -> training pictures that it had.
+        listed: the training pictures that a list named, if one stood in the split's place.
 
     Raises:
         SettingError: as `parse_split` and `long_tail_counts`.
+        DatasetError: a listed picture is gone.
     """
     samples = list(samples)
+    if listed:
+        return select(samples, listed)
     natural = training_counts(samples)
     if all(natural[name] == counts.get(name) for name in natural):
         return samples

@@ -57,7 +57,8 @@ def training_data(
         )
     about = scorer.checkpoint.about
     try:
-        used = resample_again(known, about["split"], about["split_seed"], about["split_counts"])
+        used = resample_again(known, about["split"], about["split_seed"], about["split_counts"],
+                              about.get("split_list", ()))
     except SettingError as error:
         raise SettingError(
             f"The model was trained on the list {about['split']!r}, which it does not carry, so it "
