@@ -57,6 +57,9 @@ def finish(
         plot_bgcolor="rgba(0,0,0,0)", margin={"l": 8, "r": 8, "t": 28, "b": 8}, font=font,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         hoverlabel={"font": font},
+        # By default a dark box, made of the transparent paper's black.
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": GREY.format(0.7),
+                 "activecolor": GREY.format(1)},
     )
     for update in (figure.update_xaxes, figure.update_yaxes):
         update(automargin=True, gridcolor=GREY.format(0.25), zeroline=False, showticklabels=ticks)

@@ -78,7 +78,8 @@ def _row(
 
 def run_baseline(run: Run) -> Baseline:
     """Another run to take differences to."""
-    return Baseline(run.name, f"Run {run.name}", figures_frame(run.results))
+    source = f"Run {run.name}, on {len(run.images)} pictures of {run.about['data']['name']}."
+    return Baseline(run.name, source, figures_frame(run.results))
 
 
 def paper_title(table: int) -> str:
