@@ -24,6 +24,7 @@ from ltad.teach.lessons import find_lesson, lesson_names
 from ltad.teach.recipe import few_pictures
 from ltad.ui import launch_options
 from ltad.ui.train import build_train
+from ltad.ui.train_plots import LOSS_NAMES, loss_figure
 from ltad.workspace import Workspace
 
 if not os.environ.get("CI"):
@@ -89,6 +90,7 @@ def test_a_model_is_taught_and_compared_through_the_api(address, folder, workspa
     assert state["state"] == "finished", state["message"]
     steps = [step for step, _ in state["losses"]["phase 2: reconstruction"]]
     assert steps == list(range(1, len(steps) + 1)) and state["seconds"] > 0
+    assert set(state["losses"]) == set(LOSS_NAMES)
     card = client.predict("by api", api_name="/model_card")
     assert card["classes"] == ["cog"] == card["new_classes"]
     assert card["figures"]["classes"][0]["held_out"] == 2
@@ -99,6 +101,14 @@ def test_a_model_is_taught_and_compared_through_the_api(address, folder, workspa
     assert pairs["rows"] == []
     known = client.predict(first, "by api", None, 0.05, api_name="/model_compare")
     assert (known["rows"][0]["good"], known["rows"][0]["defective"]) == (2, 2)
+
+
+def test_every_loss_of_a_training_has_words():
+    points = [(step, 1.0 / step) for step in range(1, 500)]
+    figure = loss_figure(dict.fromkeys(LOSS_NAMES, points))
+    assert [trace.name for trace in figure.data] == list(LOSS_NAMES.values())
+    assert all(name.startswith(("Phase 1: ", "Phase 2: ")) for name in LOSS_NAMES.values())
+    assert [trace.x[0] for trace in figure.data] == [2.0] * 4  # the mean of steps 1 to 3
 
 
 def test_good_pictures_chosen_in_review_are_taken_and_no_others(address, folder, workspace):

@@ -9,6 +9,12 @@ import plotly.graph_objects as go
 
 _COLOURS = ("#3d7ea6", "#8a94a3", "#ee6c4d", "#2a9d6f", "#9b5de5")
 MOST_POINTS = 200
+LOSS_NAMES = {
+    "phase 1: synthesis": "Phase 1: synthesised features",
+    "phase 1: kl": "Phase 1: distance of the latent from a normal distribution (KL)",
+    "phase 2: reconstruction": "Phase 2: reconstruction", "phase 2: semantic": "Phase 2: semantics",
+}
+"""A training's losses in words."""
 
 
 def loss_figure(losses: Mapping[str, Sequence[tuple[int, float]]]) -> go.Figure:
@@ -16,6 +22,7 @@ def loss_figure(losses: Mapping[str, Sequence[tuple[int, float]]]) -> go.Figure:
     figure = go.Figure()
     for index, (name, points) in enumerate(losses.items()):
         steps, values = thinned(points)
+        name = LOSS_NAMES.get(name, name)
         figure.add_trace(go.Scatter(
             x=steps, y=values, name=name, mode="lines",
             line={"color": _COLOURS[index % len(_COLOURS)], "width": 2},
