@@ -17,10 +17,10 @@ from pycocotools.coco import COCO
 
 from ltad.desk.archive import stacked_maps, write_archive
 from ltad.desk.coco import write_coco
-from ltad.desk.evidence import final_verdict, gather, look, subset
+from ltad.desk.evidence import final_verdict, gather, is_suspicious, look, model_verdict, subset
 from ltad.desk.files import archive_stem
 from ltad.desk.masks import decode_mask, encode_mask
-from ltad.desk.records import DeskError
+from ltad.desk.records import DeskError, ItemResult, NewItem
 from ltad.desk.regions import region_mask
 from ltad.desk.report import write_report
 from ltad.desk.tables import COLUMNS, csv_text, guard, unguard
@@ -200,6 +200,30 @@ def test_ignored_places_count_in_exports_too(reviewed):
     detection = look(reviewed.pictures.image(item.content_key), item.class_name, reviewed.batch,
                      reviewed.database, reviewed.shelf.first)
     assert detection.score == 0 and not detection.anomaly_map.any()
+
+
+@pytest.mark.parametrize("named", [None, "screw"])
+def test_a_part_that_looks_like_no_class_is_not_judged_unless_its_class_was_named(
+    desk, named, tmp_path
+):
+    batch = desk.database.create_batch("strangers", "Ada", "", {"class_name": named})
+    ids = desk.database.add_items(batch.id, [NewItem(f"{n}.png", "") for n in range(4)])
+    for one, score in zip(ids, (3.0, 1.0, 3.0, 1.0), strict=True):
+        desk.database.record_result(one, **vars(
+            ItemResult(96, 96, "screw", 0.4, False, score, 1.0, 0.5, 2.0)))
+    desk.database.decide(ids[2], "good", "Ada")
+    desk.database.decide(ids[3], "defective", "Ada")
+    items = [desk.database.item(one) for one in ids]
+    said = [model_verdict(item) for item in items]
+    assert said == (["defective", "good"] * 2 if named else ["not judged"] * 4)
+    # Nobody loses sight of it, and what a person says counts.
+    assert [is_suspicious(item) for item in items] == [True, False, False, True]
+    assert [final_verdict(item) for item in items[2:]] == ["good", "defective"]
+    assert [item.id for item in subset(items, "defective")] == [ids[0], ids[3]]
+    assert ("not judged" in csv_text(items)) is (named is None)
+    write_report(tmp_path / "a.html", batch, items, desk.database, desk.pictures, None)
+    text = (tmp_path / "a.html").read_text()
+    assert ('<th scope="row">not judged</th>' in text) is (named is None)
 
 
 def test_report_is_one_escaped_file(reviewed, tmp_path):

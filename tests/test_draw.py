@@ -190,6 +190,24 @@ def test_an_alarm_finds_only_what_the_map_shows(
     assert f"{word}</h2>" in verdict and reason in verdict
 
 
+def test_a_part_that_the_model_does_not_know_is_not_judged(tiny_scorer):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8))
+    strokes = [Stroke("hole", LINE, width=0.3)]
+    numbers = ("", "", tiny_scorer.config.model.lam, tiny_scorer.config.model.tau, 0.05)
+    trial = draw.try_defect(tiny_scorer, noise, strokes, "", *numbers)
+    assert trial.before.verdict == trial.after.verdict == "not judged"
+    shown = draw_answer.trial_html(trial.before, trial.after, trial.coverage, True)
+    assert "Not judged</h2>" in shown and "looks like none of the parts" in shown
+    assert not any(word in shown for word in ("Found", "Missed", "anomalous before"))
+    given = draw.try_defect(tiny_scorer, noise, strokes, "screw", *numbers)
+    assert given.after.verdict in ("good", "anomalous")
+    records = [draw.draw_defect(
+        ModelShelf(tiny_scorer), noise, [strokes[0].record()], name, *numbers, False
+    ) for name in ("", "screw")]
+    assert records[0]["is_found"] is None and records[0]["after"]["verdict"] == "not judged"
+    assert records[1]["is_found"] in (True, False)
+
+
 def test_outline_runs_along_the_edge():
     mask = np.zeros((64, 64), bool)
     mask[20:40, 20:40] = True

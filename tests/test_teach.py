@@ -305,6 +305,13 @@ def check_the_model(workspace, lesson, tiny_scorer, tiny_encoder) -> None:
     assert [(row.part, row.good, row.defective) for row in rows_of(pairs)] == [
         ("hide", 2, 1), ("round thing", 3, 3)
     ]
+    for row in rows_of(pairs):
+        own = [pair for pair in pairs if pair.exhibit.part == row.part]
+        said = [(p.first.verdict, p.second.verdict, p.exhibit.is_defective) for p in own]
+        for side in (0, 1):
+            assert row.not_judged[side] == sum(one[side] == "not judged" for one in said)
+            assert row.false_alarms[side] + row.found[side] == sum(
+                one[side] == "anomalous" for one in said)
     direct = tiny_scorer.score(exhibits[0].image)
     assert pairs[0].first.score == pytest.approx(direct.score, rel=1e-5)
     with pytest.raises(SettingError, match="finished"):

@@ -77,7 +77,7 @@ def gather(
         picture = pictures.image(item.content_key)
         detection = look(picture, item.class_name, batch, database, scorer)
         detection = move_threshold(detection, current_threshold(item, thresholds))
-    if final_verdict(item, thresholds) not in ("defective", "unsure"):
+    if not is_suspicious(item, thresholds):
         regions = ()
     elif detection is not None:
         minimum_area = _setting(batch, "minimum_area", MINIMUM_AREA)
@@ -115,15 +115,26 @@ def current_threshold(item: Item, thresholds: Thresholds | None = None) -> float
 
 
 def model_verdict(item: Item, thresholds: Thresholds | None = None) -> str:
-    """ "defective" or "good" by the item's stored score, "" before it is scored."""
+    """ "defective" or "good" by the item's stored score; "not judged" where it looks like none of
+    the model's classes, "" before it is scored."""
     if item.score is None:
         return ""
+    if not item.is_judged:
+        return "not judged"
     return "defective" if item.score > current_threshold(item, thresholds) else "good"
 
 
 def final_verdict(item: Item, thresholds: Thresholds | None = None) -> str:
     """The person's verdict if there is one, else the model's."""
     return item.verdict or model_verdict(item, thresholds)
+
+
+def is_suspicious(item: Item, thresholds: Thresholds | None = None) -> bool:
+    """Whether the item is worth a look: a person did not call it good, and where nobody decided,
+    its score is above the threshold, be the model sure of the class or not."""
+    if item.verdict:
+        return item.verdict != "good"
+    return item.score is not None and item.score > current_threshold(item, thresholds)
 
 
 def subset(
@@ -133,8 +144,8 @@ def subset(
 
     Args:
         items: of one batch.
-        name: "all"; "defective": called so by a person, or else by the model; "reviewed": those on
-            which a person decided.
+        name: "all"; "defective": called so by a person, or where nobody decided, above the
+            threshold; "reviewed": those on which a person decided.
         thresholds: for the model's word.
 
     Raises:
@@ -144,7 +155,7 @@ def subset(
         raise DeskError(f"There is no part {name!r} of a batch, only {', '.join(SUBSETS)}.")
     keep = {
         "all": lambda item: True,
-        "defective": lambda item: final_verdict(item, thresholds) == "defective",
+        "defective": lambda item: item.verdict != "unsure" and is_suspicious(item, thresholds),
         "reviewed": lambda item: bool(item.verdict),
     }[name]
     return [item for item in items if keep(item)]

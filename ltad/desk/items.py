@@ -28,7 +28,9 @@ _COUNTS = """
 _ITEM = """
     items.id, batch_id, position, file_name, content_key, status, reason, width, height,
     class_name, class_probability, is_recognised, items.score, reconstruction_score,
-    semantic_score, items.threshold, regions, duplicate_of"""
+    semantic_score, items.threshold, regions, duplicate_of,
+    is_recognised OR class_name = (
+        SELECT json_extract(settings, '$.class_name') FROM batches WHERE batches.id = batch_id)"""
 DECISION = """
     decisions.id, item_id, decisions.revision, decisions.verdict, defect_type, note,
     COALESCE(mask_key, ''), person, created, model, decisions.threshold, decisions.score, undoes,
@@ -265,11 +267,12 @@ def batch_of(row: tuple, counts: tuple) -> Batch:
 
 def item_of(row: tuple) -> Item:
     """An `Item` of the columns of its own and of its current decision."""
-    *fields, recognised, score, reconstruction, semantic, threshold, regions, original = row[:18]
-    decision = None if row[18] is None else Decision(*row[18:])
+    *fields, recognised, score, reconstruction, semantic, threshold, regions = row[:17]
+    original, judged = row[17:19]
+    decision = None if row[19] is None else Decision(*row[19:])
     return Item(
         *fields, bool(recognised), score, reconstruction, semantic, threshold,
-        tuple(json.loads(regions)), original, decision,
+        tuple(json.loads(regions)), original, bool(judged), decision,
     )
 
 

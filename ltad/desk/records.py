@@ -144,6 +144,8 @@ class Item:
             (`ltad.desk.feedback`).
         regions: left, top, right, bottom, area (picture pixels) and score of each, highest first.
         duplicate_of: id of the item with the same content that was scored in its place, or None.
+        is_judged: as in `ltad.types.Detection`; False when it looks like none of the classes and
+            the batch names none.
         decision: the latest entry of its history, or None. An undone one has verdict "".
     """
 
@@ -165,6 +167,7 @@ class Item:
     threshold: float | None
     regions: tuple[dict[str, Any], ...]
     duplicate_of: int | None
+    is_judged: bool
     decision: Decision | None
 
     @property

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from ltad.desk.database import Database
-from ltad.desk.evidence import Thresholds, final_verdict, gather, model_verdict
+from ltad.desk.evidence import Thresholds, gather, is_suspicious, model_verdict
 from ltad.desk.files import whole_file
 from ltad.desk.items import now
 from ltad.desk.pictures import PictureStore
@@ -62,7 +62,7 @@ def write_report(
     """
     shown = [
         item for item in items
-        if item.status == "scored" and final_verdict(item, thresholds) in ("defective", "unsure")
+        if item.status == "scored" and is_suspicious(item, thresholds)
     ]
     chosen = shown[:figures]
 
@@ -124,13 +124,14 @@ def _counts(items: Sequence[Item]) -> dict[str, int]:
 def _agreement(
     items: Sequence[Item], thresholds: Thresholds | None
 ) -> dict[str, dict[str, int]]:
-    """Model's verdict -> person's verdict ("" for none) -> how many."""
+    """Model's verdict -> person's verdict ("" for none) -> how many; "not judged" only if any."""
     pairs = Counter(
         (model_verdict(item, thresholds), item.verdict) for item in items if item.score is not None
     )
     return {
         model: {person: pairs[model, person] for person in (*VERDICTS, "")}
-        for model in ("good", "defective")
+        for model in ("good", "defective", "not judged")
+        if model != "not judged" or any(said == model for said, _ in pairs)
     }
 
 

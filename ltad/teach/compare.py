@@ -59,6 +59,7 @@ class Row:
         auroc: of the scores, in [0, 1], or None without both kinds.
         false_alarms: good pictures called anomalous.
         found: defective ones called anomalous.
+        not_judged: pictures of both kinds that look like none of the model's classes.
     """
 
     part: str
@@ -67,6 +68,7 @@ class Row:
     auroc: tuple[float | None, float | None]
     false_alarms: tuple[int, int]
     found: tuple[int, int]
+    not_judged: tuple[int, int]
 
 
 def uploaded(images: Sequence[tuple[str, Image.Image]]) -> list[Exhibit]:
@@ -140,12 +142,13 @@ def rows_of(pairs: Sequence[Pair]) -> list[Row]:
             continue
         labels = np.array([p.exhibit.is_defective for p in own])
         sides = [[p.first for p in own], [p.second for p in own]]
-        alarms = [np.array([d.is_anomalous for d in side]) for side in sides]
+        alarms = [np.array([d.verdict == "anomalous" for d in side]) for side in sides]
         rows.append(Row(
             part, int((~labels).sum()), int(labels.sum()),
             tuple(image_auroc(labels, [d.score for d in side]) for side in sides),
             tuple(int(a[~labels].sum()) for a in alarms),
             tuple(int(a[labels].sum()) for a in alarms),
+            tuple(sum(not d.is_judged for d in side) for side in sides),
         ))
     return rows
 

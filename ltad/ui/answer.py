@@ -24,6 +24,8 @@ _ICONS = {
     "good": "<path d='M5 10.5l3.5 3.5L15 7'/>",
     "doubtful": "<path d='M6 10h8'/>",
 }
+DOUBT = "<b>This looks like none of the parts this model knows; " \
+    "the verdict is not to be trusted.</b>"
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,8 @@ def no_answer() -> str:
 def answer_html(detection: Detection) -> str:
     """The notices, the verdict card and the recognised class."""
     is_doubtful = detection.is_judged and not detection.is_recognised
-    doubt = notice(
-        "<b>This looks like none of the parts this model knows; "
-        "the verdict is not to be trusted.</b>"
-    )
     return (
-        f"{doubt if is_doubtful else ''}<div class='lt-top'>{verdict_html(detection)}"
+        f"{notice(DOUBT) if is_doubtful else ''}<div class='lt-top'>{verdict_html(detection)}"
         f"{class_html(detection)}</div>"
     )
 
@@ -84,7 +82,7 @@ def verdict_html(detection: Detection) -> str:
     return (
         f"<section class='lt-card lt-verdict lt-{kind}{doubt}' aria-label='Verdict'>"
         f"<h2>{icon(kind)}{detection.verdict.capitalize()}{mark}</h2>"
-        f"{'' if detection.is_judged else _unjudged_html(detection)}"
+        f"{'' if detection.is_judged else unjudged_html(detection)}"
         f"{gauge_html(detection.score, detection.threshold, detection.map_scale['combined'][0])}"
         f"{f'<p>{escape(detection.explanation)}</p>' if detection.is_judged else ''}"
         f"<p class='lt-quiet'>Reconstruction {number(detection.reconstruction_score)}, "
@@ -93,7 +91,8 @@ def verdict_html(detection: Detection) -> str:
     )
 
 
-def _unjudged_html(detection: Detection) -> str:
+def unjudged_html(detection: Detection) -> str:
+    """Why there is no verdict, what to do, and on which side of the threshold the picture lies."""
     side = "it is above the threshold, so worth a look" if detection.is_anomalous \
         else "it is not above the threshold"
     return (

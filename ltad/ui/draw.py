@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,10 @@ def try_defect(
     numbers = (*typed_prompts(scorer, normal_prompt, abnormal_prompt), lam, tau, false_alarm_rate)
     before = scorer.score(picture, class_name or None, *numbers)
     painted, mask = draw_strokes(picture, strokes)
-    after = scorer.score(painted, before.class_name, *numbers) if strokes else before
+    after = replace(  # as sure of the class as before
+        scorer.score(painted, before.class_name, *numbers),
+        is_recognised=before.is_recognised, was_class_given=before.was_class_given,
+    ) if strokes else before
     coverage = measure_coverage(mask, after.anomaly_map, after.pixel_threshold)
     return Trial(painted, mask, before, after, coverage)
 
@@ -116,7 +119,8 @@ def draw_defect(
     )
     record = {
         "before": detection_record(trial.before), "after": detection_record(trial.after),
-        "is_found": trial.after.is_anomalous and trial.coverage.is_shown,
+        "is_found": trial.after.is_anomalous and trial.coverage.is_shown
+        if trial.after.is_judged else None,
         "coverage": asdict(trial.coverage), "strokes": [stroke.record() for stroke in drawn],
     }
     if include_pictures:

@@ -44,10 +44,9 @@ def trial_html(
 ) -> str:
     """The verdict on what was painted."""
     notices = ""
-    if not before.is_recognised:
-        notices += notice("<b>This looks like none of the parts this model knows; what it finds "
-                          "here means nothing.</b> Choose the class in Inspect if you know it.")
-    if before.is_anomalous:
+    if before.is_judged and not before.is_recognised:
+        notices += notice(answer.DOUBT)
+    if before.verdict == "anomalous":
         notices += notice("The model calls this picture anomalous before anything is painted. "
                           "Paint on a good one to learn what it finds.")
     return (
@@ -58,6 +57,8 @@ def trial_html(
 
 def _outcome(after: Detection, coverage: Coverage) -> tuple[str, str, str]:
     """Tone, word and reason: an alarm finds a defect only where the map shows it."""
+    if not after.is_judged:
+        return "doubtful", "Not judged", ""
     if not after.is_anomalous:
         return "bad", "Missed", ""
     if not coverage.is_shown:
@@ -86,7 +87,7 @@ def _verdict_html(
 ) -> str:
     if is_painted:
         kind, word, where = _outcome(after, coverage)
-        text = f"{where} {after.explanation}".strip()
+        text = f"{where} {after.explanation}".strip() if after.is_judged else ""
     else:
         kind, word, text = "", "Nothing painted yet", "Choose what to paint, then paint it."
     icon = f"{answer.icon(kind)}" if kind else ""
@@ -96,7 +97,8 @@ def _verdict_html(
     )
     return (
         f"<section class='lt-card lt-verdict lt-{kind or 'doubtful'}' aria-label='Verdict'>"
-        f"<h2>{icon}{word}</h2>{gauge}<p>{escape(text)}</p>"
+        f"<h2>{icon}{word}</h2>{'' if after.is_judged else answer.unjudged_html(after)}{gauge}"
+        f"{f'<p>{escape(text)}</p>' if text else ''}"
         f"<p class='lt-quiet'>{_settings_text(after)}</p></section>"
     )
 

@@ -74,6 +74,9 @@
     review.make("span", { class: "lt-review-start" }, name.slice(0, -12)),
     review.make("span", {}, name.slice(-12))];
   review.isSuspicious = (row) => row.status === "scored" && row.score > row.threshold;
+  // A part that looks like none of the model's classes is not judged, unless its class was named.
+  review.isUnjudged = (row) => row.status === "scored" && !row.is_recognised
+    && row.class_name !== state.batch.settings?.class_name;
   review.row = (id = state.current) => state.items.get(id);
   // What the person decided: the newest of what is on its way and what the server holds.
   review.verdict = (row) => review.outbox.pending(row.id)?.verdict ?? row.verdict;
@@ -83,6 +86,7 @@
   const KINDS = {
     all: () => true,
     suspicious: review.isSuspicious,
+    unjudged: review.isUnjudged,
     undecided: review.isOpen,
     decided: (row) => Boolean(review.verdict(row)),
     failed: (row) => row.status === "failed",

@@ -55,7 +55,7 @@ class ItemEndpoints:
         record = {
             name: getattr(item, name) for name in (
                 "id", "batch_id", "file_name", "status", "reason", "width", "height",
-                "class_name", "class_probability", "is_recognised", "score",
+                "class_name", "class_probability", "is_recognised", "is_judged", "score",
                 "reconstruction_score", "semantic_score", "duplicate_of",
             )
         }

@@ -7,15 +7,17 @@
   const KEPT = 2000; // thumbnails
   const thumbnails = new Map(); // content key -> data URL
   const LABELS = {
-    all: "All", suspicious: "Suspicious", undecided: "To do", decided: "Decided", failed: "Failed",
+    all: "All", suspicious: "Suspicious", unjudged: "Not judged", undecided: "To do", decided: "Decided", failed: "Failed",
   };
   const EMPTY = {
     all: "This batch has no pictures.",
     suspicious: "No picture scores above its threshold. Lower it under Threshold, or look at All.",
+    unjudged: "Every part looks like one that this model knows.",
     undecided: "Nothing left to decide. Under Export the batch leaves as a table, COCO or report.",
     decided: "Nothing is decided yet: press A, R or U on a picture.",
     failed: "Every picture could be read.",
   };
+  const SIDES = { suspicious: "above the threshold", normal: "not above the threshold" };
   const SIGNS = { good: "✓", defective: "✕", unsure: "?" };
   let view; // the elements, once they are made
 
@@ -109,9 +111,11 @@
 
   function scoreText(row) {
     if (row.status !== "scored") return [row.reason || row.status];
-    const word = review.isSuspicious(row) ? "suspicious" : "normal";
-    return [make("b", { class: `lt-review-model-${word}`, title: `The model: ${word}` },
-      review.number(row.score)), ` ${review.readable(row.class_name)}`];
+    const side = review.isSuspicious(row) ? "suspicious" : "normal";
+    const isUnjudged = review.isUnjudged(row);
+    return [make("b", { class: `lt-review-model-${isUnjudged ? "unjudged" : side}`,
+      title: isUnjudged ? `The model: not judged, score ${SIDES[side]}` : `The model: ${side}` },
+    review.number(row.score)), isUnjudged ? " not judged" : ` ${review.readable(row.class_name)}`];
   }
 
   // --- thumbnails -----------------------------------------------------------------------------
@@ -146,6 +150,7 @@
       const { kind } = chip.dataset;
       chip.replaceChildren(LABELS[kind], make("b", {}, String(counts[kind])));
       chip.ariaPressed = String(kind === state.filter.kind);
+      chip.hidden = kind === "unjudged" && !counts[kind] && kind !== state.filter.kind;
     }
     const options = ["", ...[...classes].sort()];
     view.classes.replaceChildren(...options.map((name) =>

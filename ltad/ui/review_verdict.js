@@ -3,6 +3,8 @@
   const { review } = window.ltad;
   const { state, make, time } = review;
   const WORDS = { good: "Good", defective: "Defective", unsure: "Unsure" };
+  const UNKNOWN = "This looks like none of the parts this model knows, or it is damaged beyond "
+    + "recognition.";
   const LETTERS = { good: "A", defective: "R", unsure: "U" };
   const drafts = new Map(); // item id -> { defect_type, note } typed but not yet decided
   let view;
@@ -139,8 +141,11 @@
 
   function drawModel(row) {
     const isSuspicious = review.isSuspicious(row);
-    view.model.classList.toggle("lt-bad", isSuspicious);
-    view.model.classList.toggle("lt-good", row.status === "scored" && !isSuspicious);
+    const isUnjudged = review.isUnjudged(row);
+    const isJudged = row.status === "scored" && !isUnjudged;
+    view.model.classList.toggle("lt-bad", isJudged && isSuspicious);
+    view.model.classList.toggle("lt-good", isJudged && !isSuspicious);
+    view.model.classList.toggle("lt-doubtful", isUnjudged);
     if (row.status !== "scored") {
       review.fill(view.model, make("h3", {}, "The model"),
         make("p", {}, row.reason || `This picture is ${row.status}.`));
@@ -154,19 +159,26 @@
     tick.style.left = share(row.threshold);
     const detail = detailOf(row);
     review.fill(view.model,
-      make("h3", {}, "The model: ", make("b", {}, isSuspicious ? "suspicious" : "normal")),
+      make("h3", {}, "The model: ", make("b", {},
+        isUnjudged ? "not judged" : isSuspicious ? "suspicious" : "normal")),
+      isUnjudged && make("p", { class: "lt-review-warn" }, make("b", {}, UNKNOWN),
+        " Your own verdict counts as on any other."),
       make("div", { class: "lt-gauge" }, make("div", { class: "lt-track" }, fill, tick),
         make("div", { class: "lt-gauge-text" },
           make("b", {}, `score ${review.number(row.score)}`),
           make("span", {}, `threshold ${review.number(row.threshold)}`))),
       make("p", { class: "lt-quiet" },
-        row.is_recognised ? "" : "Scored as ", review.readable(row.class_name),
+        isUnjudged ? `Measured as ${review.readable(row.class_name)}, the class nearest to it, `
+          + `${isSuspicious ? "it is above the threshold, so worth a look"
+            : "it is not above the threshold"}; that class's threshold need not fit.`
+          : review.readable(row.class_name),
         row.is_recognised && detail ? `, ${review.percent(detail.class_probability)} sure` : ""),
-      !row.is_recognised && make("p", { class: "lt-review-warn" },
-        "Looks like none of the parts this model knows: do not trust its verdict."),
+      isJudged && !row.is_recognised && make("p", { class: "lt-review-warn" },
+        "This looks like none of the parts this model knows; the verdict is not to be trusted."),
       row.duplicate_of && make("p", { class: "lt-quiet" },
         "The same file content is in this batch more than once; it was scored once."),
-      detail?.readyMap && make("p", { class: "lt-quiet" }, detail.readyMap.explanation));
+      detail?.readyMap && !isUnjudged
+        && make("p", { class: "lt-quiet" }, detail.readyMap.explanation));
   }
 
   function drawPerson(row) {

@@ -87,15 +87,17 @@ def _table_html(rows: Sequence[Row], first: str, second: str) -> str:
         f"<td>{row.good} good, {row.defective} not</td>"
         f"<td>{percent(row.auroc[0])}</td><td><b>{percent(row.auroc[1])}</b></td>"
         f"<td>{row.false_alarms[0]}</td><td>{row.false_alarms[1]}</td>"
-        f"<td>{row.found[0]}</td><td>{row.found[1]}</td></tr>" for row in rows
+        f"<td>{row.found[0]}</td><td>{row.found[1]}</td>"
+        f"<td>{row.not_judged[0]}</td><td>{row.not_judged[1]}</td></tr>" for row in rows
     )
     names = f"<th scope='col'>{escape(first)}</th><th scope='col'>{escape(second)}</th>"
     return (
         "<div class='lt-scroll'><table class='lt-table'><thead><tr><th></th><th></th>"
         "<th colspan='2' scope='colgroup'>Image AUROC</th>"
         "<th colspan='2' scope='colgroup'>False alarms</th>"
-        "<th colspan='2' scope='colgroup'>Defective found</th></tr><tr>"
-        f"<th scope='col'>Part</th><th scope='col'>Pictures</th>{names * 3}</tr></thead>"
+        "<th colspan='2' scope='colgroup'>Defective found</th>"
+        "<th colspan='2' scope='colgroup'>Not judged</th></tr><tr>"
+        f"<th scope='col'>Part</th><th scope='col'>Pictures</th>{names * 4}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -116,16 +118,19 @@ def _pair_html(pair: Pair, first: str, second: str) -> str:
 def _side_html(detection: Detection, model: str) -> str:
     low, high = detection.map_scale["combined"]
     score, threshold = apart(detection.score, detection.threshold)
-    kind, word = ("bad", "Anomalous") if detection.is_anomalous else ("good", "Good")
+    kind = {"anomalous": "bad", "good": "good"}.get(detection.verdict, "doubtful")
     heat = data_url(heat_png(detection.anomaly_map, low, high), "image/png")
     name = readable(detection.class_name)
-    doubt = "" if detection.is_recognised else "; it looks like none of its classes"
+    doubt = "" if detection.is_judged else (
+        ", the nearest of its classes; this looks like none of the parts this model knows, or it "
+        "is damaged beyond recognition"
+    )
     return (
         f"<figure><figcaption>{escape(model)}</figcaption><div class='lt-frame lt-still' role='img'"
         f" aria-label='Heatmap of {escape(model)}'><img class='lt-heat' alt='' "
         f"src='{heat}'></div>"
-        f"<p class='lt-{kind}'><b>{word}</b></p><p class='lt-quiet'>{score} of {threshold}, as "
-        f"{escape(name)}{doubt}</p></figure>"
+        f"<p class='lt-{kind}'><b>{detection.verdict.capitalize()}</b></p>"
+        f"<p class='lt-quiet'>{score} of {threshold}, as {escape(name)}{doubt}</p></figure>"
     )
 
 
@@ -134,8 +139,8 @@ def pair_record(pair: Pair) -> dict[str, Any]:
     def side(detection: Detection) -> dict[str, Any]:
         return {
             "score": detection.score, "threshold": detection.threshold,
-            "is_anomalous": bool(detection.is_anomalous), "class_name": detection.class_name,
-            "is_recognised": detection.is_recognised,
+            "verdict": detection.verdict, "is_anomalous": bool(detection.is_anomalous),
+            "class_name": detection.class_name, "is_recognised": detection.is_recognised,
         }
 
     exhibit = pair.exhibit
