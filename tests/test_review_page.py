@@ -351,6 +351,32 @@ def test_mask_is_painted_and_saved(page: Page, server: SimpleNamespace, files: l
     assert top < 48 < bottom and left < 48 < right
 
 
+def test_mask_is_painted_without_a_pointer(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    batch = bring(page, server, files[1:3])
+    item = server.database.items_summary(batch)[0]
+    page.keyboard.press("e")
+    bar = page.locator(".lt-review-editor")
+    expect(bar).to_be_visible()
+    page.keyboard.press("c")
+    page.keyboard.press("ArrowUp")  # the brush starts in the middle
+    page.keyboard.press("Space")
+    expect(bar).to_contain_text("Mask of the defect, painting")
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    expect(bar).not_to_contain_text("painting")
+    for _ in range(30):
+        page.keyboard.press("ArrowDown")  # lifted, it paints nothing
+    page.keyboard.press("Enter")
+    expect(page.locator(SAVED)).to_have_count(1)
+    mask = decode_mask(server.database.blob(server.database.item(item.id).decision.mask_key))
+    rows, columns = mask.nonzero()
+    assert 44 <= rows.min() <= rows.max() <= 52  # a brush of 3 pixels, in a picture of 96
+    assert 44 <= columns.min() < 48 and 58 <= columns.max() <= 72
+
+
 def test_ignored_area_is_painted_up_to_the_edge_and_counts_at_once(
     page: Page, server: SimpleNamespace, files: list[Path]
 ):

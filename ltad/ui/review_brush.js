@@ -70,8 +70,10 @@
       Object.assign(editor, { isOn: true, mode, tool: "brush",
         size: Math.round(Math.max(detail.width, detail.height) / 30) });
       if (!first && mode === "mask") editor.fromModel();
+      pointer = null;
       repaint();
       review.emit("editor");
+      review.focusPicture();
     },
 
     close() {
@@ -112,6 +114,7 @@
     },
 
     undoStroke() {
+      editor.end();
       strokes.pop();
       repaint();
     },
@@ -128,6 +131,7 @@
     },
 
     begin(event) {
+      editor.end();
       const isEraser = editor.tool === "eraser" || event.altKey;
       stroke = { isEraser, size: editor.size, points: [review.toPicture(event)] };
       paintStroke(stroke);
@@ -161,7 +165,7 @@
       context.beginPath();
       context.arc(...pointer, editor.size / 2, 0, 2 * Math.PI);
       context.strokeStyle = editor.tool === "eraser" ? "#111" : "#fff";
-      context.lineWidth = 1.5 / review.view.scale;
+      context.lineWidth = (stroke ? 3 : 1.5) / review.view.scale;
       context.stroke();
     },
 
@@ -267,7 +271,7 @@
     const fromModel = button("From the model's regions", "M", () => editor.fromModel());
     const earlier = make("select", { "aria-label": "Areas that were set before",
       onchange: () => { editor.fromEarlier(Number(earlier.value)); review.focusPicture(); } });
-    const title = make("b");
+    const title = make("b", { "aria-live": "polite" });
     const bar = make("div", { class: "lt-review-editor", hidden: true, role: "toolbar" },
       title, tool, size, button("Undo stroke", "Z", () => editor.undoStroke()),
       button("Clear", "C", () => editor.clear()), fromModel, earlier,
@@ -282,8 +286,9 @@
       review.fill(earlier, (editor.earlier ?? []).map(({ id, person, created, share }) =>
         make("option", { value: id, selected: id === editor.settingId }, (share ? review.percent(share, 1) : "nothing")
           + ` ignored: ${person}, ${review.time(created)}`)));
-      title.textContent = editor.mode === "mask" ? "Mask of the defect"
-        : `Ignored on every ${review.readable(detail?.class_name ?? "")}`;
+      title.textContent = (editor.mode === "mask" ? "Mask of the defect"
+        : `Ignored on every ${review.readable(detail?.class_name ?? "")}`)
+        + (editor.isStroking ? ", painting" : "");
       tool.textContent = editor.tool === "brush" ? "Brush" : "Eraser";
       tool.ariaPressed = String(editor.tool === "eraser");
       size.max = Math.max(detail?.width ?? 0, detail?.height ?? 0) / 4;

@@ -228,6 +228,12 @@
       (event.clientY - edge.top - view.top) / view.scale];
   };
 
+  review.toScreen = ([x, y]) => {
+    const edge = canvas.getBoundingClientRect();
+    return { clientX: edge.left + view.left + x * view.scale,
+      clientY: edge.top + view.top + y * view.scale };
+  };
+
   // --- pointers -------------------------------------------------------------------------------
   const pointers = new Map(); // id -> [x, y]; two of them zoom
 
@@ -272,6 +278,11 @@
       event.preventDefault();
       zoom(2 ** (-event.deltaY / (event.deltaMode ? 8 : 240)), event.offsetX, event.offsetY);
     }, { passive: false });
+    const label = canvas.ariaLabel;
+    review.on("editor", () => {
+      canvas.ariaLabel = review.editor.isOn ? "The picture to paint on. Arrow keys move the "
+        + "brush, space lowers and lifts it, Enter saves." : label;
+    });
     new ResizeObserver(() => {
       canvas.width = canvas.clientWidth * devicePixelRatio;
       canvas.height = canvas.clientHeight * devicePixelRatio;

@@ -19,6 +19,9 @@
     x: () => review.editor.switchTool(), z: () => review.editor.undoStroke(),
     c: () => review.editor.clear(), "[": () => review.editor.resize(1 / 1.25),
     m: () => review.editor.mode === "mask" && review.editor.fromModel(),
+    ArrowLeft: () => review.pen.move(-1, 0), ArrowRight: () => review.pen.move(1, 0),
+    ArrowUp: () => review.pen.move(0, -1), ArrowDown: () => review.pen.move(0, 1),
+    " ": () => review.pen.press(),
     "]": () => review.editor.resize(1.25), Enter: () => review.editor.save(),
     Escape: () => review.editor.close(),
     "+": KEYS["+"], "=": KEYS["="], "-": KEYS["-"], 0: KEYS[0], "?": KEYS["?"],
@@ -33,7 +36,7 @@
     ["Show", [["H", "map"], ["B", "boxes and outlines"], ["?", "these keys"],
       ["Esc", "close, leave a text box"]]],
     ["Paint", [["E", "mask of the defect"], ["I", "areas this class ignores"],
-      ["[ ]", "brush size"], ["X", "brush or eraser"], ["Z", "undo stroke"], ["C", "clear"],
+      ["← → ↑ ↓", "move the brush"], ["Space", "lower or lift it"], ["[ ]", "brush size"], ["X", "brush or eraser"], ["Z", "undo stroke"], ["C", "clear"],
       ["M", "from the model's regions"], ["Enter", "save"]]],
   ];
 
@@ -56,9 +59,9 @@
       event.preventDefault();
       return review.pan(...PANS[event.key]);
     }
-    // A range moves with the arrows, a tab with them too; Enter presses the button it is on.
+    // Arrows move a range and a tab; Enter and space press the button that they are on.
     if (event.key.startsWith("Arrow") && target.matches("[type=range], [role=tab]")) return;
-    if (event.key === "Enter" && target.matches("button, summary, a, input")) return;
+    if (["Enter", " "].includes(event.key) && target.matches("button, summary, a, input")) return;
     const keys = review.editor.isOn ? EDITING : KEYS;
     const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!act || (event.repeat && !/^(j|k|Arrow|[+=[\]-])/i.test(event.key))) return;
