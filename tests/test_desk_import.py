@@ -120,13 +120,20 @@ def test_coco_of_other_programs_is_understood(desk):
     assert "192 x 48 pixels, but the picture is 96 x 96" in report.unmatched[0]
 
 
+def test_a_file_without_decisions_says_so(desk):
+    nothing = b'{"images": [], "annotations": [], "categories": []}'
+    report = import_decisions(desk.database, desk.batch.id, nothing, "empty.json", "Ada")
+    assert report.text == "The file holds no decision, so nothing was restored."
+
+
 @pytest.mark.parametrize(("content", "message"), [
     (b"", "is empty"),
     (b"a,b\n1,2\n", "no column file_name and no column verdict"),
     (b"file_name,verdict\na.png,bad\n", "line 2: the verdict is 'bad'"),
     (b"PK\x03\x04 torn", "damaged zip"),
     (b'{"images": 3}', "no COCO or JSON"),
-    (b'{"images": [', "no COCO or JSON"),
+    (b'{"images": [', "damaged or cut off: its JSON breaks at line 1, column 13"),
+    (b"[1, 2]", "no COCO or JSON"),
     (b'{"images": [{"file_name": "a"}]}', "no COCO or JSON"),
     (b'{"items": [3]}', "no COCO or JSON"),
     ("file_name,verdict\nä.png,good\n".encode("latin-1"), "not text in UTF-8"),

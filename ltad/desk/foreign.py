@@ -75,7 +75,7 @@ def read_decisions(source: str | Path | bytes, name: str = "The file") -> list[I
         raise DeskError(
             f"{name} is not text in UTF-8. Save it as UTF-8 (in Excel: CSV UTF-8)."
         ) from error
-    if not text.lstrip().startswith("{"):
+    if not text.lstrip().startswith(("{", "[")):
         return _of_table(text, name)
     try:
         document = json.loads(text)
@@ -85,10 +85,15 @@ def read_decisions(source: str | Path | bytes, name: str = "The file") -> list[I
         return [d for i, row in enumerate(rows, 1) if (d := _of_row(row, f"{name}, item {i}"))]
     except DeskError:
         raise
+    except json.JSONDecodeError as error:
+        raise DeskError(
+            f"{name} is damaged or cut off: its JSON breaks at line {error.lineno}, column "
+            f"{error.colno}. Export it again."
+        ) from error
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise DeskError(
-            f"{name} is no COCO or JSON file of a batch ({type(error).__name__}: {error}). "
-            "Export it again."
+            f"{name} is no COCO or JSON file of a batch: it has neither images nor items that can "
+            "be read. Choose a file that Export has made, or COCO of another program."
         ) from error
 
 
@@ -168,8 +173,9 @@ def _of_table(text: str, name: str) -> list[Imported]:
     missing = {"file_name", "verdict"} - set(rows.fieldnames or ())
     if missing:
         raise DeskError(
-            f"{name} has no column {' and no column '.join(sorted(missing))}. Its first line must "
-            "name the columns, at least file_name and verdict."
+            f"{name} is no COCO, JSON or zip, and as a table it has no column "
+            f"{' and no column '.join(sorted(missing))}. The first line of a CSV must name the "
+            "columns, at least file_name and verdict."
         )
     try:
         return [

@@ -44,6 +44,8 @@ class ImportReport:
     @property
     def text(self) -> str:
         """All in one sentence."""
+        if not (self.restored or self.unchanged or self.problems):
+            return "The file holds no decision, so nothing was restored."
         return (
             f"{self.restored} decisions restored, {self.unchanged} already there, "
             f"{len(self.unmatched)} without their picture, {len(self.conflicts)} left out because "
