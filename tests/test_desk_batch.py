@@ -285,12 +285,14 @@ def test_zips_that_cannot_be_used_say_why(
     empty = _zip(tmp_path / "empty.zip", {})
     bomb = _zip(tmp_path / "bomb.zip", {"blank.bmp": bytes(5_000_000)})
     monkeypatch.setattr(collecting, "RATIO_FREE", 1_000_000)
-    items = collect([damaged, locked, empty, bomb], pictures)
+    outer = _zip(tmp_path / "outer.zip", {"inner.zip": (tmp_path / "good.zip").read_bytes()})
+    items = collect([damaged, locked, empty, bomb, outer], pictures)
     reasons = {item.file_name: item.reason for item in items}
     assert "damaged and cannot be unpacked" in reasons["damaged.zip"]
     assert "protected by a password" in reasons["0.png"]
     assert reasons["1.png"] == reasons["2.png"] == ""
     assert "holds no files" in reasons["empty.zip"]
+    assert "a zip inside a zip" in reasons["inner.zip"]
     assert "as no zip of photographs does" in reasons["bomb.zip"]
     monkeypatch.setattr(collecting, "MAX_FILES", 2)
     assert "holds 3 files" in collect([tmp_path / "good.zip"], pictures)[0].reason

@@ -135,6 +135,8 @@ def _entry_reader(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[
     def read() -> bytes:
         if entry.flag_bits & 1:
             raise ImageError("It is protected by a password. Make the zip without one.")
+        if entry.filename.lower().endswith(".zip"):
+            raise ImageError("It is a zip inside a zip and was not opened. Bring it by itself.")
         with archive.open(entry) as file:
             return file.read(MAX_BYTES + 1)
 
