@@ -11,7 +11,7 @@ _COLOURS = ("#3d7ea6", "#8a94a3", "#ee6c4d", "#2a9d6f", "#9b5de5")
 MOST_POINTS = 200
 LOSS_NAMES = {
     "phase 1: synthesis": "Phase 1: synthesised features",
-    "phase 1: kl": "Phase 1: distance of the latent from a normal distribution (KL)",
+    "phase 1: kl": "Phase 1: KL divergence of the latent",
     "phase 2: reconstruction": "Phase 2: reconstruction", "phase 2: semantic": "Phase 2: semantics",
 }
 """A training's losses in words."""
