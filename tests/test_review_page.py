@@ -415,22 +415,22 @@ def test_an_earlier_threshold_is_set_again_and_moves_the_outlines(
 ):
     bring(page, server, files[1:4])
     limit = page.locator(".lt-review-side", has_text="Outlined where the map is above")
-    expect(limit).to_contain_text("the model's limit for single pixels.")
+    expect(limit).to_contain_text("the model's own limit.")
     page.get_by_role("button", name="Threshold", exact=True).click()
     earlier = page.locator(".lt-review-earlier")
     page.get_by_label("Threshold as").select_option("score")
     page.get_by_label("Value").fill("0.5")
     page.get_by_label("Value").press("Tab")
     expect(earlier).to_contain_text("Score 0.500: inspector-")
-    expect(limit).to_contain_text("moved as far as the threshold was")
+    expect(limit).to_contain_text("moved with the threshold")
     page.get_by_role("button", name="Reset to the model's").click()
     expect(earlier).to_contain_text("The model's own: inspector-")
-    expect(limit).to_contain_text("the model's limit for single pixels.")
+    expect(limit).to_contain_text("the model's own limit.")
     earlier.locator("summary").click()
     page.get_by_role("button", name="Set again").first.click()
     expect(earlier).to_contain_text("Score 0.500: inspector-")
     page.get_by_role("button", name="Reset to the model's").click()
-    expect(limit).to_contain_text("the model's limit for single pixels.")
+    expect(limit).to_contain_text("the model's own limit.")
 
 
 def test_a_deleted_batch_comes_back_and_its_pictures_leave_the_disk(

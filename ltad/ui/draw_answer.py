@@ -63,18 +63,18 @@ def _outcome(after: Detection, coverage: Coverage) -> tuple[str, str, str]:
         return "bad", "Missed", ""
     if not coverage.is_shown:
         return "", "An alarm, but elsewhere", (
-            "The map is highest away from what you painted, and none of it is above the limit for "
-            "single pixels."
+            "The map is highest away from what you painted, and none of it is above the limit "
+            "where regions begin."
         )
     if coverage.found:
         aside = "" if coverage.is_peak_near else " The map is highest elsewhere, though."
         return "good", "Found", (
-            f"{_share(coverage.found)} of what you painted is above the limit for single pixels."
+            f"{_share(coverage.found)} of what you painted is above the limit where regions begin."
             + aside
         )
     return "good", "Found, but not outlined", (
-        "The map is highest where you painted, but no painted pixel is above the limit for "
-        "single pixels, which is stricter."
+        "The map is highest where you painted, but no painted pixel is above the limit where "
+        "regions begin."
     )
 
 
@@ -119,7 +119,7 @@ def _coverage_html(coverage: Coverage, after: Detection) -> str:
     rows = (
         ("Painted", f"{coverage.painted:.1%}", "of the picture"),
         ("Covered", _share(coverage.found),
-         f"of it lies above the limit for single pixels, {number(after.pixel_threshold)}"),
+         f"of it lies above the limit where regions begin, {number(after.pixel_threshold)}"),
         ("Overlap", f"{coverage.overlap:.2f}", "intersection over union of the two areas"),
         ("AUROC", f"{coverage.auroc:.3f}", "of the map's values, painted against untouched"),
     )

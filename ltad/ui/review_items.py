@@ -78,8 +78,8 @@ class ItemEndpoints:
         """The anomaly map drawn as a data URL, and the regions that rise out of it.
 
         Regions have their box, area, score and contours (even-odd polygons) in picture pixels.
-        They are where the map is above `limit`: the model's own limit for single pixels
-        (`own_limit`), moved as far as people moved the threshold.
+        They are where the map is above `limit`: the model's own limit (`own_limit`,
+        see `ltad.scoring.region_limit`), moved with the threshold that people chose.
         """
         desk = self._desk
         item = desk.database.item(number(item_id, "item"))

@@ -248,9 +248,8 @@
 
   const limitText = ({ limit, own_limit: own }) =>
     `Outlined where the map is above ${review.number(limit)}`
-    + (review.number(limit) === review.number(own) ? ", the model's limit for single pixels."
-      : `: the model's limit for single pixels, ${review.number(own)}, moved as far as the `
-        + "threshold was.");
+    + (review.number(limit) === review.number(own) ? ", the model's own limit."
+      : `: the model's own limit, ${review.number(own)}, moved with the threshold.`);
 
   function drawHistory() {
     const entries = detailOf(review.row())?.history ?? [];
