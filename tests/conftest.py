@@ -21,8 +21,8 @@ from ltad.data import captions
 from ltad.data.folders import load_folder
 from ltad.data.parts import applicable_defects, render_part
 from ltad.encoders import AlignEncoder, load_encoder
-from ltad.pretraining.model import small_align, word_tokenizer
 from ltad.training.train import train
+from small_align import small_align, word_tokenizer
 
 torch.set_num_threads(1)
 
