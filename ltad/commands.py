@@ -7,7 +7,7 @@ import math
 import os
 import time
 from argparse import Namespace
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import Any

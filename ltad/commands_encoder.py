@@ -23,8 +23,9 @@ def pretrain(options: Namespace) -> None:
     )
     pretrain_encoder(options.out, settings, options.work / "pretraining")
     recorded = json.loads((options.out / "pretraining.json").read_text(encoding="utf-8"))
-    print(f"ImageNet's names in held-out phrasings: {100 * recorded['naming']['top1']:.1f}% nearest"
-          f" to their own direction, {100 * recorded['naming']['top5']:.1f}% among the five nearest")
+    naming = {k: f"{100 * v:.1f}%" for k, v in recorded["naming"].items()}
+    print(f"ImageNet's names in held-out phrasings: {naming['top1']} nearest to their own "
+          f"direction, {naming['top5']} among the five nearest")
     print(f"The encoder is in {options.out}. Measure it: python -m ltad probe --encoder "
           f"{options.out}")
 

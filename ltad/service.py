@@ -156,7 +156,9 @@ class Scorer:
         self, images: Sequence[ImageSource | Prepared], class_name: str, settings: ScoreSettings
     ) -> BranchMaps:
         """Maps (n, S, S) and image scores (n,) of every branch, without verdicts or thresholds."""
-        readings = self._reader.read_all([self.prepare(image) for image in images])
+        readings = self._reader.read_all(
+            [self.prepare(image) for image in images], class_name
+        )
         normal = self.texts([class_name], settings.normal_prompt)
         abnormal = self.texts([class_name], settings.abnormal_prompt)
         return branch_maps(readings, normal, abnormal, settings)
@@ -239,7 +241,7 @@ class Scorer:
         }
         with torch.inference_mode():
             self._reader.encode([p for group in prepared.values() for p in group])
-            readings = {n: self._reader.read_all(g) for n, g in prepared.items() if g}
+            readings = {n: self._reader.read_all(g, n) for n, g in prepared.items() if g}
         return Calibration(readings, lambda names, words: self.texts(names, words))
 
     def warm_up(self) -> None:
@@ -253,7 +255,7 @@ class Scorer:
         name = class_name or seen.best
         normal = self.texts([name], settings.normal_prompt)
         abnormal = self.texts([name], settings.abnormal_prompt)
-        measured = branch_maps(self._reader.read(prepared), normal, abnormal, settings)
+        measured = branch_maps(self._reader.read(prepared, name), normal, abnormal, settings)
         limits = self.calibration.limits(name, settings, rate)
         scores = {b: float(measured.scores[b][0]) for b in BRANCHES}
         score, threshold = scores["combined"], limits.thresholds["combined"]

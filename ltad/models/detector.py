@@ -12,6 +12,7 @@ from ltad.config import Config, prompts_of
 from ltad.encoders.base import Encoder
 from ltad.models.names import PseudoClassNames
 from ltad.models.reconstruction import ReconstructionModule
+from ltad.models.residual import ResidualScore
 from ltad.models.semantic import SemanticHead
 from ltad.models.synthesis import FeatureSynthesizer
 from ltad.types import PromptError, UnknownClassError
@@ -43,6 +44,8 @@ class Detector(nn.Module):
             self.reconstruction = ReconstructionModule(
                 sum(encoder.channels), config.features.grid, model.hidden_width, model.layers,
                 model.heads, model.feedforward, model.dropout, model.neighbour_mask,
+                model.standardize,
+                ResidualScore(model.residual, len(self.class_names), sum(encoder.channels)),
             )
             self.semantic = SemanticHead(
                 encoder.channels, encoder.joint_width, model.layer_pooling,

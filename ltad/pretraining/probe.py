@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from ltad.data.benchmark import test_seed
 from ltad.data.folders import load_folder
-from ltad.data.layouts import read_mask
 from ltad.data.parts import PART_CLASSES, UNSEEN_DEFECT_TYPES, applicable_defects, render_part
 from ltad.encoders import AlignEncoder
+from ltad.evaluation import load_mask
 from ltad.features import patch_features
 from ltad.images import read_image
 from ltad.metrics import image_auroc
@@ -146,7 +146,7 @@ def folder_views(reader: Reader, folder: str | Path) -> dict[str, dict[str, View
         if defect == "good":
             masks = np.zeros((len(own), size, size), bool)
         elif all(s.mask_path for s in own):
-            masks = np.stack([read_mask(s, size) for s in own])
+            masks = np.stack([load_mask(s, size) for s in own])
         images = [read_image(s.path) for s in own]
         views.setdefault(name, {})[defect] = reader.views(images, masks)
     return views
