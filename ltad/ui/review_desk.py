@@ -39,7 +39,7 @@ class Desk:
     note = ""
     """What visitors of a public page must know."""
 
-    def admit(self, files: Sequence[str]) -> None:
+    def admit(self, files: Sequence[str], are_pictures: bool = True) -> None:
         """Check that there is room for what is about to be brought; here there always is."""
 
     @property
