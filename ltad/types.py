@@ -9,6 +9,7 @@ and ``PromptError`` (words the text encoder cannot read). Each message names the
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +49,17 @@ class UnknownClassError(LTADError, KeyError):
 
 class PromptError(LTADError):
     """A prompt that the text encoder cannot read."""
+
+
+def disk_trouble(error: Exception) -> str:
+    """What is wrong with the server's disk, in a sentence, or "" for other errors."""
+    number = getattr(error, "errno", None)
+    is_full = number in (errno.ENOSPC, errno.EDQUOT)
+    if is_full or "os error 28" in str(error):  # as safetensors words it
+        return "The server's disk is full."
+    if number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "The server's work folder cannot be written to."
+    return ""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class OwnPagesOnly:
                 f"start it with --name {name[:80]}."
             )
         origin = headers.get("origin")
-        if origin is None or urlsplit(origin).netloc.lower() == host.lower():
+        if origin is None or origin.partition("://")[2].lower() == host.lower():
             return ""
         if _host_name(origin) in self._given:
             return ""

@@ -38,8 +38,8 @@ class BatchEndpoints:
         }
 
     def create_batch(
-        self, files: list[str] | None, names: list[str] | None, folder: str, name: str,
-        person: str, model: str, settings: dict | None,
+        self, files: list[str] | None = None, names: list[str] | None = None, folder: str = "",
+        name: str = "", person: str = "", model: str = "", settings: dict | None = None,
     ) -> dict:
         """Take pictures and zips that were uploaded, or a server folder, and score them.
 
@@ -62,7 +62,8 @@ class BatchEndpoints:
             )
         elif files:
             desk.admit(files)
-            items = list(self._collect(files, names or [Path(path).name for path in files]))
+            names = names or [Path(path).name for path in files]
+            items = list(self._collect(files, names))
         else:
             raise DeskError("There are no files. Send pictures or a zip, or name a server folder.")
         batch = desk.runner.open_batch(
