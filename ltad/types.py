@@ -158,10 +158,11 @@ class Detection:
 
     @property
     def verdict(self) -> str:
-        """``"anomalous"``, ``"good"`` or ``"not judged"``."""
+        """``"anomalous"``, ``"normal"`` or ``"not judged"``: the model's words. A person's are
+        "defective" and "good"."""
         if not self.is_judged:
             return "not judged"
-        return "anomalous" if self.is_anomalous else "good"
+        return "anomalous" if self.is_anomalous else "normal"
 
 
 @dataclass(frozen=True)
