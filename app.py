@@ -31,8 +31,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
                         help="strangers visit the page: in Review each sees only what they brought "
                         "themselves, nobody trains, deletes or saves for others, and folders of "
                         "this machine are not offered; the default in a Hugging Face Space")
-    parser.add_argument("--host", default="0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
-    parser.add_argument("--port", type=int, default=7860)
+    listening = "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"
+    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME") or listening,
+                        help="address to listen on; by default $GRADIO_SERVER_NAME or 127.0.0.1")
+    parser.add_argument("--port", type=int, default=os.environ.get("GRADIO_SERVER_PORT") or 7860,
+                        help="by default $GRADIO_SERVER_PORT or 7860")
+    parser.add_argument("--name", action="append", default=[], metavar="NAME",
+                        help="a name by which the page is called beside localhost, addresses and "
+                        "this machine's own name, for example behind a proxy; can be given several "
+                        "times")
     parser.add_argument(
         "--share", action="store_true", help="also open a public address through gradio.live"
     )
@@ -48,7 +55,7 @@ def main() -> None:
     workspace = Workspace(options.work, folders, options.public)
     build_app(scorer, workspace=workspace).launch(
         server_name=options.host, server_port=options.port, share=options.share,
-        **launch_options(options.public),
+        **launch_options(options.public, options.name, options.share),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ltad.ablations import ABNORMAL_PROMPTS, NORMAL_PROMPTS
 from ltad.calibration import BRANCHES
+from ltad.desk.tables import guarded
 from ltad.loading import load_scorer
 from ltad.prompt_lab.bench import MAP_SCALE, read_bench
 from ltad.prompt_lab.data_sets import read_samples, training_data
@@ -119,7 +120,7 @@ def _picture(scorer: Scorer, experiment: Experiment, options: Namespace) -> None
             ), sep="  ")
     if options.csv:
         frame = readings_frame(next(iter(found.values())), class_name, found.get("after", ()))
-        frame.to_csv(options.csv, index=False)
+        guarded(frame).to_csv(options.csv, index=False)
 
 
 def _test_set(scorer: Scorer, experiment: Experiment, options: Namespace) -> None:
@@ -135,7 +136,7 @@ def _test_set(scorer: Scorer, experiment: Experiment, options: Namespace) -> Non
     print(outcome_table(outcome, tuple(names) if len(names) <= MOST_COLUMNS else ()))
     print("\n".join(_told(outcome, bench.seconds)))
     if options.csv:
-        outcome.frame().to_csv(options.csv, index=False)
+        guarded(outcome.frame()).to_csv(options.csv, index=False)
     if options.save:
         about = {"refitted_from": scorer.name, "refitted_on": str(options.data),
                  "refit_steps": experiment.refit.steps,

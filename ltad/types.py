@@ -9,6 +9,7 @@ and ``PromptError`` (words the text encoder cannot read). Each message names the
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +49,17 @@ class UnknownClassError(LTADError, KeyError):
 
 class PromptError(LTADError):
     """A prompt that the text encoder cannot read."""
+
+
+def disk_trouble(error: Exception) -> str:
+    """What is wrong with the server's disk, in a sentence, or "" for other errors."""
+    number = getattr(error, "errno", None)
+    is_full = number in (errno.ENOSPC, errno.EDQUOT)
+    if is_full or "os error 28" in str(error):  # as safetensors words it
+        return "The server's disk is full."
+    if number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "The server's work folder cannot be written to."
+    return ""
 
 
 @dataclass(frozen=True)
@@ -146,10 +158,11 @@ class Detection:
 
     @property
     def verdict(self) -> str:
-        """``"anomalous"``, ``"good"`` or ``"not judged"``."""
+        """``"anomalous"``, ``"normal"`` or ``"not judged"``: the model's words. A person's are
+        "defective" and "good"."""
         if not self.is_judged:
             return "not judged"
-        return "anomalous" if self.is_anomalous else "good"
+        return "anomalous" if self.is_anomalous else "normal"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 
 from ltad.desk.archive import stacked_maps, write_archive
 from ltad.desk.coco import write_coco
-from ltad.desk.evidence import final_verdict, gather, is_suspicious, look, model_verdict, subset
+from ltad.desk.evidence import gather, is_suspicious, look, model_verdict, subset
 from ltad.desk.files import archive_stem
 from ltad.desk.masks import decode_mask, encode_mask
 from ltad.desk.records import DeskError, ItemResult, NewItem
@@ -102,7 +102,7 @@ def test_csv_is_whole_and_harmless(reviewed):
             assert float(row["score"]) == item.score
             limit = thresholds.get(item.class_name, item.threshold)
             assert float(row["threshold"]) == limit
-            assert row["model_verdict"] == ("defective" if item.score > limit else "good")
+            assert row["model_verdict"] == ("anomalous" if item.score > limit else "normal")
         else:
             assert row["reason"] == item.reason and row["score"] == ""
     for text in ("=1", "'=1", "''", "+", "-5", "@a", "\tx", "＝1", "plain", ""):
@@ -149,7 +149,8 @@ def test_archive_holds_all_under_safe_names(reviewed, tmp_path):
 def test_parts_of_a_batch_and_half_precision(reviewed, tmp_path):
     for part, keep in (
         ("reviewed", lambda item: item.verdict), ("all", lambda item: True),
-        ("defective", lambda item: final_verdict(item) == "defective"),
+        ("defective", lambda item: {
+            item.verdict or model_verdict(item)} & {"defective", "anomalous"}),
     ):
         assert subset(reviewed.items, part) == [item for item in reviewed.items if keep(item)]
     with pytest.raises(DeskError, match="no part 'bad'"):
@@ -215,10 +216,10 @@ def test_a_part_that_looks_like_no_class_is_not_judged_unless_its_class_was_name
     desk.database.decide(ids[3], "defective", "Ada")
     items = [desk.database.item(one) for one in ids]
     said = [model_verdict(item) for item in items]
-    assert said == (["defective", "good"] * 2 if named else ["not judged"] * 4)
+    assert said == (["anomalous", "normal"] * 2 if named else ["not judged"] * 4)
     # Nobody loses sight of it, and what a person says counts.
     assert [is_suspicious(item) for item in items] == [True, False, False, True]
-    assert [final_verdict(item) for item in items[2:]] == ["good", "defective"]
+    assert [item.verdict for item in items[2:]] == ["good", "defective"]
     assert [item.id for item in subset(items, "defective")] == [ids[0], ids[3]]
     assert ("not judged" in csv_text(items)) is (named is None)
     write_report(tmp_path / "a.html", batch, items, desk.database, desk.pictures, None)
@@ -232,7 +233,7 @@ def test_report_is_one_escaped_file(reviewed, tmp_path):
     count = write_report(path, *reviewed.stores, reviewed.shelf.first, everything)
     text = path.read_text()
     shown = [i for i in reviewed.items
-             if i.status == "scored" and final_verdict(i, everything) != "good"]
+             if i.status == "scored" and (i.verdict or "anomalous") != "good"]
     assert count == len(shown) == text.count("<figure>")
     assert text.count("data:image/jpeg;base64,") == 2 * count
     assert text.count("data:image/png;base64,") == count

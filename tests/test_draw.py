@@ -200,7 +200,7 @@ def test_a_part_that_the_model_does_not_know_is_not_judged(tiny_scorer):
     assert "Not judged</h2>" in shown and "looks like none of the parts" in shown
     assert not any(word in shown for word in ("Found", "Missed", "anomalous before"))
     given = draw.try_defect(tiny_scorer, noise, strokes, "screw", *numbers)
-    assert given.after.verdict in ("good", "anomalous")
+    assert given.after.verdict in ("normal", "anomalous")
     records = [draw.draw_defect(
         ModelShelf(tiny_scorer), noise, [strokes[0].record()], name, *numbers, False
     ) for name in ("", "screw")]

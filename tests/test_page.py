@@ -146,7 +146,7 @@ def test_upload_gives_verdict_and_three_maps(page: Page, folder: Path):
     show(page, folder / "good.png")
     wait_for_answer(page)
     assert page.locator(".lt-verdict h2").inner_text().strip(" ?").upper() in (
-        "GOOD", "ANOMALOUS", "NOT JUDGED"
+        "NORMAL", "ANOMALOUS", "NOT JUDGED"
     )
     assert page.locator(".lt-bars li").count() == 3
     widths = page.locator(".lt-heat").evaluate_all("all => all.map(one => one.naturalWidth)")

@@ -97,6 +97,10 @@ def test_words_are_escaped_everywhere(lab, photo):
     assert "<img src=x" not in html and "${" not in html
     cell = re.search(r"data-lt-pair='([^']+)'", html)[1]
     assert json.loads(markup.unescape(cell)) == [RUDE, RUDE]
+    formula = pd.DataFrame({"class": ["=1+1"], "auroc": [-1.0]})
+    link = prompts_html.exports_html(formula, "", "a.csv")
+    table = base64.b64decode(re.search(r"base64,([^']+)", link)[1]).decode()
+    assert table == "class,auroc\n'=1+1,-1.0\n"  # no spreadsheet runs it
 
 
 def test_two_pairs_are_compared_and_exported(lab, photo):

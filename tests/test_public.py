@@ -25,8 +25,10 @@ from ltad.shelf import ModelShelf
 from ltad.types import ImageError, SettingError
 from ltad.ui import build_app, launch_options, review_visitors
 from ltad.ui.review_batches import BatchEndpoints
-from ltad.ui.review_visitors import HEADER, Desks
+from ltad.ui.review_exchange import ExchangeEndpoints
+from ltad.ui.review_visitors import Desks
 from ltad.ui.sources import open_source
+from ltad.ui.uploads import HEADER
 from ltad.workspace import COMMAND, Workspace
 
 ANN, BO = "a" * 40, "b" * 40
@@ -132,6 +134,8 @@ def test_a_visitor_may_bring_so_much_and_no_more(desks, picture, tmp_path, monke
     monkeypatch.setattr(review_visitors, "MOST_BYTES", picture.stat().st_size)
     with pytest.raises(DeskError, match=r"MB\. Bring fewer"):
         bring([str(picture)], ["a.png"], "", "", "Ann", "", {})
+    with pytest.raises(DeskError, match=r"MB\. Bring fewer"):  # decisions take room too
+        ExchangeEndpoints(desk).bring_back(str(picture), 1, "Ann")
     for batch in desk.database.batches():
         assert desk.runner.wait(batch.id, 60).state == "finished"
 

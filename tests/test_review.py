@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import json
 import re
+import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -15,10 +17,11 @@ import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import binomtest
 
 from ltad.data.parts import render_part
 from ltad.desk.masks import decode_mask
-from ltad.desk.records import DeskError
+from ltad.desk.records import DeskError, ItemResult, NewItem, ThresholdChoice
 from ltad.shelf import ModelShelf
 from ltad.ui import launch_options
 from ltad.ui.review import build_review
@@ -171,7 +174,7 @@ def test_threshold_counts_what_people_decided(desk, files):
     tried = desk.settings.threshold(batch, "", "score", limit)
     alarms = [row for row in queue if row["score"] > limit]
     found = sum(bool(re.search(r"<[678]>", row["file_name"])) for row in alarms)
-    assert (tried["suspicious"], tried["true_positives"]) == (len(alarms), found)
+    assert (tried["anomalous"], tried["true_positives"]) == (len(alarms), found)
     assert tried["precision"] == pytest.approx(found / len(alarms))
     assert tried["recall"] == pytest.approx(found / 3) and tried["threshold"] == limit
     assert desk.settings.threshold(batch)["mode"] == "rate"  # it was only tried out
@@ -309,3 +312,90 @@ def test_requests_from_outside(tiny_scorer, tmp_path, files):
         assert call("decide", 7, "perfect", "Ann", None, None, "", None)[0] == 500
     finally:
         page.close()
+
+
+def test_what_people_chose_holds_without_the_model_or_the_export_refuses(
+    desk, files, tiny_model_folder
+):
+    models = desk.desk.workspace.models
+    shutil.copytree(tiny_model_folder, models / "mine")
+    paths = [str(path) for path in files[:6]]
+    batch = desk.batches.create_batch(paths, None, "", "", "Ann", "mine", {})["batch"]["id"]
+    desk.desk.runner.wait(batch, 60)
+    highest = max(row["score"] for row in rows(desk, batch))
+    desk.settings.threshold(batch, "", "score", highest, True, "Ann")
+
+    def verdicts() -> set[str]:
+        table = Path(desk.exchange.export(batch, "csv")).read_text("utf-8-sig")
+        return {line["model_verdict"] for line in csv.DictReader(io.StringIO(table))}
+
+    assert verdicts() <= {"normal", "not judged"}
+    desk.settings.threshold(batch, "", "score", 0.0, True, "Ann")
+    assert verdicts() <= {"anomalous", "not judged"}
+    shutil.rmtree(models / "mine")
+    assert verdicts() <= {"anomalous", "not judged"}  # as chosen, not as when it was scored
+    listed = desk.batches.items(batch)
+    assert {row["threshold"] for row in listed["items"]} == {0.0} and listed["problem"] == ""
+    desk.desk.database.set_threshold("mine", "", ThresholdChoice("rate", 0.3), "Ann")
+    for kind in ("csv", "json", "coco", "zip", "report"):
+        with pytest.raises(DeskError, match="follows from the model mine, which cannot be loaded"):
+            desk.exchange.export(batch, kind)
+    listed = desk.batches.items(batch)
+    assert "cannot be loaded" in listed["problem"] and len(listed["items"]) == 6
+    desk.desk.database.set_threshold("mine", "", None, "Ann")
+    assert desk.batches.items(batch)["problem"] == "" and verdicts()
+
+
+def made_up(desk, rows_: list[tuple[float, bool]]) -> int:
+    """A scored batch of hex nuts with given (score, is recognised); their threshold is 10."""
+    database = desk.desk.database
+    batch = database.create_batch("made up", "Ann", desk.desk.shelf.first.name, {
+        "normal_prompt": "a", "abnormal_prompt": "a broken", "lam": 5.0, "tau": 1.0})
+    ids = database.add_items(batch.id, [NewItem(f"{n}.png", "") for n in range(len(rows_))])
+    for one, (score, is_known) in zip(ids, rows_, strict=True):
+        database.record_result(one, **vars(
+            ItemResult(96, 96, "hex_nut", 0.9, is_known, score, 1.0, 0.5, 10.0)))
+    database.set_batch_state(batch.id, "finished")
+    database.set_threshold(batch.model, "hex_nut", ThresholdChoice("score", 10.0), "Ann")
+    return batch.id
+
+
+def test_a_part_that_is_not_judged_is_not_sorted_last(desk):
+    batch = made_up(desk, [(1.0, True), (2.0, False), (12.0, True), (30.0, False), (9.0, True)])
+    queue = [(row["score"], bool(row["is_recognised"])) for row in rows(desk, batch)]
+    assert queue == [(30.0, False), (12.0, True), (2.0, False), (9.0, True), (1.0, True)]
+
+
+def test_recall_says_what_it_knows_and_a_random_sample_tells_more(desk):
+    """60 parts, 12 of them defective, of which 4 score below the threshold: 67% are found."""
+    scores = [20.0 + n for n in range(8)] + [n / 10 for n in range(52)]
+    batch = made_up(desk, [(score, True) for score in scores])
+    queue = rows(desk, batch)
+    is_bad = {row["id"]: row["score"] > 10 or row["score"] in (0.1, 1.1, 2.1, 3.1)
+              for row in queue}
+    for row in queue[:8]:
+        desk.items.decide(row["id"], "defective", "Ann")
+    told = desk.settings.threshold(batch)
+    assert told["recall"] == 1.0 and (told["below"], told["below_reviewed"]) == (52, 0)
+    sample = {row["id"] for row in queue if row["is_in_sample"]}
+    assert told["sample"]["size"] == len(sample) == 30 and told["sample"]["recall"] is None
+    for one in sample:
+        desk.items.decide(one, "defective" if is_bad[one] else "good", "Ann")
+    told = desk.settings.threshold(batch)["sample"]
+    found = sum(is_bad[row["id"]] and row["score"] > 10 for row in queue if row["is_in_sample"])
+    defective = sum(is_bad[one] for one in sample)
+    assert (told["reviewed"], told["defective"], told["missed"]) == (
+        30, defective, defective - found)
+    interval = binomtest(found, defective).proportion_ci(0.95, method="exact")
+    assert told["recall"] == found / defective and told["missed"] > 0
+    assert (told["low"], told["high"]) == (interval.low, interval.high)
+    assert told["low"] < 8 / 12 < told["high"]
+    by_score = [row["id"] in sample for row in queue]
+    assert 0 < sum(by_score[:30]) < 30  # it does not follow the scores
+
+
+def test_a_score_below_zero_is_refused_and_says_why(desk):
+    batch = made_up(desk, [(1.0, True)])
+    with pytest.raises(DeskError, match=r"The score is -5.0, .* from 0 upwards"):
+        desk.settings.threshold(batch, "", "score", -5, True, "Ann")
+    assert desk.settings.threshold(batch, "", "score", 0)["anomalous_now"] == 0

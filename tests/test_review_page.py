@@ -351,6 +351,44 @@ def test_mask_is_painted_and_saved(page: Page, server: SimpleNamespace, files: l
     assert top < 48 < bottom and left < 48 < right
 
 
+def test_a_mask_starts_empty_and_takes_the_models_regions_only_when_asked(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    batch = bring(page, server, files[1:3])
+    item = server.database.items_summary(batch)[0]
+    painted = """() => new Promise((done) => { const image = new Image();
+      image.onload = () => { const sheet = new OffscreenCanvas(image.width, image.height);
+        const context = sheet.getContext("2d"); context.drawImage(image, 0, 0);
+        done(context.getImageData(0, 0, image.width, image.height).data
+          .reduce((sum, value, at) => sum + (at % 4 === 0 && value > 127), 0)); };
+      image.src = ltad.review.editor.png(); })"""
+    page.keyboard.press("u")
+    expect(page.locator(SAVED)).to_have_count(1)
+    page.evaluate("id => ltad.review.show(id)", item.id)
+    page.keyboard.press("e")
+    expect(page.locator(".lt-review-editor")).to_be_visible()
+    assert page.evaluate(painted) == 0
+    page.keyboard.press("Enter")
+    expect(page.locator(".lt-review-message")).to_contain_text("Nothing was painted")
+    assert [d.mask_key for d in server.database.history(item.id)] == [""]
+    page.evaluate("ltad.review.state.smallest = 0")
+    page.evaluate("""() => { ltad.review.visibleRegions = () => {
+      const path = new Path2D(); path.rect(60, 60, 20, 10); return [{ path }]; }; }""")
+    page.keyboard.press("e")
+    page.keyboard.press("Space")  # a stroke in the middle
+    page.keyboard.press("Space")
+    stroke = page.evaluate(painted)
+    page.get_by_role("button", name="Add the model's regions").click()
+    assert page.evaluate(painted) > stroke + 150  # 20 x 10 pixels more, and the stroke stays
+    page.keyboard.press("z")
+    assert page.evaluate(painted) == stroke > 0
+    page.keyboard.press("c")
+    assert page.evaluate(painted) == 0
+    page.keyboard.press("z")
+    assert page.evaluate(painted) == stroke
+    page.keyboard.press("Escape")
+
+
 def test_mask_is_painted_without_a_pointer(
     page: Page, server: SimpleNamespace, files: list[Path]
 ):
@@ -419,17 +457,38 @@ def test_an_earlier_threshold_is_set_again_and_moves_the_outlines(
     page.get_by_role("button", name="Threshold", exact=True).click()
     earlier = page.locator(".lt-review-earlier")
     page.get_by_label("Threshold as").select_option("score")
+    tried = page.locator(".lt-review-preview")
+    expect(tried).to_contain_text("Tried out, not in force")
     page.get_by_label("Value").fill("0.5")
-    page.get_by_label("Value").press("Tab")
-    expect(earlier).to_contain_text("Score 0.500: inspector-")
+    expect(tried).to_contain_text("3 of 3 would be anomalous, now")
+    apply = page.get_by_role("button", name="Apply")
+    assert server.database.threshold_choices("model0") == {}  # looking changes nothing
+    apply.click()
+    expect(tried).to_contain_text("In force: 3 of 3")
+    expect(apply).to_be_disabled()
+    expect(earlier).to_contain_text("Score 0.500: by inspector-")
     expect(limit).to_contain_text("moved with the threshold")
+    page.get_by_label("Value").fill("-5")
+    expect(tried).to_contain_text("from 0 upwards")
+    expect(apply).to_be_disabled()
+    page.locator("[data-panel=threshold]").get_by_role("button", name="Undo").click()
+    expect(earlier).to_contain_text("The model's own: by inspector-")
+    expect(limit).to_contain_text("the model's own limit.")
+    page.get_by_label("Threshold as").select_option("score")
+    page.get_by_label("Value").fill("0.5")
+    expect(tried).to_contain_text("3 of 3 would be")
+    apply.click()
+    expect(earlier).to_contain_text("Score 0.500: by inspector-")
     page.get_by_role("button", name="Reset to the model's").click()
-    expect(earlier).to_contain_text("The model's own: inspector-")
+    expect(tried).to_contain_text("Tried out, not in force")
+    apply.click()
+    expect(earlier).to_contain_text("The model's own: by inspector-")
     expect(limit).to_contain_text("the model's own limit.")
     earlier.locator("summary").click()
     page.get_by_role("button", name="Set again").first.click()
-    expect(earlier).to_contain_text("Score 0.500: inspector-")
+    expect(earlier).to_contain_text("Score 0.500: by inspector-")
     page.get_by_role("button", name="Reset to the model's").click()
+    apply.click()
     expect(limit).to_contain_text("the model's own limit.")
 
 
@@ -521,7 +580,7 @@ def test_a_thousand_pictures_stay_quick(page: Page, server: SimpleNamespace, fil
     search = time.perf_counter() - start
     page.get_by_role("searchbox").fill("")
     start = time.perf_counter()
-    page.locator("[data-kind=suspicious]").click()
+    page.locator("[data-kind=anomalous]").click()
     expect(page.locator(".lt-review-place")).to_have_text("1 of 100")
     chosen = time.perf_counter() - start
     heap = page.evaluate("performance.memory.usedJSHeapSize") / 2**20

@@ -50,7 +50,7 @@ def test_a_part_that_the_model_does_not_know_is_judged_only_as_a_given_class(tin
     noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
     unknown, given = tiny_scorer.score(noise), tiny_scorer.score(noise, "screw")
     assert not unknown.is_recognised and unknown.verdict == "not judged"
-    assert given.verdict == ("anomalous" if given.is_anomalous else "good")
+    assert given.verdict == ("anomalous" if given.is_anomalous else "normal")
 
 
 def test_another_prompt_changes_the_semantic_map_only(tiny_scorer, picture):

@@ -171,7 +171,7 @@ def test_verdict_is_said_in_words_and_not_by_colour_alone():
     bad = answer.verdict_html(make_detection())
     good = answer.verdict_html(make_detection(is_anomalous=False, score=3.0))
     assert "Anomalous" in bad and "<svg" in bad and "above the threshold 10.0" in bad
-    assert "Good" in good and "<svg" in good and "not above the threshold 10.0" in good
+    assert "Normal" in good and "<svg" in good and "not above the threshold 10.0" in good
 
 
 def test_unrecognised_part_is_announced():
@@ -193,7 +193,7 @@ def test_a_part_that_the_model_does_not_know_is_not_judged(is_anomalous):
     assert "score 12.0" in shown and "threshold 10.0" in shown
     assert inspect.detection_record(unknown)["verdict"] == "not judged"
     by_hand = replace(unknown, was_class_given=True)
-    assert by_hand.verdict == ("anomalous" if is_anomalous else "good")
+    assert by_hand.verdict == ("anomalous" if is_anomalous else "normal")
 
 
 def test_three_most_probable_classes_are_shown():

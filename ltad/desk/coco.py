@@ -2,7 +2,7 @@
 
 Only regions that count are annotated (`ltad.desk.evidence.gather`). A part that a person called
 defective carries its defect type as category, or "defect"; one on which the person is unsure,
-"unsure"; one on which only the model decided, "suspicion". Masks are run-lengths, because polygons
+"unsure"; one on which only the model decided, "anomalous". Masks are run-lengths, because polygons
 can hold neither holes nor exact pixels. Every image has a field ``ltad`` with what the model and
 the person said, enough to restore the decision (`ltad.desk.importing`).
 """
@@ -98,7 +98,7 @@ class CocoDocument:
         if item.verdict == "defective":
             name = item.decision.defect_type or "defect"
         else:
-            name = "unsure" if item.verdict else "suspicion"
+            name = "unsure" if item.verdict else "anomalous"
         return self._categories.setdefault(name, len(self._categories) + 1)
 
     def _facts(self, item: Item) -> dict:

@@ -30,17 +30,22 @@ _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, 
 
 
 def collect(sources: Iterable[str | Path], pictures: PictureStore) -> list[NewItem]:
-    """Take files into the store: pictures, zips of pictures and folders of both, in order.
+    """Take files into the store: pictures and zips of pictures, in order.
 
     Args:
-        sources: paths on this machine that the caller vouches for, such as uploaded files.
+        sources: plain files on this machine that the caller vouches for, such as uploads.
         pictures: where the usable ones are kept.
 
     Raises:
-        DeskError: there is nothing in them, or more than `MAX_FILES` files.
+        DeskError: there is nothing in them, more than `MAX_FILES` files, or something else than a
+            plain file: a folder, a link, a device.
     """
+    return _limited(_walk_files(map(Path, sources), pictures))
+
+
+def _limited(found: Iterable[NewItem]) -> list[NewItem]:
     items = []
-    for item in _walk(map(Path, sources), pictures):
+    for item in found:
         if len(items) == MAX_FILES:
             raise DeskError(
                 f"There are more than {MAX_FILES:,} files. Bring them in several batches."
@@ -67,15 +72,14 @@ def collect_server_folder(
         )
     if not path.is_dir():
         raise DeskError(f"There is no folder {str(folder)!r} on the server.")
-    return collect([path], pictures)
+    return _limited(_walk_folder(path, pictures))
 
 
-def _walk(sources: Iterable[Path], pictures: PictureStore) -> Iterator[NewItem]:
+def _walk_files(sources: Iterable[Path], pictures: PictureStore) -> Iterator[NewItem]:
     for source in sources:
-        if source.is_dir():
-            yield from _walk_folder(source.resolve(), pictures)
-        else:
-            yield from _file(source, source.name, pictures)
+        if source.is_symlink() or not source.is_file():
+            raise DeskError(f"{source.name} is not a file. Send files, or a zip of them.")
+        yield from _file(source, source.name, pictures)
 
 
 def _walk_folder(folder: Path, pictures: PictureStore) -> Iterator[NewItem]:

@@ -160,6 +160,11 @@ def check_choice(choice: ThresholdChoice) -> ThresholdChoice:
         raise DeskError(
             f"A threshold cannot be found by {choice.mode!r}, only by {', '.join(THRESHOLD_MODES)}."
         )
+    if choice.mode == "score" and not 0 <= choice.value < float("inf"):
+        raise DeskError(
+            f"The score is {choice.value}, but it must be a number from 0 upwards: scores are sums "
+            "of errors and probabilities, so none is lower."
+        )
     is_fine = {"rate": 0 < choice.value < 1, "miss": 0 <= choice.value < 1}
     if not is_fine.get(choice.mode, abs(choice.value) < float("inf")):
         raise DeskError(

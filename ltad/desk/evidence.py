@@ -115,18 +115,13 @@ def current_threshold(item: Item, thresholds: Thresholds | None = None) -> float
 
 
 def model_verdict(item: Item, thresholds: Thresholds | None = None) -> str:
-    """ "defective" or "good" by the item's stored score; "not judged" where it looks like none of
+    """ "anomalous" or "normal" by the item's stored score; "not judged" where it looks like none of
     the model's classes, "" before it is scored."""
     if item.score is None:
         return ""
     if not item.is_judged:
         return "not judged"
-    return "defective" if item.score > current_threshold(item, thresholds) else "good"
-
-
-def final_verdict(item: Item, thresholds: Thresholds | None = None) -> str:
-    """The person's verdict if there is one, else the model's."""
-    return item.verdict or model_verdict(item, thresholds)
+    return "anomalous" if item.score > current_threshold(item, thresholds) else "normal"
 
 
 def is_suspicious(item: Item, thresholds: Thresholds | None = None) -> bool:

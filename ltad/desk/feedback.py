@@ -73,6 +73,37 @@ def feedback(
     )
 
 
+def thresholds_without_model(
+    database: Database, batch: Batch, reason: str
+) -> dict[str, float]:
+    """What people chose, where it needs no model: scores, and choices by the decisions of a class.
+
+    A class without any choice is left out: the threshold that it was scored with counts.
+
+    Args:
+        reason: why there is no model, for the message.
+
+    Raises:
+        DeskError: a choice needs the model's calibration, or more decisions.
+    """
+    choices = database.threshold_choices(batch.model)
+    reviewed = comparable_reviews(database, batch)
+    names = {item.class_name for item in database.items_summary(batch.id) if item.score is not None}
+
+    def no_limit(class_name: str, rate: float) -> float:
+        raise DeskError(
+            f"The threshold that people chose for {class_name} follows from the model "
+            f"{batch.model}, which cannot be loaded ({reason}). Put the model back, or choose a "
+            "score as the threshold."
+        )
+
+    default = ThresholdChoice("rate", float(batch.settings.get("false_alarm_rate") or 0.05))
+    return {
+        name: class_threshold(name, choices, default, no_limit, reviewed)
+        for name in sorted(names) if name in choices or "" in choices
+    }
+
+
 def comparable_reviews(database: Database, batch: Batch) -> list[Reviewed]:
     """Good and defective items of all batches whose scores mean the same as this batch's."""
     return database.reviewed([

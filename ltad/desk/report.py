@@ -130,7 +130,7 @@ def _agreement(
     )
     return {
         model: {person: pairs[model, person] for person in (*VERDICTS, "")}
-        for model in ("good", "defective", "not judged")
+        for model in ("normal", "anomalous", "not judged")
         if model != "not judged" or any(said == model for said, _ in pairs)
     }
 

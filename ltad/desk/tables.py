@@ -34,6 +34,11 @@ def guard(text: str) -> str:
     return f"'{text}" if text.startswith(_GUARDED) else text
 
 
+def guarded(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """`frame` with `guard` on every text."""
+    return frame.map(lambda value: guard(value) if isinstance(value, str) else value)
+
+
 def unguard(text: str) -> str:
     """What `guard` was given."""
     return text[1:] if text.startswith("'") else text
@@ -75,9 +80,7 @@ def table(items: Iterable[Item], thresholds: Thresholds | None = None) -> pandas
 
 def csv_text(items: Iterable[Item], thresholds: Thresholds | None = None) -> str:
     """The table as CSV (comma, CRLF), every text guarded against spreadsheet formulas."""
-    return table(items, thresholds).map(
-        lambda value: guard(value) if isinstance(value, str) else value
-    ).to_csv(index=False, lineterminator="\r\n")
+    return guarded(table(items, thresholds)).to_csv(index=False, lineterminator="\r\n")
 
 
 def csv_bytes(items: Iterable[Item], thresholds: Thresholds | None = None) -> bytes:

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from ltad.checkpoint import MODEL_FILE, Checkpoint, load_checkpoint
@@ -20,7 +21,7 @@ from ltad.teach.lessons import CANCEL_FILE, CANCELLED, FAILED, FINISHED, Lesson
 from ltad.teach.locks import try_lock
 from ltad.teach.recipe import RENDERED_PER_CLASS, training_command
 from ltad.training.train import train
-from ltad.types import LTADError, Sample
+from ltad.types import LTADError, Sample, disk_trouble
 
 _LOG = logging.getLogger(__name__)
 TURN_FILE, MODEL = "turn", "model"
@@ -42,15 +43,24 @@ def work(lesson: Lesson) -> int:
     except LTADError as error:
         lesson.update(state=FAILED, message=_without_paths(str(error), lesson))
         return 1
-    except Exception:
+    except Exception as error:
         _LOG.exception("the training of %s failed", lesson.name)
-        lesson.update(state=FAILED, message="Something went wrong; the server's log says what.")
+        _fail(lesson, error)
         return 1
     lesson.update(
         state=FINISHED, seconds=round(lesson.progress().seconds, 1),
         processor_seconds=round(time.process_time(), 1),  # of this process, the last one
     )
     return 0
+
+
+def _fail(lesson: Lesson, error: Exception) -> None:
+    """Say why; on a full disk even that may not be possible, and the training is "interrupted"."""
+    trouble = disk_trouble(error)
+    message = f"{trouble} Free some space and train again: it goes on from here." if trouble \
+        else "Something went wrong; the server's log says what."
+    with suppress(OSError):
+        lesson.update(state=FAILED, message=message)
 
 
 def _train(lesson: Lesson) -> None:

@@ -6,6 +6,7 @@ mounts a tab's components when it is first opened, so tabs that nobody opens cos
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from ltad.ui.class_names import build_class_names
 from ltad.ui.draw import build_draw
 from ltad.ui.errors import friendly
 from ltad.ui.inspect import build_inspect, find_examples
+from ltad.ui.outside import OwnPagesOnly
 from ltad.ui.prompts import build_prompts
 from ltad.ui.results import build_results
 from ltad.ui.review import build_review
 from ltad.ui.text import escape, readable
 from ltad.ui.train import build_train
+from ltad.ui.uploads import NoteUploads, Page
 from ltad.workspace import Workspace
 
 TABS = {
@@ -55,7 +58,8 @@ def build_app(
     workspace = workspace or Workspace()
     shelf = ModelShelf(scorer, None if workspace.is_public else workspace.models)
     pictures = find_examples(examples)
-    with gr.Blocks(title="LTAD", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+    with Page(title="LTAD", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+        page.is_public = workspace.is_public
         header = gr.HTML(header_html(scorer), elem_id="lt-header")
         with gr.Tabs() as tabs:
             opened = {name: gr.Tab(label, id=name) for name, label in TABS.items()}
@@ -90,8 +94,19 @@ def describe_model(shelf: ModelShelf, model: str) -> tuple[str, str]:
     return header_html(scorer), card_html(scorer.card)
 
 
-def launch_options(is_public: bool = False) -> dict[str, Any]:
-    """What ``launch`` needs to show the page as designed, and to keep it to itself."""
+def launch_options(
+    is_public: bool = False, names: Sequence[str] = (), is_shared: bool = False
+) -> dict[str, Any]:
+    """What ``launch`` needs to show the page as designed, and to keep it to itself.
+
+    Args:
+        is_public: as of the workspace.
+        names: by which a page that is not public may be called; see `OwnPagesOnly`.
+        is_shared: whether it also gets an address under gradio.live.
+    """
+    guards = [Middleware(NoteUploads, is_public=is_public)]
+    if not is_public:  # a public one knows visitors by a key that no other page has
+        guards.insert(0, Middleware(OwnPagesOnly, names=names, is_shared=is_shared))
     return {
         "theme": gr.themes.Default(
             primary_hue="indigo", neutral_hue="slate", font=_FONTS, font_mono=_FONTS_MONO,
@@ -110,7 +125,7 @@ def launch_options(is_public: bool = False) -> dict[str, Any]:
         "state_session_capacity": 500,
         # Gradio itself compresses files only, not the page with its scripts. Event streams and
         # pictures pass as they are.
-        "app_kwargs": {"middleware": [Middleware(GZipMiddleware, compresslevel=5)]},
+        "app_kwargs": {"middleware": [Middleware(GZipMiddleware, compresslevel=5), *guards]},
     }
 
 

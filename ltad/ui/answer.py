@@ -75,7 +75,7 @@ def answer_html(detection: Detection) -> str:
 
 def verdict_html(detection: Detection) -> str:
     """The verdict in a word with an icon, the score on its gauge, and the explanation."""
-    kind = {"anomalous": "bad", "good": "good"}.get(detection.verdict, "doubtful")
+    kind = {"anomalous": "bad", "normal": "good"}.get(detection.verdict, "doubtful")
     doubt = "" if detection.is_recognised else " lt-doubtful"
     mark = "?" if doubt and detection.is_judged else ""
     weighted = detection.lam * detection.semantic_score

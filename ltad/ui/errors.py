@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from ltad.types import LTADError
+from ltad.types import LTADError, disk_trouble
 
 _LOG = logging.getLogger(__name__)
 UNEXPECTED = "Something went wrong on the server. It has been logged; please try again."
@@ -18,6 +18,8 @@ UNEXPECTED = "Something went wrong on the server. It has been logged; please try
 
 def page_error(error: Exception) -> gr.Error:
     """The message of `error` for the page, which shows messages as HTML, hence the escaping."""
+    if isinstance(error, OSError) and (trouble := disk_trouble(error)):
+        error = LTADError(f"{trouble} Nothing was saved. Tell whoever runs this server.")
     if isinstance(error, LTADError):
         return gr.Error(html.escape(str(error), quote=False), print_exception=False)
     _LOG.error("unexpected error in a page handler", exc_info=error)

@@ -258,7 +258,7 @@ def _build_endpoint(shelf: ModelShelf, image: gr.Image, controls: Controls) -> N
         friendly(partial(score, shelf)), [image, *controls.settings, include_maps, model], record,
         api_name="score",
         api_description="Score one picture: class, probabilities, score, threshold, verdict "
-        "(anomalous, good, or not judged: it looks like none of the model's classes and no class "
+        "(anomalous, normal, or not judged: it looks like none of the model's classes and no class "
         "was given), regions; with include_maps also the three maps as nested lists. The model is "
         "one of those that the endpoint models lists.",
     )

@@ -26,7 +26,34 @@
       document.getElementById(id)?.click();
     }, pause);
   };
+  // On a public page, the key by which the server knows this browser's files and desk again. It
+  // goes with every request to this page, also those that Gradio makes; elsewhere nobody reads it.
+  const random = () => Array.from(crypto.getRandomValues(new Uint8Array(24)),
+    (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const rememberedKey = () => {
+    const name = "ltad-review-visitor";
+    try {
+      const key = localStorage.getItem(name) ?? random();
+      localStorage.setItem(name, key);
+      return key;
+    } catch { // inside another site's frame a browser may refuse to keep anything
+      return random();
+    }
+  };
+  const visitor = rememberedKey();
+  const plainFetch = window.fetch.bind(window);
+  window.fetch = (what, settings = {}) => {
+    const isRequest = what instanceof Request;
+    if (new URL(isRequest ? what.url : what, location.href).origin !== location.origin) {
+      return plainFetch(what, settings);
+    }
+    const headers = new Headers(settings.headers ?? (isRequest ? what.headers : undefined));
+    headers.set("X-LTAD-Visitor", visitor);
+    return plainFetch(what, { ...settings, headers });
+  };
+
   window.ltad = {
+    visitor,
     press,
     answered,
     load: () => press("lt-load", 50), // Gradio announces a replaced picture twice

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from ltad.desk.tables import guarded
 from ltad.heatmap import heat_png
 from ltad.prompt_lab.experiment import GROUPS, figure_text
 from ltad.prompt_lab.pairs import Pair
@@ -247,7 +248,7 @@ def _change_cell(before: float | None, after: float | None) -> str:
 
 def exports_html(frame: pd.DataFrame, command: str, file: str) -> str:
     """A link to the figures as CSV, and the command that repeats the experiment."""
-    csv = base64.b64encode(frame.to_csv(index=False).encode()).decode()
+    csv = base64.b64encode(guarded(frame).to_csv(index=False).encode()).decode()
     return (
         "<div class='lt-prompts-exports'>"
         f"<a download='{file}' href='data:text/csv;charset=utf-8;base64,{csv}'>Download CSV</a>"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from ltad.desk.tables import guard
 from ltad.metrics import BRANCHES, METRICS
 from ltad.published import published
 from ltad.results import FIGURES
@@ -212,16 +213,11 @@ def table_csv(table: pd.DataFrame) -> str:
     """The table as CSV text, figures in percent with four decimals."""
     flat = table.astype({("", "training pictures"): "Int64"})
     several = len({run for run, _ in table.columns if run}) > 1
-    flat.columns = [_safe(f"{run}: {key}" if several and run else key) for run, key in flat.columns]
+    flat.columns = [guard(f"{run}: {key}" if several and run else key) for run, key in flat.columns]
     flat.index = pd.MultiIndex.from_tuples(
-        [(kind, _safe(name)) for kind, name in table.index], names=["kind", "name"]
+        [(kind, guard(name)) for kind, name in table.index], names=["kind", "name"]
     )
     return flat.to_csv(float_format="%.4f")
-
-
-def _safe(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text[:1] in "=+-@\t\r" else text
 
 
 def table_records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@
       progress: null,
       items: new Map(), // id -> row, in the order of suspicion
       version: "",
+      problem: "", // why the thresholds that people chose do not count
       shown: [], // ids that pass the filter
       current: null, // id of the item on show
       isUntouched: true, // until the person does something, the worst picture is on show
@@ -73,7 +74,7 @@
   review.fileName = (name) => name.length <= 16 ? [name] : [
     review.make("span", { class: "lt-review-start" }, name.slice(0, -12)),
     review.make("span", {}, name.slice(-12))];
-  review.isSuspicious = (row) => row.status === "scored" && row.score > row.threshold;
+  review.isAnomalous = (row) => row.status === "scored" && row.score > row.threshold;
   // A part that looks like none of the model's classes is not judged, unless its class was named.
   review.isUnjudged = (row) => row.status === "scored" && !row.is_recognised
     && row.class_name !== state.batch.settings?.class_name;
@@ -85,10 +86,11 @@
   // --- the queue ------------------------------------------------------------------------------
   const KINDS = {
     all: () => true,
-    suspicious: review.isSuspicious,
+    anomalous: review.isAnomalous,
     unjudged: review.isUnjudged,
     undecided: review.isOpen,
     decided: (row) => Boolean(review.verdict(row)),
+    sample: (row) => row.is_in_sample,
     failed: (row) => row.status === "failed",
   };
   review.kinds = KINDS;
@@ -155,7 +157,7 @@
     const answer = await review.call("desk_items", asked, state.version);
     if (asked !== state.batch?.id) return; // another batch was chosen meanwhile
     Object.assign(state, { batch: answer.batch, progress: answer.progress,
-      version: answer.version });
+      version: answer.version, problem: answer.problem });
     if (answer.items) {
       state.defectTypes = answer.defect_types;
       const before = state.items;

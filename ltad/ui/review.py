@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -16,14 +17,17 @@ import gradio as gr
 
 from ltad.desk.deletion import free_pictures
 from ltad.shelf import ModelShelf
+from ltad.types import LTADError
 from ltad.ui.errors import friendly
 from ltad.ui.review_batches import BatchEndpoints
+from ltad.ui.review_desk import Desk
 from ltad.ui.review_exchange import ExchangeEndpoints
 from ltad.ui.review_items import ItemEndpoints
 from ltad.ui.review_settings import SettingEndpoints
 from ltad.ui.review_visitors import Desks
 from ltad.workspace import Workspace
 
+_LOG = logging.getLogger(__name__)
 PLAIN = {
     BatchEndpoints: (
         "batches", "items", "progress", "cancel", "restart", "delete", "restore", "erase",
@@ -58,11 +62,18 @@ def build_review(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
                 api_description=_summary(endpoint),
             )
     _build_file_endpoints(desks)
-    desk = desks.everybody
-    if desk is not None and not desk.is_empty:
+    if desks.everybody is not None and not desks.everybody.is_empty:
+        _go_on(desks.everybody)
+
+
+def _go_on(desk: Desk) -> None:
+    """Take up what the last server left. A damaged desk closes Review alone, which says why."""
+    try:
         desk.runner.resume()
         desk.database.mark_erased()  # what was deleted long ago
         free_pictures(desk.database, desk.pictures)
+    except LTADError as error:
+        _LOG.error("Review is closed: %s", error)
 
 
 def _of_visitor(desks: Desks, kind: type, name: str) -> Callable[..., Any]:
@@ -93,9 +104,10 @@ def _build_file_endpoints(desks: Desks) -> None:
         _of_visitor(desks, BatchEndpoints, "create_batch"), "create_batch",
         [
             hidden(gr.File, "Pictures and zips", file_count="multiple"),
-            hidden(gr.JSON, "Names of the files"), hidden(gr.Textbox, "Server folder"),
-            hidden(gr.Textbox, "Name of the batch"), hidden(gr.Textbox, "Person"),
-            hidden(gr.Textbox, "Model"), hidden(gr.JSON, "Settings"),
+            hidden(gr.JSON, "Names of the files"), hidden(gr.Textbox, "Server folder", value=""),
+            hidden(gr.Textbox, "Name of the batch", value=""),
+            hidden(gr.Textbox, "Person", value=""), hidden(gr.Textbox, "Model", value=""),
+            hidden(gr.JSON, "Settings"),
         ],
         hidden(gr.JSON, "Batch"),
     )

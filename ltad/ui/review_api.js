@@ -12,17 +12,11 @@
   class Refusal extends Error {} // the server answered, and said no
   review.Refusal = Refusal;
 
-  // On a public page, the key to this browser's own desk; elsewhere nobody reads it.
-  const random = () => Array.from(crypto.getRandomValues(new Uint8Array(24)),
-    (byte) => byte.toString(16).padStart(2, "0")).join("");
-  const visitor = review.kept("visitor", null) ?? random();
-  review.keep("visitor", visitor);
-
   // A named endpoint with its arguments in order; queues of the page are passed by.
   review.call = async (name, ...data) => request(name, data);
   async function request(name, data, patience = {}) {
     const response = await fetch(`${base()}/run/${name}`, {
-      method: "POST", headers: { "Content-Type": "application/json", "X-LTAD-Visitor": visitor },
+      method: "POST", headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ data }), ...patience,
     }).catch((error) => {
       throw new Error(error.name === "TimeoutError" ? "The server does not answer."
@@ -71,6 +65,7 @@
     files.forEach((file) => form.append("files", file, file.name));
     const request = new XMLHttpRequest();
     request.open("POST", `${base()}/upload`);
+    request.setRequestHeader("X-LTAD-Visitor", window.ltad.visitor);
     request.upload.onprogress = (event) => onProgress(event.loaded);
     request.onerror = () => reject(new Error("The server cannot be reached."));
     request.onload = () => {

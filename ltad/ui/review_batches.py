@@ -12,6 +12,7 @@ from typing import Any
 from ltad.desk.collect import MAX_FILES, collect, collect_server_folder
 from ltad.desk.deletion import days_left, free_pictures
 from ltad.desk.records import Batch, DeskError, ItemSummary, NewItem
+from ltad.desk.sampling import random_sample
 from ltad.types import LTADError
 from ltad.ui.review_desk import Desk, number
 
@@ -38,8 +39,8 @@ class BatchEndpoints:
         }
 
     def create_batch(
-        self, files: list[str] | None, names: list[str] | None, folder: str, name: str,
-        person: str, model: str, settings: dict | None,
+        self, files: list[str] | None = None, names: list[str] | None = None, folder: str = "",
+        name: str = "", person: str = "", model: str = "", settings: dict | None = None,
     ) -> dict:
         """Take pictures and zips that were uploaded, or a server folder, and score them.
 
@@ -62,7 +63,8 @@ class BatchEndpoints:
             )
         elif files:
             desk.admit(files)
-            items = list(self._collect(files, names or [Path(path).name for path in files]))
+            names = names or [Path(path).name for path in files]
+            items = list(self._collect(files, names))
         else:
             raise DeskError("There are no files. Send pictures or a zip, or name a server folder.")
         batch = desk.runner.open_batch(
@@ -72,7 +74,7 @@ class BatchEndpoints:
         return {"batch": asdict(batch)}
 
     def items(self, batch_id: int, version: str = "") -> dict:
-        """The queue, most suspicious first.
+        """The queue, most suspicious first; `problem` says why people's thresholds do not count.
 
         Args:
             batch_id: the batch.
@@ -82,12 +84,19 @@ class BatchEndpoints:
         desk = self._desk
         progress = desk.runner.progress(number(batch_id, "batch"))
         batch = desk.database.batch(batch_id)
-        rows = _by_suspicion(desk.database.items_summary(batch_id), desk.thresholds(batch))
+        thresholds, problem = desk.shown_thresholds(batch)
+        rows = _by_suspicion(
+            desk.database.items_summary(batch_id), thresholds, batch.settings.get("class_name")
+        )
+        sample = random_sample(batch_id, rows)
         now = hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
         is_known = now == version
         return {
             "version": now, "batch": asdict(batch), "progress": asdict(progress),
-            "items": None if is_known else [row._asdict() for row in rows],
+            "problem": problem,
+            "items": None if is_known else [
+                row._asdict() | {"is_in_sample": row.id in sample} for row in rows
+            ],
             "defect_types": None if is_known else self._defect_types(batch),
         }
 
@@ -161,12 +170,21 @@ class BatchEndpoints:
         return found
 
 
-def _by_suspicion(rows: list[ItemSummary], thresholds: dict[str, float]) -> list[ItemSummary]:
-    """The rows with the thresholds that count now, and in the order that follows from them."""
+def _by_suspicion(
+    rows: list[ItemSummary], thresholds: dict[str, float], named_class: str | None
+) -> list[ItemSummary]:
+    """The rows with the thresholds that count now, and in the order that follows from them:
+    anomalous ones, then those that are not judged, whose score says little, then normal ones."""
     rows = [row._replace(threshold=thresholds.get(row.class_name, row.threshold)) for row in rows]
     scored = [row for row in rows if row.score is not None]
     others = [row for row in rows if row.score is None]
-    return sorted(scored, key=lambda row: row.threshold - row.score) + others
+
+    def order(row: ItemSummary) -> tuple[int, float]:
+        is_judged = row.is_recognised or row.class_name == named_class
+        rank = 0 if row.score > row.threshold else 2 if is_judged else 1
+        return rank, row.threshold - row.score
+
+    return sorted(scored, key=order) + others
 
 
 def _batch_name(names: list[str], count: int) -> str:

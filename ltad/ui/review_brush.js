@@ -1,6 +1,6 @@
 // Painting on the picture: the mask of a defect, or the areas that a class ignores. A painting is
-// a start (what was saved, or the model's regions) and the strokes since, so undoing one is
-// repainting without it.
+// a start (what was saved) and the steps since: strokes, the model's regions that the person asked
+// for, and clearing. Undoing one is repainting without it.
 (() => {
   const { review } = window.ltad;
   const { state, make } = review;
@@ -69,7 +69,6 @@
       strokes = [];
       Object.assign(editor, { isOn: true, mode, tool: "brush",
         size: Math.round(Math.max(detail.width, detail.height) / 30) });
-      if (!first && mode === "mask") editor.fromModel();
       pointer = null;
       repaint();
       review.emit("editor");
@@ -84,14 +83,11 @@
       review.draw();
     },
 
+    // Added to what is painted; nothing of the model enters a mask unasked.
     fromModel() {
-      const detail = review.shownDetail();
-      start = new OffscreenCanvas(layer.width, layer.height);
-      const context = start.getContext("2d");
-      context.scale(layer.width / detail.width, layer.height / detail.height);
-      context.fillStyle = `rgb(${COLOURS[editor.mode]})`;
-      for (const { path } of review.visibleRegions()) context.fill(path, "evenodd");
-      strokes = [];
+      const regions = review.visibleRegions();
+      if (!regions.length) return review.say("The model outlines no region on this picture.");
+      strokes.push({ regions: regions.map(({ path }) => path) });
       repaint();
     },
 
@@ -108,8 +104,7 @@
     },
 
     clear() {
-      start = null;
-      strokes = [];
+      strokes.push({ isClearing: true });
       repaint();
     },
 
@@ -186,6 +181,10 @@
     async save() {
       const png = editor.png();
       const detail = review.shownDetail();
+      if (editor.mode === "mask" && !strokes.length) {
+        editor.close(); // nothing was drawn, so nothing is decided
+        return review.say("Nothing was painted, so nothing was saved.");
+      }
       if (editor.mode === "mask") {
         const verdict = review.verdict(review.row());
         review.decide(verdict && verdict !== "good" ? verdict : "defective", { mask: png });
@@ -237,12 +236,14 @@
   }
   review.stopEditing = () => editor.close();
 
-  function paintStroke({ isEraser, size, points }) {
+  function paintStroke({ isEraser, size, points, regions, isClearing }) {
     const detail = review.shownDetail();
     const context = layer.getContext("2d");
     context.setTransform(layer.width / detail.width, 0, 0, layer.height / detail.height, 0, 0);
     context.globalCompositeOperation = isEraser ? "destination-out" : "source-over";
-    context.strokeStyle = `rgb(${COLOURS[editor.mode]})`;
+    context.fillStyle = context.strokeStyle = `rgb(${COLOURS[editor.mode]})`;
+    if (isClearing) return context.clearRect(0, 0, detail.width, detail.height);
+    if (regions) return regions.forEach((path) => context.fill(path, "evenodd"));
     Object.assign(context, { lineWidth: size, lineCap: "round", lineJoin: "round" });
     context.beginPath();
     points.forEach(([x, y], index) => (index ? context.lineTo(x, y) : context.moveTo(x, y)));
@@ -268,12 +269,12 @@
     const size = make("input", { type: "range", min: 1, max: 200, "aria-label": "Brush size",
       title: "[ and ]",
       oninput: () => { editor.size = Number(size.value); review.draw(); } });
-    const fromModel = button("From the model's regions", "M", () => editor.fromModel());
+    const fromModel = button("Add the model's regions", "M", () => editor.fromModel());
     const earlier = make("select", { "aria-label": "Areas that were set before",
       onchange: () => { editor.fromEarlier(Number(earlier.value)); review.focusPicture(); } });
     const title = make("b", { "aria-live": "polite" });
     const bar = make("div", { class: "lt-review-editor", hidden: true, role: "toolbar" },
-      title, tool, size, button("Undo stroke", "Z", () => editor.undoStroke()),
+      title, tool, size, button("Undo step", "Z", () => editor.undoStroke()),
       button("Clear", "C", () => editor.clear()), fromModel, earlier,
       button("Cancel", "Esc", () => editor.close()),
       make("button", { type: "button", class: "lt-review-button lt-review-primary",

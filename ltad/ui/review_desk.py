@@ -12,7 +12,7 @@ import numpy as np
 
 from ltad.desk.batch import BatchRunner
 from ltad.desk.database import Database
-from ltad.desk.feedback import feedback
+from ltad.desk.feedback import feedback, thresholds_without_model
 from ltad.desk.masks import decode_mask
 from ltad.desk.pictures import PictureStore
 from ltad.desk.records import Batch, Decision, DeskError
@@ -39,7 +39,7 @@ class Desk:
     note = ""
     """What visitors of a public page must know."""
 
-    def admit(self, files: Sequence[str]) -> None:
+    def admit(self, files: Sequence[str], are_pictures: bool = True) -> None:
         """Check that there is room for what is about to be brought; here there always is."""
 
     @property
@@ -66,11 +66,23 @@ class Desk:
         return self.runner.database
 
     def thresholds(self, batch: Batch) -> dict[str, float]:
-        """The thresholds that count now, by class name; empty when the model is gone."""
+        """The thresholds that count now, by class name, also when the model cannot be loaded.
+
+        Raises:
+            DeskError: what people chose cannot be followed without the model.
+        """
         try:
-            return feedback(self.database, self.shelf.scorer(batch.model), batch).thresholds
-        except LTADError:
-            return {}
+            scorer = self.shelf.scorer(batch.model)
+        except LTADError as error:
+            return thresholds_without_model(self.database, batch, str(error))
+        return feedback(self.database, scorer, batch).thresholds
+
+    def shown_thresholds(self, batch: Batch) -> tuple[dict[str, float], str]:
+        """`thresholds`, or those at scoring time (none here) and why they are shown instead."""
+        try:
+            return self.thresholds(batch), ""
+        except LTADError as error:
+            return {}, f"{error} The thresholds on show are those of when it was scored."
 
 
 def number(value: Any, label: str) -> int:

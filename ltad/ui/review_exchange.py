@@ -75,6 +75,7 @@ class ExchangeEndpoints:
         """
         if not file:
             raise DeskError("There is no file. Send a COCO, CSV or JSON export.")
+        self._desk.admit([file], are_pictures=False)
         report = import_decisions(
             self._desk.database, number(batch_id, "batch"), file, Path(file).name, person
         )

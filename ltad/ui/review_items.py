@@ -127,6 +127,7 @@ class ItemEndpoints:
         item = desk.database.item(number(item_id, "item"))
         batch = desk.database.batch(item.batch_id)
         before = item.decision
+        threshold = current_threshold(item, desk.shown_thresholds(batch)[0])
         wanted = {
             "verdict": verdict, "person": person,
             "defect_type": _kept(defect_type, before, "defect_type"),
@@ -136,7 +137,7 @@ class ItemEndpoints:
         try:
             made = desk.database.decide(
                 item.id, **wanted, expected_revision=expected_revision, model=batch.model,
-                score=item.score, threshold=current_threshold(item, desk.thresholds(batch)),
+                score=item.score, threshold=threshold,
             )
         except ConflictError as error:
             if error.current is None:

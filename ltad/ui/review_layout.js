@@ -86,13 +86,13 @@
 
   function drawRest() {
     const { deleted, deleted_by: who } = state.batch ?? {};
-    view.rest.hidden = !state.isResting && !deleted;
-    view.rest.textContent = deleted
+    view.rest.hidden = !state.isResting && !deleted && !state.problem;
+    view.rest.textContent = state.problem || (deleted
       ? `${who} deleted this batch. Decisions on it are still kept; under Batches it is restored.`
       : review.isScoring()
       ? "Every picture scored so far is decided. The next one opens as soon as it is scored."
       : "Every picture in this list is decided. To change one, choose it in the queue; Z takes "
-        + "your last decision back.";
+        + "your last decision back.");
   }
 
   function drawOutbox() {

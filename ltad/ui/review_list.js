@@ -7,17 +7,17 @@
   const KEPT = 2000; // thumbnails
   const thumbnails = new Map(); // content key -> data URL
   const LABELS = {
-    all: "All", suspicious: "Suspicious", unjudged: "Not judged", undecided: "To do", decided: "Decided", failed: "Failed",
+    all: "All", anomalous: "Anomalous", unjudged: "Not judged", undecided: "To judge", decided: "Judged", sample: "Random sample", failed: "Failed",
   };
   const EMPTY = {
     all: "This batch has no pictures.",
-    suspicious: "No picture scores above its threshold. Lower it under Threshold, or look at All.",
+    anomalous: "No picture scores above its threshold. Lower it under Threshold, or look at All.",
     unjudged: "Every part looks like one that this model knows.",
     undecided: "Nothing left to decide. Under Export the batch leaves as a table, COCO or report.",
     decided: "Nothing is decided yet: press A, R or U on a picture.",
     failed: "Every picture could be read.",
   };
-  const SIDES = { suspicious: "above the threshold", normal: "not above the threshold" };
+  const SIDES = { anomalous: "above the threshold", normal: "not above the threshold" };
   const SIGNS = { good: "✓", defective: "✕", unsure: "?" };
   let view; // the elements, once they are made
 
@@ -93,7 +93,7 @@
     const isCurrent = row.id === state.current;
     const badge = state.conflicts.has(row.id) ? ["conflict", "!", "Two people disagree"]
       : verdict ? [verdict, SIGNS[verdict], isPending ? "not saved yet" : `decided: ${verdict}`]
-        : ["open", "", "undecided"];
+        : ["open", "", "not judged"];
     const element = make("div", {
       class: `lt-review-row${isCurrent ? " lt-review-current" : ""}`, role: "option",
       id: `lt-review-item-${row.id}`, title: row.file_name, "aria-selected": String(isCurrent),
@@ -111,7 +111,7 @@
 
   function scoreText(row) {
     if (row.status !== "scored") return [row.reason || row.status];
-    const side = review.isSuspicious(row) ? "suspicious" : "normal";
+    const side = review.isAnomalous(row) ? "anomalous" : "normal";
     const isUnjudged = review.isUnjudged(row);
     return [make("b", { class: `lt-review-model-${isUnjudged ? "unjudged" : side}`,
       title: isUnjudged ? `The model: not judged, score ${SIDES[side]}` : `The model: ${side}` },

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from ltad.desk.database import check_choice
 from ltad.desk.feedback import Feedback, feedback
 from ltad.desk.masks import decode_mask, encode_mask
 from ltad.desk.records import Batch, DeskError, ThresholdChoice
+from ltad.desk.sampling import estimate_from_sample
 from ltad.ui.review_desk import Desk, number, png_url, read_painting
 from ltad.ui.text import readable
 
@@ -38,21 +40,27 @@ class SettingEndpoints:
         Returns:
             mode and value that hold, `threshold` (None where it differs between classes),
             precision, recall, F1 and counts on the reviewed items, and how many of the batch's
-            items are suspicious.
+            items are `anomalous` by it, and by what is in force, `anomalous_now`. Precision, recall
+            and F1 know the reviewed items only, most of which lie above a threshold: `below` and
+            `below_reviewed` count those that do not, and `sample` is what the batch's random
+            sample says (`ltad.desk.sampling.SampleEstimate`).
         """
         database = self._desk.database
         batch = database.batch(number(batch_id, "batch"))
-        choices = database.threshold_choices(batch.model)
+        in_force = database.threshold_choices(batch.model)
+        choices = dict(in_force)
         if mode == RESET:
             choices.pop(class_name, None)
         elif mode != LOOK:
             choices[class_name] = check_choice(ThresholdChoice(mode, _float(value)))
-        found = feedback(database, self._desk.shelf.scorer(batch.model), batch, choices)
+        scorer = self._desk.shelf.scorer(batch.model)
+        found = feedback(database, scorer, batch, choices)
         if mode not in (LOOK, RESET) and _problem(found, class_name):
             raise DeskError(_problem(found, class_name))
         if is_applied and mode != LOOK:
             database.set_threshold(batch.model, class_name, choices.get(class_name), person)
-        return self._threshold_record(batch, class_name, choices, found)
+        now = feedback(database, scorer, batch, in_force).thresholds
+        return self._threshold_record(batch, class_name, choices, found, now)
 
     def threshold_history(self, batch_id: int, class_name: str = "") -> list:
         """Every choice of a threshold for a class of the batch's model, newest first.
@@ -151,10 +159,12 @@ class SettingEndpoints:
         return {"items": sum(desk.runner.rescore(i, class_name) for i in (batch.id, *others))}
 
     def _threshold_record(
-        self, batch: Batch, class_name: str, choices: dict[str, ThresholdChoice], found: Feedback
+        self, batch: Batch, class_name: str, choices: dict[str, ThresholdChoice], found: Feedback,
+        now: dict[str, float],
     ) -> dict[str, Any]:
+        everything = self._desk.database.items_summary(batch.id)
         rows = [
-            row for row in self._desk.database.items_summary(batch.id)
+            row for row in everything
             if row.status == "scored" and class_name in ("", row.class_name)
         ]
         distinct = {found.thresholds[row.class_name] for row in rows}
@@ -170,7 +180,16 @@ class SettingEndpoints:
             "threshold": distinct.pop() if len(distinct) == 1 else None,
             "thresholds": found.thresholds,
             **{name: getattr(quality, name, None if name in names[:3] else 0) for name in names},
-            "suspicious": sum(row.score > found.thresholds[row.class_name] for row in rows),
+            "anomalous": sum(row.score > found.thresholds[row.class_name] for row in rows),
+            "below": sum(row.score <= found.thresholds[row.class_name] for row in rows),
+            "below_reviewed": sum(
+                bool(row.verdict) and row.score <= found.thresholds[row.class_name]
+                for row in rows
+            ),
+            "sample": asdict(
+                estimate_from_sample(batch.id, everything, found.thresholds, class_name)
+            ),
+            "anomalous_now": sum(row.score > now[row.class_name] for row in rows),
             "total": len(rows),
             "source": _source_text(class_name, choices, found, quality.count if quality else 0),
         }

@@ -1,4 +1,5 @@
-// The threshold: chosen in the terms that a person has, shown against what was decided so far.
+// The threshold: chosen in the terms that a person has, shown against what was decided so far. It
+// counts for every batch of the model and for everybody, so it is tried out first, then applied.
 (() => {
   const { review } = window.ltad;
   const { state, make } = review;
@@ -11,31 +12,38 @@
   let view;
   let isAsking = false;
   let wish = null;
+  let tried = ""; // the mode that was last tried out; "reset" for the model's own
+  let previous = null; // the setting before the one that counts
 
   review.thresholdPanel = () => {
-    const ask = (isApplied) => () => wonder(isApplied);
     view = {
       className: make("select", { onchange: () => wonder(false, true) }),
-      mode: make("select", { onchange: () => { startValue(); wonder(true); } },
+      mode: make("select", { onchange: () => { startValue(); wonder(false); } },
         Object.entries(MODES).map(([mode, text]) => make("option", { value: mode }, text))),
       slider: make("input", { type: "range", "aria-label": "Threshold", step: "any",
-        oninput: () => { view.value.value = rounded(view.slider.value); wonder(false); },
-        onchange: ask(true) }),
+        oninput: () => { view.value.value = rounded(view.slider.value); wonder(false); } }),
       value: make("input", { type: "number", step: "any", "aria-label": "Value",
-        onchange: () => { view.slider.value = view.value.value; wonder(true); } }),
+        oninput: () => { view.slider.value = view.value.value; wonder(false); } }),
+      apply: make("button", { type: "button", disabled: true,
+        class: "lt-review-button lt-review-primary", onclick: () => wonder(true) }, "Apply"),
+      undo: make("button", { type: "button", class: "lt-review-button", hidden: true,
+        onclick: () => bringBack(previous) }, "Undo"),
+      preview: make("p", { class: "lt-review-preview", role: "status" }),
       chart: make("div", { class: "lt-review-chart" }),
       figures: make("dl", { class: "lt-review-figures" }),
+      knows: make("div", { class: "lt-quiet" }),
       source: make("p", { class: "lt-quiet", role: "status" }),
       earlier: make("details", { class: "lt-review-earlier", hidden: true }),
     };
     const reset = make("button", { type: "button", class: "lt-review-button",
-      onclick: () => wonder(true, false, "") }, "Reset to the model's");
+      onclick: () => wonder(false, false, "") }, "Reset to the model's");
     return make("div", { class: "lt-review-threshold" },
       make("div", {}, make("label", {}, "For", view.className),
         make("label", {}, "Threshold as", view.mode),
-        make("div", { class: "lt-review-line" }, view.slider, view.value), reset, view.source,
+        make("div", { class: "lt-review-line" }, view.slider, view.value), view.preview,
+        make("div", { class: "lt-review-line" }, view.apply, view.undo, reset), view.source,
         view.earlier),
-      make("div", {}, view.chart, view.figures));
+      make("div", {}, view.chart, view.figures, view.knows));
   };
   const rounded = (value) => Number(Number(value).toPrecision(4));
 
@@ -58,10 +66,11 @@
   }
 
   // One question at a time; of those that come meanwhile only the last is asked.
-  function wonder(isApplied, isFresh = false, mode = view.mode.value) {
+  function wonder(isApplied, isFresh = false, mode = isApplied ? tried : view.mode.value) {
     if (isFresh && wish) return; // what the person just chose is answered first, and is fresh too
     const value = mode === "" || isFresh ? 0 : Number(view.value.value);
-    wish = { isApplied: isApplied || wish?.isApplied, mode, value, isFresh };
+    tried = mode;
+    wish = { isApplied, mode, value, isFresh };
     if (!isAsking) answerWishes();
   }
 
@@ -77,11 +86,12 @@
           view.mode.value = answer.mode;
           startValue(answer.value);
         }
-        draw(answer);
+        draw(answer, isApplied || isFresh);
         if (isApplied || isFresh) await drawEarlier();
         if (isApplied) await review.refresh();
       } catch (error) {
-        view.source.textContent = error.message;
+        view.preview.textContent = error.message;
+        view.apply.disabled = true;
       }
     }
     isAsking = false;
@@ -94,6 +104,9 @@
     if (className !== view.className.value) return; // the next answer draws it
     view.earlier.hidden = !settings.length;
     const [now, ...before] = settings;
+    previous = before[0] ?? { mode: "reset" };
+    view.undo.hidden = !now;
+    view.undo.title = now ? `Back to: ${choiceText(previous)}` : "";
     review.fill(view.earlier,
       make("summary", {}, now && `${choiceText(now)}: ${whoText(now)}`),
       before.length ? make("ol", {}, before.map((one) => make("li", {},
@@ -109,26 +122,49 @@
     reset: view.className.value ? "As for all classes" : "The model's own",
   })[mode];
   const whoText = ({ person, created }) =>
-    created ? `${person}, ${review.time(created)}` : "chosen earlier";
+    created ? `by ${person}, ${review.time(created)}` : "chosen earlier";
 
   function bringBack({ mode, value }) {
     if (mode === "reset") return wonder(true, false, "");
     view.mode.value = mode;
     startValue(value);
-    wonder(true);
+    wonder(true, false, mode);
   }
 
   // --- drawing --------------------------------------------------------------------------------
-  function draw(answer) {
+  function draw(answer, isInForce) {
     view.source.textContent = answer.source;
+    const { anomalous, anomalous_now: before, total } = answer;
+    view.preview.textContent = isInForce ? `In force: ${anomalous} of ${total} are anomalous.`
+      : `Tried out, not in force: ${anomalous} of ${total} would be anomalous, now ${before}.`;
+    view.apply.disabled = isInForce;
+    review.fill(view.knows, ...knowledge(answer));
     const text = (value) => (value == null ? "–" : review.percent(value, 1));
     const figures = [["Precision", text(answer.precision)], ["Recall", text(answer.recall)],
-      ["F1", text(answer.f1)], ["Suspicious", `${answer.suspicious} of ${answer.total}`],
+      ["F1", text(answer.f1)], ["Anomalous", `${answer.anomalous} of ${answer.total}`],
       ["Defects found", answer.true_positives], ["Defects missed", answer.false_negatives],
       ["False alarms", answer.false_positives], ["Good passed", answer.true_negatives]];
     review.fill(view.figures, ...figures.map(([name, value]) =>
       make("div", {}, make("dt", {}, name), make("dd", {}, String(value)))));
     drawChart(answer);
+  }
+
+  // Pictures are reviewed worst first, so what lies below the threshold is hardly known.
+  function knowledge({ below, below_reviewed: seen, sample, count }) {
+    const { size, reviewed, defective, missed, recall, low, high } = sample;
+    return [
+      make("p", {}, `The figures know the ${count} reviewed pictures only. Of the ${below} at or `
+        + `below the threshold ${seen} were reviewed; defects among the others count nowhere.`),
+      make("p", { class: "lt-review-sample" }, recall != null
+        ? `Random sample, all ${size} reviewed: ${missed} of ${defective} defective ones missed, so `
+          + `recall is about ${review.percent(recall)}, between ${review.percent(low)} and `
+          + `${review.percent(high)} (95%).`
+        : reviewed < size ? `Random sample: ${reviewed} of ${size} reviewed. Review it whole for an `
+          + "honest estimate of what is missed."
+          : `Random sample: all ${size} reviewed, none defective, so it cannot tell what is missed.`,
+      reviewed < size && make("button", { type: "button", class: "lt-review-button",
+        onclick: () => { state.filter.kind = "sample"; review.applyFilter(); } }, "Show it")),
+    ];
   }
 
   // Classes score in different ranges, so all together are drawn relative to their thresholds.
@@ -163,7 +199,7 @@
       make("div", { class: "lt-review-bins", role: "img",
         "aria-label": "Histogram of the scores by verdict" }, bars, mark),
       make("div", { class: "lt-review-axis" }, make("span", {}, review.number(low)),
-        ...[["defective", "defective"], ["good", "good"], ["other", "not decided"]].map(
+        ...[["defective", "defective"], ["good", "good"], ["other", "not judged"]].map(
           ([kind, word]) => make("span", {}, make("b", { class: `lt-review-${kind}` }), word)),
         make("span", {}, isRelative && "above the threshold by ", review.number(low + span))));
   }

@@ -49,7 +49,7 @@
       if (!decision) return review.say(`${state.person} has nothing to undo in this batch.`);
       review.settle(decision.item_id, decision);
       review.show(decision.item_id);
-      review.say(`Undone: ${review.row()?.file_name} is ${decision.verdict || "undecided"} again.`);
+      review.say(`Undone: ${review.row()?.file_name} is ${decision.verdict || "not judged"} again.`);
     } catch (error) {
       review.say(error.message, "bad");
     }
@@ -140,11 +140,11 @@
   };
 
   function drawModel(row) {
-    const isSuspicious = review.isSuspicious(row);
+    const isAnomalous = review.isAnomalous(row);
     const isUnjudged = review.isUnjudged(row);
     const isJudged = row.status === "scored" && !isUnjudged;
-    view.model.classList.toggle("lt-bad", isJudged && isSuspicious);
-    view.model.classList.toggle("lt-good", isJudged && !isSuspicious);
+    view.model.classList.toggle("lt-bad", isJudged && isAnomalous);
+    view.model.classList.toggle("lt-good", isJudged && !isAnomalous);
     view.model.classList.toggle("lt-doubtful", isUnjudged);
     if (row.status !== "scored") {
       review.fill(view.model, make("h3", {}, "The model"),
@@ -160,7 +160,7 @@
     const detail = detailOf(row);
     review.fill(view.model,
       make("h3", {}, "The model: ", make("b", {},
-        isUnjudged ? "not judged" : isSuspicious ? "suspicious" : "normal")),
+        isUnjudged ? "not judged" : isAnomalous ? "anomalous" : "normal")),
       isUnjudged && make("p", { class: "lt-review-warn" }, make("b", {}, UNKNOWN),
         " Your own verdict counts as on any other."),
       make("div", { class: "lt-gauge" }, make("div", { class: "lt-track" }, fill, tick),
@@ -169,7 +169,7 @@
           make("span", {}, `threshold ${review.number(row.threshold)}`))),
       make("p", { class: "lt-quiet" },
         isUnjudged ? `Measured as ${review.readable(row.class_name)}, the class nearest to it, `
-          + `${isSuspicious ? "it is above the threshold, so worth a look"
+          + `${isAnomalous ? "it is above the threshold, so worth a look"
             : "it is not above the threshold"}; that class's threshold need not fit.`
           : review.readable(row.class_name),
         row.is_recognised && detail ? `, ${review.percent(detail.class_probability)} sure` : ""),
@@ -213,7 +213,7 @@
     if (!both) return;
     const { mine, theirs } = both;
     review.fill(view.conflict, make("h3", {}, "Two people disagree"),
-      make("p", {}, make("b", {}, theirs.person), ` said ${theirs.verdict || "undecided"}, `
+      make("p", {}, make("b", {}, theirs.person), ` said ${theirs.verdict || "not judged"}, `
         + `${time(theirs.created)}. This stands.`, theirs.note && ` “${theirs.note}”`),
       make("p", {}, "You said ", make("b", {}, mine.verdict), ". It is not saved."),
       make("button", { type: "button", class: "lt-review-button",
@@ -235,7 +235,7 @@
         review.draw();
       } });
     const pixels = (detail?.width ?? 0) * (detail?.height ?? 0) || 1;
-    const isVague = detail?.readyMap && !regions.length && review.isSuspicious(review.row());
+    const isVague = detail?.readyMap && !regions.length && review.isAnomalous(review.row());
     review.fill(view.regions, make("h3", {}, `Regions: ${regions.length}`),
       isVague && make("p", { class: "lt-quiet" },
         "The picture is above its threshold, but no single place stands out enough."),

@@ -7,7 +7,6 @@ without its key. Desks that nobody used for a day are removed with all that is i
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import threading
@@ -25,10 +24,9 @@ from ltad.desk.batch import BatchRunner
 from ltad.desk.records import DeskError
 from ltad.shelf import ModelShelf
 from ltad.ui.review_desk import Desk
+from ltad.ui.uploads import HEADER, SHORTEST_KEY, visitor_of
 from ltad.workspace import Workspace
 
-HEADER = "x-ltad-visitor"
-SHORTEST_KEY = 32
 MOST_BYTES, MOST_PICTURES = 100_000_000, 500
 """Of one visitor's desk."""
 MOST_VISITORS = 100
@@ -65,13 +63,12 @@ class Desks:
         """
         if self._everybody is not None:
             return self._everybody
-        key = str(request.headers.get(HEADER) or "") if request is not None else ""
-        if len(key) < SHORTEST_KEY:
+        name = visitor_of(request.headers if request is not None else {}, is_public=True)
+        if not name:
             raise DeskError(
                 f"This page is public, so each visitor has a desk of their own. Send a header "
                 f"{HEADER}: a secret of at least {SHORTEST_KEY} random characters, always the same."
             )
-        name = hashlib.sha256(key.encode()).hexdigest()
         with self._lock:
             desk = self._visitors.setdefault(name, self._desk(name))
             self._visitors.move_to_end(name)
@@ -133,8 +130,12 @@ class VisitorDesk(Desk):
             raise DeskError("There is no batch here. Bring one first, or reload the page.")
         return self._desks.runner(self)
 
-    def admit(self, files: Sequence[str]) -> None:
+    def admit(self, files: Sequence[str], are_pictures: bool = True) -> None:
         """Check that there is room for what is about to be brought.
+
+        Args:
+            files: plain files that the visitor uploaded.
+            are_pictures: False for decisions that come back, which take room but are no pictures.
 
         Raises:
             DeskError: it is too much for one visitor, or too many visitors are here.
@@ -142,7 +143,7 @@ class VisitorDesk(Desk):
         count, size = 0, 0
         for path in map(Path, files):
             inside = _unpacked(path)
-            count, size = count + len(inside), size + sum(inside)
+            count, size = count + are_pictures * len(inside), size + sum(inside)
         kept = [path.stat().st_size for path in self.workspace.root.rglob("*") if path.is_file()]
         if not self.is_empty:
             count += sum(batch.total for batch in self.database.batches())
@@ -154,7 +155,7 @@ class VisitorDesk(Desk):
                 f"{(size + sum(kept)) / 1e6:,.0f} MB. Bring fewer, or run the page on your own "
                 "machine."
             )
-        if self.is_empty:
+        if self.is_empty and are_pictures:
             self._desks.make_room()
             self.open_database()
 

@@ -118,7 +118,7 @@ def _pair_html(pair: Pair, first: str, second: str) -> str:
 def _side_html(detection: Detection, model: str) -> str:
     low, high = detection.map_scale["combined"]
     score, threshold = apart(detection.score, detection.threshold)
-    kind = {"anomalous": "bad", "good": "good"}.get(detection.verdict, "doubtful")
+    kind = {"anomalous": "bad", "normal": "good"}.get(detection.verdict, "doubtful")
     heat = data_url(heat_png(detection.anomaly_map, low, high), "image/png")
     name = readable(detection.class_name)
     doubt = "" if detection.is_judged else (
