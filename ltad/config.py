@@ -155,6 +155,10 @@ class TrainingSettings:
         balance_classes: draw every class equally often in phase 2, whatever its count (not in the
             paper).
         validation_fraction: share of each class's images held out for calibration (open).
+        calibration: what the held-out images are held out of (open). "held_out": of the whole
+            training, so that the detector never learns from them. "second_training": the detector
+            learns from every image, as in the paper; the images are held out of a second run of
+            phase 2 only, whose RM and Phi set the thresholds and nothing else.
         seed: of every random draw.
     """
 
@@ -172,6 +176,7 @@ class TrainingSettings:
     minimum_steps: int = 0
     balance_classes: bool = False
     validation_fraction: float = 0.15
+    calibration: str = "held_out"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -188,6 +193,7 @@ class TrainingSettings:
                  "phase 1 there is nothing to synthesise features with")
         _require(0 <= self.validation_fraction < 0.9, "validation_fraction",
                  self.validation_fraction, "in [0, 0.9)")
+        _one_of("calibration", self.calibration, ("held_out", "second_training"))
 
     @property
     def uses_synthesis(self) -> bool:
@@ -256,7 +262,7 @@ def preset(name: str) -> Config:
     return _PRESETS[name]
 
 
-_PAPER = Config()
+_PAPER = Config().replace(calibration="second_training")
 _PRESETS = {
     "paper-mvtec": _PAPER,
     "paper-visa": _PAPER.replace(lam=400.0),

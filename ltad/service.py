@@ -70,7 +70,8 @@ class Scorer:
         Args:
             detector: with the same classes in the same order, on the encoder's device.
         """
-        other = Scorer(self.encoder, replace(self.checkpoint, detector=detector), None, self.name)
+        checkpoint = self.checkpoint.with_detector(detector)
+        other = Scorer(self.encoder, checkpoint, None, self.name)
         other._reader = self._reader.with_detector(detector)
         return other
 
@@ -233,8 +234,21 @@ class Scorer:
         ])
 
     @cached_property
+    def calibrator(self) -> Scorer:
+        """Who scores the calibration pictures: this model, or where it has learned from them, its
+        second training, which has not."""
+        if self.checkpoint.second is None:
+            return self
+        checkpoint = replace(self.checkpoint, detector=self.checkpoint.second, second=None)
+        other = Scorer(self.encoder, checkpoint, None, self.name)
+        other._reader = self._reader.with_detector(checkpoint.detector)
+        return other
+
+    @cached_property
     def calibration(self) -> Calibration:
         """Limits from the held-out normal pictures that the model folder carries."""
+        if self.calibrator is not self:
+            return self.calibrator.calibration
         prepared = {
             name: [self.prepare(picture) for picture in pictures]
             for name, pictures in self.checkpoint.calibration.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -51,6 +52,13 @@ class Detector(nn.Module):
                 encoder.channels, encoder.joint_width, model.layer_pooling,
                 len(self.class_names) if model.text_classifier == "learned" else 0,
             )
+
+    def with_parts(self, **parts: nn.Module) -> Detector:
+        """A detector that shares everything with this one but `parts`, by attribute name."""
+        other = copy.copy(self)
+        # A copied module shares the dictionary of its parts with the original.
+        other._modules = {**self._modules, **parts}
+        return other
 
     def index(self, class_name: str) -> int:
         """The index of a class. Raises UnknownClassError, listing the classes."""

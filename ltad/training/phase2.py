@@ -168,7 +168,7 @@ def good_residuals(detector: Detector, data: TrainingData) -> Iterator[tuple[Ten
 
 def train_phase2(
     detector: Detector, encoder: Encoder, data: TrainingData, state: Path, key: dict,
-    report: Report | None = None, parts: Sequence[str] = PARTS,
+    report: Report | None = None, parts: Sequence[str] = PARTS, title: str = "",
 ) -> None:
     """Learn RM and Phi, or one of them; the names, D and both encoders stay as they are."""
     training = detector.config.training
@@ -185,7 +185,7 @@ def train_phase2(
     rates = [training.semantic_rate if part == "semantic" else 1.0 for part in chosen]
     learned.train()
     run_phase(
-        "phase 2" if set(parts) == set(PARTS) else f"phase 2, {' and '.join(parts)}",
+        title or ("phase 2" if set(parts) == set(PARTS) else f"phase 2, {' and '.join(parts)}"),
         learned, lambda step: phase2_losses(detector, texts, data, step, parts),
         steps_of(len(data), training.phase2_epochs, training), training, state, key, report,
         rates,
