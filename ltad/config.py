@@ -268,16 +268,15 @@ _PRESETS = {
     "paper-visa": _PAPER.replace(lam=400.0),
     "paper-dagm": _PAPER.replace(lam=300.0),
     "demo": Config(
-        features=FeatureSettings(image_size=192, taps=(5, 10, 12, 13), grid=12, semantic_grid=12),
+        features=FeatureSettings(image_size=320, taps=(6, 14, 19), grid=10, semantic_grid=20),
         model=ModelSettings(
             hidden_width=128, layers=2, heads=4, feedforward=256, dropout=0.0,
-            score_pool=16, decoder_width=128, decoder_expansion=2, semantic_start="aligned",
-            lam=16000.0, tau=4.0,
+            score_pool=48, decoder_width=128, decoder_expansion=2, semantic_start="encoder",
+            standardize=True, residual="mahalanobis", lam=1.0, tau=1.0,
         ),
         training=TrainingSettings(
             phase1_epochs=15, phase2_epochs=50, learning_rate=1e-3, batch_size=32,
-            semantic_rate=1e-4,
-            validation_fraction=0.2,
+            semantic_rate=1e-4, balance_classes=True, validation_fraction=0.2,
         ),
     ),
 }
