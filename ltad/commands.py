@@ -7,7 +7,7 @@ import math
 import os
 import time
 from argparse import Namespace
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,6 @@ from ltad.data.layouts import load_dataset
 from ltad.encoders import load_encoder
 from ltad.loading import load_scorer
 from ltad.model_runs import ModelEvaluation, evaluate_bank, evaluate_model
-from ltad.pretraining.probe import probe as probe_encoder
-from ltad.pretraining.train import PretrainingSettings
-from ltad.pretraining.train import pretrain as pretrain_encoder
 from ltad.run_files import new_run_folder
 from ltad.run_tables import printed_results
 from ltad.runs import Run
@@ -212,30 +209,3 @@ def tokens(options: Namespace) -> None:
             print(f"{name} [{number}]  (to 'object': {drift[0]:.2f})  {words}")
     baseline = scorer.random_baseline(options.k)
     print("random vectors      " + ", ".join(f"{cosine:.2f}" for cosine in baseline))
-
-
-def pretrain(options: Namespace) -> None:
-    """``python -m ltad pretrain``"""
-    given = {"steps": options.steps, "pairs": options.pairs, "seed": options.seed}
-    settings = replace(
-        PretrainingSettings(), **{k: v for k, v in given.items() if v is not None}
-    )
-    pretrain_encoder(options.out, settings, options.work / "pretraining", options.device,
-                     start=options.start)
-    print(f"The encoder is in {options.out}. Measure it: python -m ltad probe --encoder "
-          f"{options.out}")
-
-
-def probe(options: Namespace) -> None:
-    """``python -m ltad probe``"""
-    found = probe_encoder(
-        load_encoder(options.encoder, device=options.device), options.per_defect, options.good
-    )
-    print(f"naming among the seen classes  {100 * found.naming:6.1f}%")
-    print(f"{'a PART / a broken PART':30} {'image':>6}  {'pixel':>6}   (AUROC, percent)")
-    for group in found.image:
-        print(f"{group:30} {100 * found.image[group]:6.1f}  {100 * found.pixel[group]:6.1f}")
-    for pair, value in found.image_by_prompts.items():
-        print(f"seen, {pair:24} {100 * value:6.1f}")
-    if options.json:
-        options.json.write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")

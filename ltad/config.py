@@ -71,8 +71,13 @@ class ModelSettings:
         text_classifier: "encoder" takes t_n and t_a from T; "learned" learns two vectors a class
             in their place, together with Phi (Table 8, 8.2).
         layer_pooling: "max", "mean", or "none" (one map of the concatenation; Table 7).
-        semantic_start: what Phi starts from (open): "random", or "aligned": the linear maps that
-            come nearest to the encoder's own joint space, its last map, on the training pictures.
+        semantic_start: what Phi starts from (open): "random"; "aligned": the linear maps that
+            come nearest to the encoder's own joint space, its last map, on the training pictures;
+            or "encoder": the weights that the encoder's folder carries for it.
+        standardize: the RM sees each channel in units of its deviation on the training images
+            (not in the paper).
+        residual: what S_rec measures the residual by: "squared", equation (1); "scaled", "cosine"
+            or "mahalanobis" (not in the paper; see `ltad.models.residual`).
         hidden_width, layers, heads, feedforward, dropout: the RM's transformer (open; UniAD).
         neighbour_mask: side of the masked neighbourhood in attention, odd; 0 masks nothing (open).
         score_pool: side in pixels of the average pooling before the maximum (open; UniAD).
@@ -92,6 +97,8 @@ class ModelSettings:
     text_classifier: str = "encoder"
     layer_pooling: str = "max"
     semantic_start: str = "random"
+    standardize: bool = False
+    residual: str = "squared"
     hidden_width: int = 256
     layers: int = 4
     heads: int = 8
@@ -120,7 +127,8 @@ class ModelSettings:
         _one_of("name_init", self.name_init, ("object", "random", "class_name"))
         _one_of("text_classifier", self.text_classifier, ("encoder", "learned"))
         _one_of("layer_pooling", self.layer_pooling, ("max", "mean", "none"))
-        _one_of("semantic_start", self.semantic_start, ("random", "aligned"))
+        _one_of("semantic_start", self.semantic_start, ("random", "aligned", "encoder"))
+        _one_of("residual", self.residual, ("squared", "scaled", "cosine", "mahalanobis"))
         _one_of("synthesis", self.synthesis, ("vae", "autoencoder"))
 
 
@@ -144,7 +152,13 @@ class TrainingSettings:
         noise_scale: n of the feature jitter N(0,1) * ||p_i|| / C * n (open; UniAD's 20).
         minimum_steps: a phase runs at least this many optimiser steps (open; 0), because an epoch
             of a few images is a fraction of a batch.
+        balance_classes: draw every class equally often in phase 2, whatever its count (not in the
+            paper).
         validation_fraction: share of each class's images held out for calibration (open).
+        calibration: what the held-out images are held out of (open). "held_out": of the whole
+            training, so that the detector never learns from them. "second_training": the detector
+            learns from every image, as in the paper; the images are held out of a second run of
+            phase 2 only, whose RM and Phi set the thresholds and nothing else.
         seed: of every random draw.
     """
 
@@ -160,7 +174,9 @@ class TrainingSettings:
     skip_phase1: bool = False
     noise_scale: float = 20.0
     minimum_steps: int = 0
+    balance_classes: bool = False
     validation_fraction: float = 0.15
+    calibration: str = "held_out"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -177,6 +193,7 @@ class TrainingSettings:
                  "phase 1 there is nothing to synthesise features with")
         _require(0 <= self.validation_fraction < 0.9, "validation_fraction",
                  self.validation_fraction, "in [0, 0.9)")
+        _one_of("calibration", self.calibration, ("held_out", "second_training"))
 
     @property
     def uses_synthesis(self) -> bool:
@@ -245,7 +262,7 @@ def preset(name: str) -> Config:
     return _PRESETS[name]
 
 
-_PAPER = Config()
+_PAPER = Config().replace(calibration="second_training")
 _PRESETS = {
     "paper-mvtec": _PAPER,
     "paper-visa": _PAPER.replace(lam=400.0),

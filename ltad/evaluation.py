@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ltad.calibration import BRANCHES, BranchMaps
 from ltad.data.feature_store import FeatureStore
-from ltad.data.layouts import read_mask
+from ltad.data.masks import read_mask
 from ltad.intervals import PicturePixels, resampled_image_auroc
 from ltad.metrics import METRICS, image_auroc, image_average_precision, image_f1_max
 from ltad.metrics_pixel import PixelScores

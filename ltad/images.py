@@ -73,6 +73,31 @@ def read_image(source: ImageSource, name: str | None = None) -> Image.Image:
         raise _broken(name, error) from error
 
 
+def read_values(source: str | Path | bytes, name: str | None = None) -> np.ndarray:
+    """The numbers of a picture that holds labels rather than light, upright and not stretched.
+
+    Returns:
+        (H, W) of one channel, uint8, uint16, int32 or float32; or (H, W, 4) uint8 RGBA of any
+        other picture, a palette's colours included.
+
+    Raises:
+        ImageError: as `read_image`.
+    """
+    image = _open(source, name)
+    name = _name_of(source, name)
+    try:
+        image.load()
+        image = _upright(image)
+    except Exception as error:  # as in read_image
+        raise _broken(name, error) from error
+    if image.mode == "1":
+        image = image.convert("L")
+    has_one_channel = image.mode in ("L", "I", "F") or image.mode.startswith("I;16")
+    if has_one_channel and not image.has_transparency_data:
+        return np.nan_to_num(np.asarray(image))
+    return np.asarray(image.convert("RGBA"))
+
+
 def check_header(source: str | Path | bytes, name: str | None = None) -> tuple[int, int]:
     """Width and height of a picture that has an accepted header, without decoding its pixels.
 

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltad import scoring
 from ltad.baselines import NearestNeighbourBank
 from ltad.calibration import BRANCHES, BranchMaps, Readings, ScoreSettings, branch_maps
 from ltad.config import Config
@@ -57,7 +56,7 @@ def detector_measure(
         projected = torch.zeros(len(places), normal.shape[-1], 1, 1, device=encoder.device)
         coarse = _batch(store.patches, places, encoder.device)
         if runs_reconstruction:
-            reconstruction = scoring.reconstruction_score(detector.reconstruction(coarse), coarse)
+            reconstruction = detector.reconstruction.scores(coarse, detector.index(name))
         if runs_semantic:
             same = store.fine_patches is store.patches
             fine = coarse if same else _batch(store.fine_patches, places, encoder.device)

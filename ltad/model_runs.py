@@ -18,7 +18,7 @@ from ltad.measures import bank_measure, detector_measure
 from ltad.run_writing import encoder_facts, record, settings_facts, split_facts
 from ltad.runs import Run
 from ltad.service import Scorer
-from ltad.training.train import hold_out, training_pictures
+from ltad.training.train import learned_and_held_out, training_pictures
 from ltad.types import DatasetError, Sample, SettingError
 
 BANK = "nearest neighbours"
@@ -102,8 +102,9 @@ def evaluate_bank(
     used = resample_again(samples, about["split"], about["split_seed"], about["split_counts"],
                           about.get("split_list", ()))
     training = build_store(training_pictures(used), scorer.encoder, features, progress=progress)
-    kept, held_out = hold_out(training, scorer.class_names, config)
-    filled = {name: sorted(set(training.indices(name)) & set(kept)) for name in scorer.class_names}
+    learned, held_out = learned_and_held_out(training, scorer.class_names, config)
+    filled = {name: sorted(set(training.indices(name)) & set(learned))
+              for name in scorer.class_names}
     tests = _tests(scorer, samples, features, progress)
     for name in sorted({sample.class_name for sample in tests.samples}):
         if not filled[name]:
@@ -142,7 +143,7 @@ def _calibration(scorer: Scorer, settings: ScoreSettings) -> pd.DataFrame:
     rows = []
     for name, pictures in scorer.checkpoint.calibration.items():
         if pictures:
-            scores = scorer.measure(pictures, name, settings).scores
+            scores = scorer.calibrator.measure(pictures, name, settings).scores
             rows.append(pd.DataFrame({"class_name": name, **{
                 branch: scores[branch].double().cpu().numpy() for branch in BRANCHES
             }}))

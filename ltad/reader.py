@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ltad import scoring
 from ltad.cache import ByteCache, TensorCache
 from ltad.calibration import Readings
 from ltad.encoders import Encoder
@@ -70,24 +69,27 @@ class PictureReader:
         """Patch features on the RM's grid, (1, C, G, G) float16."""
         return self._features_of(prepared)["patches"][None]
 
-    def read(self, prepared: Prepared) -> Readings:
-        """The readings of one picture."""
-        def compute() -> dict[str, Tensor]:
-            features = self._features_of(prepared)
-            patches = features["patches"][None].float()
-            rebuilt = self._detector.reconstruction(patches)
-            return {
-                "reconstruction": scoring.reconstruction_score(rebuilt, patches),
-                "projected": self._detector.semantic(features["fine"][None].float()),
-            }
+    def read(self, prepared: Prepared, class_name: str) -> Readings:
+        """The readings of one image as one of the class; S_rec may depend on it, p^ does not."""
+        index = self._detector.index(class_name)
 
-        found = self._readings.get_or_compute(f"{self._detector_key}-{prepared.key}", compute)
-        return Readings(found["reconstruction"], found["projected"])
+        def compute_reconstruction() -> dict[str, Tensor]:
+            patches = self._features_of(prepared)["patches"][None].float()
+            return {"scores": self._detector.reconstruction.scores(patches, index)}
 
-    def read_all(self, prepared: Sequence[Prepared]) -> Readings:
-        """The readings of several pictures together; `projected` is float16."""
+        def compute_projected() -> dict[str, Tensor]:
+            fine = self._features_of(prepared)["fine"][None].float()
+            return {"projected": self._detector.semantic(fine)}
+
+        key = f"{self._detector_key}-{prepared.key}"
+        scores = self._readings.get_or_compute(f"{key}-{index}", compute_reconstruction)
+        projected = self._readings.get_or_compute(key, compute_projected)
+        return Readings(scores["scores"], projected["projected"])
+
+    def read_all(self, prepared: Sequence[Prepared], class_name: str) -> Readings:
+        """The readings of several images of one class together; `projected` is float16."""
         self.encode(prepared)
-        each = [self.read(p) for p in prepared]
+        each = [self.read(p, class_name) for p in prepared]
         return Readings(
             torch.cat([r.reconstruction for r in each]),
             torch.cat([r.projected for r in each]).half(),

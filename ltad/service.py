@@ -70,7 +70,8 @@ class Scorer:
         Args:
             detector: with the same classes in the same order, on the encoder's device.
         """
-        other = Scorer(self.encoder, replace(self.checkpoint, detector=detector), None, self.name)
+        checkpoint = self.checkpoint.with_detector(detector)
+        other = Scorer(self.encoder, checkpoint, None, self.name)
         other._reader = self._reader.with_detector(detector)
         return other
 
@@ -156,7 +157,9 @@ class Scorer:
         self, images: Sequence[ImageSource | Prepared], class_name: str, settings: ScoreSettings
     ) -> BranchMaps:
         """Maps (n, S, S) and image scores (n,) of every branch, without verdicts or thresholds."""
-        readings = self._reader.read_all([self.prepare(image) for image in images])
+        readings = self._reader.read_all(
+            [self.prepare(image) for image in images], class_name
+        )
         normal = self.texts([class_name], settings.normal_prompt)
         abnormal = self.texts([class_name], settings.abnormal_prompt)
         return branch_maps(readings, normal, abnormal, settings)
@@ -231,15 +234,28 @@ class Scorer:
         ])
 
     @cached_property
+    def calibrator(self) -> Scorer:
+        """Who scores the calibration pictures: this model, or where it has learned from them, its
+        second training, which has not."""
+        if self.checkpoint.second is None:
+            return self
+        checkpoint = replace(self.checkpoint, detector=self.checkpoint.second, second=None)
+        other = Scorer(self.encoder, checkpoint, None, self.name)
+        other._reader = self._reader.with_detector(checkpoint.detector)
+        return other
+
+    @cached_property
     def calibration(self) -> Calibration:
         """Limits from the held-out normal pictures that the model folder carries."""
+        if self.calibrator is not self:
+            return self.calibrator.calibration
         prepared = {
             name: [self.prepare(picture) for picture in pictures]
             for name, pictures in self.checkpoint.calibration.items()
         }
         with torch.inference_mode():
             self._reader.encode([p for group in prepared.values() for p in group])
-            readings = {n: self._reader.read_all(g) for n, g in prepared.items() if g}
+            readings = {n: self._reader.read_all(g, n) for n, g in prepared.items() if g}
         return Calibration(readings, lambda names, words: self.texts(names, words))
 
     def warm_up(self) -> None:
@@ -253,7 +269,7 @@ class Scorer:
         name = class_name or seen.best
         normal = self.texts([name], settings.normal_prompt)
         abnormal = self.texts([name], settings.abnormal_prompt)
-        measured = branch_maps(self._reader.read(prepared), normal, abnormal, settings)
+        measured = branch_maps(self._reader.read(prepared, name), normal, abnormal, settings)
         limits = self.calibration.limits(name, settings, rate)
         scores = {b: float(measured.scores[b][0]) for b in BRANCHES}
         score, threshold = scores["combined"], limits.thresholds["combined"]

@@ -24,7 +24,11 @@ from ltad.training.stages import (
     train_stages,
     training_identity,
 )
-from ltad.training.train import calibration_positions, hold_out, training_pictures
+from ltad.training.train import (
+    calibration_positions,
+    learned_and_held_out,
+    training_pictures,
+)
 from ltad.types import DatasetError, Sample
 
 
@@ -89,8 +93,8 @@ class Study:
             raise DatasetError(f"No training picture is there of: {', '.join(unknown)}.")
         store = build_store(training, encoder, Path(work) / "features")
         tests = build_store(testing, encoder, Path(work) / "features")
-        kept, held_out = hold_out(store, class_names, base)
-        data = TrainingData.of(store, kept, class_names, encoder.device)
+        learned, held_out = learned_and_held_out(store, class_names, base)
+        data = TrainingData.of(store, learned, class_names, encoder.device)
         return cls(
             source, encoder, class_names, store, tests, data, held_out, Path(work),
             training_identity(class_names, encoder, data), pictures_hash(tests, range(len(tests))),
@@ -116,12 +120,14 @@ class Study:
             "branch": row.branch, "shuffles_names": row.shuffles_names, "is_bank": row.is_bank,
         })
 
-    def calibration(self, row: Row) -> dict[str, list[int]]:
+    def calibration(self, row: Row, config: Config) -> dict[str, list[int]]:
         """Places of the good pictures that the row's thresholds come from.
 
-        A bank cannot be calibrated on what it holds: those pictures are at distance zero.
+        A bank cannot be calibrated on what it holds: those pictures are at distance zero. Under
+        ``calibration="second_training"`` a row has none: a second training for each row would
+        double a table's time, and AUROC needs no threshold.
         """
-        if row.is_bank:
+        if row.is_bank or config.training.calibration == "second_training":
             return self.held_out
         return calibration_positions(self.store, self.data.positions.tolist(), self.held_out)
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ltad.data.layouts import read_mask
+from ltad.data.masks import read_mask
 from ltad.images import read_image
 from ltad.run_files import OUTLINES, THUMBNAILS
 from ltad.types import CheckpointError, DatasetError, ImageError, Sample

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from small_align import small_align, word_tokenizer
 
 from ltad import load_scorer
 from ltad.config import Config, FeatureSettings, ModelSettings, TrainingSettings
@@ -21,7 +22,6 @@ from ltad.data import captions
 from ltad.data.folders import load_folder
 from ltad.data.parts import applicable_defects, render_part
 from ltad.encoders import AlignEncoder, load_encoder
-from ltad.pretraining.model import small_align, word_tokenizer
 from ltad.training.train import train
 
 torch.set_num_threads(1)

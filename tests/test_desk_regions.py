@@ -199,6 +199,15 @@ def test_masks_survive_a_file():
         decode_mask(b"no picture", "bolt.png")
 
 
+def test_a_transparent_ground_is_no_part_of_a_mask():
+    mask = _random_mask(2)
+    painted = np.zeros((*mask.shape, 4), np.uint8)
+    painted[mask] = 255, 0, 0, 255
+    buffer = io.BytesIO()
+    Image.fromarray(painted).save(buffer, "PNG")
+    assert np.array_equal(decode_mask(buffer.getvalue()), mask)
+
+
 def test_resized_masks_keep_what_is_half_covered():
     mask = np.zeros((4, 8), dtype=bool)
     mask[:2, :4] = True

@@ -13,8 +13,10 @@ from PIL import Image
 from ltad.__main__ import main
 from ltad.commands_data import tell_counts, tell_faults, training_samples
 from ltad.data.check import check_dataset, count_table
-from ltad.data.layouts import load_dataset, read_mask
+from ltad.data.layouts import load_dataset
+from ltad.data.masks import mask_doubts, read_mask
 from ltad.evaluation import load_mask
+from ltad.metrics_pixel import PixelScores
 from ltad.types import DatasetError, Sample
 
 SIZE = (24, 16)  # width, height
@@ -176,9 +178,90 @@ def test_what_a_mask_marks(tmp_path, suffix):
     Image.fromarray(pixels).save(path, quality=100)
     # labels 1 and 9 are both defects; in a JPEG, 1 may be noise
     assert read_mask(path).mean() == (1.0 if suffix == ".png" else 0.5)
-    pixels[:, :8], pixels[:, 8:] = 60, 200  # a grey edge is not white
+    pixels[:, :8], pixels[:, 8:] = 60, 200  # so are the grey levels 60 and 200, but not in a JPEG
     Image.fromarray(pixels).save(path, quality=100)
+    assert read_mask(path).mean() == (1.0 if suffix == ".png" else 0.5)
+
+
+SQUARE = np.kron([[0, 0, 0, 0], [0, 1, 2, 0], [0, 3, 4, 0], [0, 0, 0, 0]], np.ones((4, 4), int))
+"""Four labels around the middle of 16 x 16 pixels, 64 of them defective."""
+VOC_PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0, 0, 0, 128]
+
+
+def painted(colors: list) -> Image.Image:
+    """`SQUARE` in five colours, the background's first."""
+    return Image.fromarray(np.array(colors, np.uint8)[SQUARE])
+
+
+def with_palette(colors: list) -> Image.Image:
+    image = Image.fromarray(SQUARE.astype(np.uint8), "P")
+    image.putpalette(colors)
+    return image
+
+
+def background_last() -> Image.Image:
+    image = Image.fromarray(np.where(SQUARE > 0, 0, 1).astype(np.uint8), "P")
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    return image
+
+
+RED, CLEAR, BLACK = (255, 0, 0, 255), (0, 0, 0, 0), (0, 0, 0, 255)
+MASK_FILES = {
+    "red on transparent": painted([CLEAR, *[RED] * 4]),
+    "white on transparent white": painted([(255, 255, 255, 0), *[(255, 255, 255, 255)] * 4]),
+    "black on transparent": painted([CLEAR, *[BLACK] * 4]),
+    "opaque": painted([BLACK, *[RED] * 4]),
+    "colours": painted([(0, 0, 0), (128, 0, 0), (0, 128, 0), (0, 0, 20), (255, 255, 255)]),
+    "grey levels": painted([0, 40, 80, 160, 255]),
+    "16 bit labels": Image.fromarray(SQUARE.astype(np.uint16)),
+    "palette": with_palette(VOC_PALETTE),
+    "palette, its background last": background_last(),
+    "1 bit": Image.fromarray(SQUARE > 0),
+}
+
+
+@pytest.mark.parametrize("kind", MASK_FILES)
+def test_every_label_but_the_background_is_a_defect(tmp_path, kind):
+    path = tmp_path / "mask.png"
+    MASK_FILES[kind].save(path)
+    assert np.array_equal(read_mask(path), SQUARE > 0)
+    assert mask_doubts(path) == []
+    sample = Sample(path, "ring", "test", "hole", path)
+    pixels = PixelScores()
+    # Right in 60 of the 64 defective pixels, wrong in 4 that score lowest of all.
+    scores = np.where(SQUARE > 0, np.float32(1), np.float32(0.5))
+    scores[4, 4:8] = 0
+    pixels.add(load_mask(sample, 16), scores)
+    assert pixels.auroc() == pytest.approx(60 / 64)
+
+
+def test_shades_are_cut_at_half_and_told(tmp_path):
+    path = tmp_path / "mask.png"
+    rows = np.linspace(0, 255, 64).astype(np.uint8)[:, None]  # 64 levels, half of them above 127.5
+    Image.fromarray(np.repeat(rows, 8, axis=1)).save(path)
     assert read_mask(path).mean() == 0.5
+    (doubt,) = mask_doubts(path)
+    assert "mask.png has 192 pixels of darker grey" in doubt and "256 brighter" in doubt
+
+
+def test_doubtful_masks_are_told(tmp_path):
+    path = tmp_path / "mask.png"
+    Image.fromarray(SQUARE == 0).save(path)
+    (doubt,) = mask_doubts(path)
+    assert "marks 75% of the image with its whole border" in doubt
+    painted([CLEAR, BLACK, RED, RED, RED]).save(path)
+    (doubt,) = mask_doubts(path)
+    assert "transparent, black and coloured" in doubt
+    Image.fromarray(np.where(SQUARE == 4, 255, 60 * (SQUARE > 0)).astype(np.uint8)).save(
+        path.with_suffix(".jpg"), quality=100)
+    (doubt,) = mask_doubts(path.with_suffix(".jpg"))
+    assert "48 pixels of darker grey" in doubt and "16 brighter" in doubt
+
+
+def swapped_mask(root: Path) -> str:
+    path = sample_of(root, "cut").mask_path
+    Image.fromarray(~np.asarray(Image.open(path))).save(path)
+    return f"{path} marks 87%"
 
 
 def test_no_layout(tmp_path):
@@ -231,7 +314,7 @@ def lost_label(root: Path) -> str:
 
 def small_mask(root: Path) -> str:
     path = sample_of(root, "cut").mask_path
-    Image.new("L", (12, 16), 255).save(path)
+    Image.open(path).resize((12, 16)).save(path)
     return f"{path} is 12 x 16"
 
 
@@ -264,7 +347,8 @@ def trained_on_a_test_picture(root: Path) -> str:
         ("mvtec", cut_off), ("dagm", cut_off), ("visa", cut_off), ("mvtec", no_picture),
         ("visa", lost_picture), ("mvtec", lost_mask), ("visa", lost_listed_mask),
         ("dagm", lost_label), ("mvtec", small_mask), ("mvtec", empty_mask),
-        ("dagm", broken_mask), ("mvtec", no_test_pictures), ("mvtec", trained_on_a_test_picture),
+        ("mvtec", swapped_mask), ("dagm", broken_mask), ("mvtec", no_test_pictures),
+        ("mvtec", trained_on_a_test_picture),
     ],
 )
 def test_damage_is_a_fault_that_names_the_file(tmp_path, capsys, tell, name, damage):

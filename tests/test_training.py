@@ -1,5 +1,6 @@
 """Both phases: what moves and what does not, resuming after a kill, and clear refusals."""
 
+import copy
 import errno
 import os
 import shutil
@@ -13,11 +14,15 @@ import numpy as np
 import pytest
 import torch
 
+from ltad.checkpoint import load_checkpoint
 from ltad.config import preset
 from ltad.data.feature_store import FeatureStore, build_store
 from ltad.data.folders import load_folder
+from ltad.model_runs import evaluate_model
 from ltad.models import Detector, SemanticHead
 from ltad.models.synthesis import Synthesis
+from ltad.prompt_lab.variant import variant
+from ltad.service import Scorer
 from ltad.training import loop
 from ltad.training.alignment import align
 from ltad.training.data import TrainingData
@@ -106,6 +111,90 @@ def test_aligned_start_finds_a_linear_joint_space():
 def test_distribution_aware_sampling_follows_the_counts():
     assert real_probability((100, 1), 0.5, False).tolist() == [0.5, 0.5]
     torch.testing.assert_close(real_probability((100, 1), 0.5, True), torch.tensor([0.5, 0.005]))
+
+
+@pytest.fixture(scope="module")
+def trained_on_all(tiny_encoder, tiny_config, parts_folder, tmp_path_factory):
+    """Settings without phase 1, so that phase 2 alone decides the weights; and three trainings:
+    with pictures held out, with none, and with a second training for the thresholds."""
+    base = tiny_config.replace(skip_phase1=True, real_probability=1.0, phase2_epochs=2)
+    samples, features = load_folder(parts_folder), tmp_path_factory.mktemp("features")
+    changes = {"held out": {}, "none held out": {"validation_fraction": 0.0},
+               "second": {"calibration": "second_training"}}
+    return {
+        name: (folder := tmp_path_factory.mktemp("model"),
+               train(samples, tiny_encoder, base.replace(**change), folder, "e", features))
+        for name, change in changes.items()
+    }
+
+
+def weights(detector: Detector) -> dict:
+    return {**detector.reconstruction.state_dict(), **detector.semantic.state_dict()}
+
+
+def equal(a: dict, b: dict) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a | b)
+
+
+def test_with_a_second_training_the_detector_learns_from_every_picture(trained_on_all):
+    folder, model = trained_on_all["second"]
+    held_out, everything = (trained_on_all[name][1] for name in ("held out", "none held out"))
+    assert model.about["training_pictures"] == {"hex_nut": 24, "leather": 24, "screw": 4}
+    assert held_out.about["training_pictures"] == {"hex_nut": 21, "leather": 21, "screw": 4}
+    assert equal(weights(model.detector), weights(everything.detector))
+    assert equal(weights(model.second), weights(held_out.detector))
+    assert not equal(weights(model.detector), weights(model.second))
+    assert model.second.names is model.detector.names
+    assert model.about["held_out_pictures"] == {"hex_nut": 0, "leather": 0, "screw": 0}
+    assert model.about["calibration_pictures"] == {"hex_nut": 3, "leather": 3, "screw": 0}
+    assert not list(folder.glob("*.state.safetensors"))
+
+
+def test_thresholds_come_from_the_second_training(trained_on_all, tiny_encoder):
+    folder, model = trained_on_all["second"]
+    scorer = Scorer(tiny_encoder, load_checkpoint(folder, tiny_encoder), None)
+    held_out = Scorer(tiny_encoder, trained_on_all["held out"][1], None)
+    settings = scorer.score_settings()
+    found = scorer.calibration.limits("leather", settings, 0.25)
+    assert found == held_out.calibration.limits("leather", settings, 0.25)
+    unseen, seen = (one.measure(model.calibration["leather"], "leather", settings)
+                    .scores["combined"].max().item() for one in (held_out, scorer))
+    assert found.thresholds["combined"] == pytest.approx(unseen, rel=1e-6)
+    assert unseen != pytest.approx(seen, rel=1e-6)
+
+
+def test_an_evaluation_keeps_the_second_training_scores(
+    trained_on_all, tiny_encoder, parts_folder, tmp_path
+):
+    found, expected = (
+        evaluate_model(Scorer(tiny_encoder, trained_on_all[name][1], None),
+                       load_folder(parts_folder), parts_folder, tmp_path, progress=False)
+        for name in ("second", "held out")
+    )
+    assert found.calibration.equals(expected.calibration) and len(found.calibration) == 6
+    pairs = zip(found.evaluation.scores["combined"], expected.evaluation.scores["combined"],
+                strict=True)
+    assert all(ours != theirs for ours, theirs in pairs)
+
+
+def test_a_variant_keeps_the_second_training_apart(trained_on_all, tiny_encoder):
+    scorer = Scorer(tiny_encoder, trained_on_all["second"][1], None)
+    own = scorer.checkpoint.second
+    renamed = variant(scorer, names=copy.deepcopy(scorer.detector.names)).checkpoint.second
+    assert renamed.names is not own.names
+    assert renamed.semantic is own.semantic and renamed.reconstruction is own.reconstruction
+    phi = copy.deepcopy(scorer.detector.semantic)
+    refitted = variant(scorer, semantic=phi).checkpoint.second
+    assert refitted.semantic is phi and refitted.reconstruction is own.reconstruction
+
+
+def test_recognition_learns_from_all_and_takes_its_limit_from_unseen_pictures(trained_on_all):
+    both, held_out, everything = (
+        trained_on_all[name][1].recogniser for name in ("second", "held out", "none held out")
+    )
+    assert both.counts == everything.counts == (24, 24, 4)
+    assert torch.equal(both.means, everything.means)
+    assert (both.limit, both.temperature) == (held_out.limit, held_out.temperature)
 
 
 def test_the_encoder_runs_once_per_picture(tiny_encoder, parts_folder, tmp_path, monkeypatch):
@@ -217,5 +306,8 @@ def test_presets_carry_the_papers_numbers():
     assert (training.phase1_epochs, training.phase2_epochs) == (100, 500)
     assert (training.learning_rate, training.real_probability) == (1e-4, 0.5)
     assert (preset("paper-visa").model.lam, preset("paper-dagm").model.lam) == (400, 300)
+    assert all(preset(f"paper-{data}").training.calibration == "second_training"
+               for data in ("mvtec", "visa", "dagm"))
+    assert preset("demo").training.calibration == "held_out"
     with pytest.raises(SettingError, match="paper-mvtec"):
         preset("papre")

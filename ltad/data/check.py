@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ltad.data.layouts import read_mask
+from ltad.data.masks import mask_doubts, read_mask
 from ltad.images import read_image
 from ltad.types import ImageError, Sample
 
@@ -18,8 +18,8 @@ def check_dataset(samples: Iterable[Sample]) -> list[str]:
     """Decode every picture and mask, and report what is wrong.
 
     Faults: a file that cannot be read, a defective picture without a mask, a mask of another size
-    than its picture or without a defective pixel, a class without training or test pictures, and
-    a training picture that is a test picture too, byte by byte.
+    than its picture, without a defective pixel or of doubtful meaning, a class without training or
+    test pictures, and a training picture that is a test picture too, byte by byte.
 
     Args:
         samples: read once, so that an iterator with a progress bar will do.
@@ -68,6 +68,7 @@ def _picture_faults(sample: Sample) -> list[str]:
             f"{sample.mask_path} is {mask.shape[1]} x {mask.shape[0]} pixels, but its picture "
             f"{sample.path} is {width} x {height}. Make them the same size."
         )
+    faults += mask_doubts(sample.mask_path)
     if not mask.any():
         faults.append(
             f"{sample.mask_path} marks no pixel, but its picture {sample.path} is defective. "

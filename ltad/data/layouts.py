@@ -1,18 +1,11 @@
-"""Data sets as they are published: which layout a folder has, and what its masks mean."""
+"""Data sets as they are published: which layout a folder has."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from ltad.data import dagm, folders, visa
-from ltad.images import read_image
 from ltad.types import DatasetError, Sample
-
-LARGEST_LABEL = 31
-"""A lossless mask whose values stay up to this holds labels (VisA), not shades."""
-LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 
 
 def load_dataset(root: str | Path) -> list[Sample]:
@@ -41,22 +34,6 @@ def load_dataset(root: str | Path) -> list[Sample]:
             f"({visa.LAYOUT}) or DAGM 2007's ({dagm.LAYOUT})."
         )
     return folders.load_folder(root)
-
-
-def read_mask(path: str | Path) -> np.ndarray:
-    """A defect's pixels, (H, W) bool.
-
-    A lossless mask of small values holds labels, each of them a defect. Any other is cut at half
-    of its largest value, so that a blurred edge or JPEG's noise does not count. A black mask is
-    all False.
-
-    Raises:
-        ImageError: as `ltad.images.read_image`.
-    """
-    values = np.asarray(read_image(path).convert("L"))
-    largest = int(values.max())
-    is_labelled = largest <= LARGEST_LABEL and Path(path).suffix.lower() not in LOSSY
-    return values > (0 if is_labelled else largest / 2)
 
 
 def _is_mvtec(root: Path) -> bool:

@@ -7,7 +7,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from ltad.images import read_image
+from ltad.data.masks import levels_of
+from ltad.images import read_values
 from ltad.types import ImageError
 
 
@@ -21,7 +22,8 @@ def encode_mask(mask: np.ndarray) -> bytes:
 def decode_mask(
     data: bytes, name: str = "The mask", size: tuple[int, int] | None = None
 ) -> np.ndarray:
-    """The bool array (H, W) of a mask's picture: true where it is lighter than middle grey.
+    """The bool array (H, W) of a mask's picture: true where it is lighter than middle grey, or
+    opaque where its ground is transparent.
 
     Args:
         data: a picture file of any accepted format.
@@ -31,13 +33,15 @@ def decode_mask(
     Raises:
         ImageError: it is no picture, or has another size.
     """
-    image = read_image(data, name)
-    if size is not None and image.size != tuple(size):
+    levels, _ = levels_of(read_values(data, name))
+    height, width = levels.shape
+    if size is not None and (width, height) != tuple(size):
         raise ImageError(
-            f"{name} is {image.width} x {image.height} pixels, but its picture is "
+            f"{name} is {width} x {height} pixels, but its picture is "
             f"{size[0]} x {size[1]}. Draw the mask at the picture's own size."
         )
-    return np.asarray(image.convert("L")) >= 128
+    top = np.iinfo(levels.dtype).max if levels.dtype.kind in "ui" else 1
+    return levels > top / 2
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from safetensors.torch import load_file
+from torch import Tensor, nn
 from transformers import AlignModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from ltad.config import FeatureSettings, build
@@ -19,6 +20,9 @@ from ltad.encoders.base import ImageFeatures, Prompt, Vocabulary
 from ltad.types import CheckpointError, PromptError, SettingError
 
 SETTINGS_FILE = "features.json"
+SEMANTIC_START_FILE = "semantic_start.safetensors"
+OPEN_GATE = 30.0
+"""From here on a sigmoid is 1 in single precision."""
 PREPROCESSING = "RGB, bilinear resize to a square, x / 127.5 - 1"
 
 
@@ -47,14 +51,35 @@ def load_encoder(
             "Give a folder that holds config.json, model.safetensors and the tokenizer, or a hub "
             "name such as kakaobrain/align-base (which needs a network connection once)."
         ) from error
-    own = Path(name) / SETTINGS_FILE
-    if settings is None:
-        settings = (
-            build(FeatureSettings, json.loads(own.read_text(encoding="utf-8")))
-            if own.is_file()
-            else FeatureSettings()
-        )
-    return AlignEncoder(model, tokenizer, settings, device)
+    file = Path(name) / SETTINGS_FILE
+    own = (
+        build(FeatureSettings, json.loads(file.read_text(encoding="utf-8")))
+        if file.is_file() else FeatureSettings()
+    )
+    start = Path(name) / SEMANTIC_START_FILE
+    semantic_start = (load_file(start), own.taps) if start.is_file() else None
+    return AlignEncoder(model, tokenizer, settings or own, device, semantic_start)
+
+
+class OpenGate(nn.Module):
+    """A squeeze-and-excitation layer that lets everything through, without computing its gate.
+
+    EfficientNet-Lite has no such layers; ALIGN's tower computes it with every gate at one. The
+    weights stay, under their own names, so that the model is saved as it was loaded.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.reduce, self.expand = layer.reduce, layer.expand
+
+    @staticmethod
+    def fits(layer: nn.Module) -> bool:
+        """Whether the layer's gate is one whatever comes in."""
+        expand = layer.expand
+        return bool((expand.weight == 0).all() and (expand.bias >= OPEN_GATE).all())
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden
 
 
 def usable_device(device: str | torch.device) -> torch.device:
@@ -76,6 +101,8 @@ class AlignEncoder:
         tokenizer: the model's own.
         settings: what to read out of it.
         device: where to run it.
+        semantic_start: weights of a semantic head that this encoder was made with, and the taps
+            that they belong to; see `semantic_start`.
 
     Raises:
         SettingError: a tap index past the model's last block, or a device that is not there.
@@ -87,6 +114,7 @@ class AlignEncoder:
         tokenizer: PreTrainedTokenizerBase,
         settings: FeatureSettings,
         device: str | torch.device = "cpu",
+        semantic_start: tuple[dict[str, Tensor], tuple[int, ...]] | None = None,
     ) -> None:
         blocks = model.vision_model.encoder.blocks
         if settings.taps[-1] >= len(blocks):
@@ -96,6 +124,10 @@ class AlignEncoder:
             )
         self.device = usable_device(device)
         self.settings = settings
+        for block in blocks:
+            if OpenGate.fits(block.squeeze_excite):
+                block.squeeze_excite = OpenGate(block.squeeze_excite)
+        self._semantic_start = semantic_start
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.model.vision_model.to(memory_format=torch.channels_last)
         self.tokenizer = tokenizer
@@ -213,10 +245,23 @@ class AlignEncoder:
         last = self._embed([self.tokenizer.sep_token_id])
         return torch.cat([first, *parts, last])
 
-    def save(self, folder: str | Path) -> None:
-        """Write weights, tokenizer and settings so that `load_encoder(folder)` reads them."""
+    @property
+    def semantic_start(self) -> dict[str, Tensor] | None:
+        """Weights of Phi that speak the text encoder's language: ``maps.L.weight`` (d, C_l) and
+        ``maps.L.bias`` (d,); None where the encoder was made without, or is read at other taps."""
+        if self._semantic_start is None or self._semantic_start[1] != self.settings.taps:
+            return None
+        return self._semantic_start[0]
+
+    def save(self, folder: str | Path, shard_size: str = "5GB") -> None:
+        """Write weights, tokenizer and settings so that `load_encoder(folder)` reads them.
+
+        Args:
+            folder: is made where it is missing.
+            shard_size: of the weights' files at most, unless one tensor is larger.
+        """
         folder = Path(folder)
-        self.model.save_pretrained(folder)
+        self.model.save_pretrained(folder, max_shard_size=shard_size)
         self.tokenizer.save_pretrained(folder)
         settings = {**self.settings.__dict__, "taps": list(self.settings.taps)}
         (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

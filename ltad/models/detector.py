@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,7 @@ from ltad.config import Config, prompts_of
 from ltad.encoders.base import Encoder
 from ltad.models.names import PseudoClassNames
 from ltad.models.reconstruction import ReconstructionModule
+from ltad.models.residual import ResidualScore
 from ltad.models.semantic import SemanticHead
 from ltad.models.synthesis import FeatureSynthesizer
 from ltad.types import PromptError, UnknownClassError
@@ -43,11 +45,20 @@ class Detector(nn.Module):
             self.reconstruction = ReconstructionModule(
                 sum(encoder.channels), config.features.grid, model.hidden_width, model.layers,
                 model.heads, model.feedforward, model.dropout, model.neighbour_mask,
+                model.standardize,
+                ResidualScore(model.residual, len(self.class_names), sum(encoder.channels)),
             )
             self.semantic = SemanticHead(
                 encoder.channels, encoder.joint_width, model.layer_pooling,
                 len(self.class_names) if model.text_classifier == "learned" else 0,
             )
+
+    def with_parts(self, **parts: nn.Module) -> Detector:
+        """A detector that shares everything with this one but `parts`, by attribute name."""
+        other = copy.copy(self)
+        # A copied module shares the dictionary of its parts with the original.
+        other._modules = {**self._modules, **parts}
+        return other
 
     def index(self, class_name: str) -> int:
         """The index of a class. Raises UnknownClassError, listing the classes."""

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ltad.models.residual import ResidualScore
+
 
 def neighbour_mask(grid: int, side: int) -> Tensor | None:
     """(N, N) bool, N = grid * grid: True where attention is allowed.
@@ -101,14 +103,22 @@ class ReconstructionModule(nn.Module):
         grid: G.
         width, layers, heads, hidden, dropout: of the transformer; `layers` each way.
         masked_side: side of the neighbourhood hidden from attention, 0 for none.
+        standardize: see the channels in units of their deviation on good images
+            (`input_mean`, `input_scale`, set by `fit_input`).
+        score: what the residual is measured by; equation (1) by default.
     """
 
     def __init__(
         self, channels: int, grid: int, width: int, layers: int, heads: int, hidden: int,
-        dropout: float, masked_side: int,
+        dropout: float, masked_side: int, standardize: bool = False,
+        score: ResidualScore | None = None,
     ) -> None:
         super().__init__()
         self.grid = grid
+        self.is_standardized = standardize
+        if standardize:
+            self.register_buffer("input_mean", torch.zeros(channels, 1, 1))
+            self.register_buffer("input_scale", torch.ones(channels, 1, 1))
         tokens = grid * grid
         self.project_in = nn.Linear(channels, width)
         self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)
@@ -121,8 +131,26 @@ class ReconstructionModule(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.project_out = nn.Linear(width, channels)
         self.register_buffer("mask", neighbour_mask(grid, masked_side), persistent=False)
+        self.score = score or ResidualScore("squared", 1, channels)
+
+    def fit_input(self, mean: Tensor, scale: Tensor) -> None:
+        """Set the channels' mean and deviation, (C,) each; deviations above zero."""
+        self.input_mean.copy_(mean[:, None, None])
+        self.input_scale.copy_(scale[:, None, None])
+
+    def standard(self, patches: Tensor) -> Tensor:
+        """Patch features in the units that the module works in, (B, C, G, G)."""
+        if not self.is_standardized:
+            return patches
+        return (patches - self.input_mean) / self.input_scale
+
+    def scores(self, patches: Tensor, class_index: int) -> Tensor:
+        """S_rec on the grid, (B, G, G) >= 0, of images of one class."""
+        known = self.standard(patches)
+        return self.score(self(known), known, class_index)
 
     def forward(self, patches: Tensor) -> Tensor:
+        """Reconstruction of features that are in the module's units (`standard`)."""
         memory = self.project_in(patches.flatten(2).transpose(1, 2))  # (B, N, width)
         for layer in self.encoder:
             memory = layer(memory, self.position, self.mask)

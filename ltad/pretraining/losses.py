@@ -1,113 +1,81 @@
-"""What the embedded encoder learns from: names for whole pictures, good or broken for each place.
+"""What the joint space learns from: where a word's flaw is, and that other words find nothing.
 
-The image tower's last map lives in the joint space, because ALIGN's image embedding is its mean;
-so the difference of two sentences' embeddings, t_abnormal - t_normal, can be held against every
-position of it.
+Every prompt is held against "a SUBJECT": the logit of a place is (t_a - t_n) . p^, as in equation
+(3). Trained on flaws alone, any word would do what "broken" does; words come to matter because the
+same place is shown words of other flaws, and words that mean no damage at all.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+NAMING_TEMPERATURE = 0.05
+SUBJECT_TEMPERATURE = 0.07
 
-class DamageAnchor(nn.Module):
-    """The direction of the joint space that means damage, for every place and for every sentence.
 
-    Used in training only. It splits a hard problem in two: the image tower learns at once which
-    places are damaged, and the text tower that "abnormal" minus "normal" points that way. The maps
-    hand the same target to the layers that LTAD taps, so that these carry the traces of damage at
-    their own, finer resolution. `offset` is the log odds of damage anywhere.
+@dataclass(frozen=True)
+class PlaceLogits:
+    """Logits of P places under K prompts for B twins.
+
+    Attributes:
+        flawed, good: (B, K, P) on the flawed and on the good twin.
+        damaged, sound: (B, 1, P) float, which places of the flawed twin the flaw covers or leaves
+            alone altogether; what it barely touches is neither.
     """
 
-    SCALE = 4.0
-    MARGIN = 0.5
-
-    def __init__(self, channels: tuple[int, ...], joint_width: int) -> None:
-        super().__init__()
-        self.point = nn.Parameter(torch.randn(joint_width))
-        self.offset = nn.Parameter(torch.tensor(-1.0))
-        self.maps = nn.ModuleList(nn.Conv2d(c, joint_width, 1, bias=False) for c in channels)
-
-    @property
-    def direction(self) -> Tensor:
-        """(d,), unit length."""
-        return functional.normalize(self.point, dim=0)
-
-    def logits(self, layers: list[Tensor], last: Tensor) -> list[Tensor]:
-        """Log odds of damage (B, H_l, W_l) at each place of the last map, then of each layer."""
-        weights = [self.direction, *(self.direction @ m.weight.flatten(1) for m in self.maps)]
-        return [
-            self.SCALE * torch.einsum("bchw,c->bhw", layer, weight) + self.offset
-            for layer, weight in zip([last, *layers], weights, strict=True)
-        ]
-
-    def text_loss(self, normal: Tensor, abnormal: Tensor) -> Tensor:
-        """Zero where abnormal - normal, (P, d) unit texts, points this way, `MARGIN` long."""
-        difference = abnormal - normal
-        aligned = functional.cosine_similarity(difference, self.direction[None], dim=1)
-        length = difference @ self.direction
-        return (1.0 - aligned).mean() + functional.relu(self.MARGIN - length).mean()
+    flawed: Tensor
+    good: Tensor
+    damaged: Tensor
+    sound: Tensor
 
 
-class NameAnchors(nn.Module):
-    """One point of the joint space for each subject, near to its pictures and its captions.
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    return (values * weights).sum(dim=-1) / weights.sum(dim=-1).clamp(min=1.0)
 
-    Used in training only. From scratch, a text tower first learns to say the same of every
-    picture and is slow to leave that; anchors tell both towers at once what to tell apart.
+
+def _top(logits: Tensor) -> Tensor:
+    """A smooth maximum over places, (B, K)."""
+    return torch.logsumexp(2.0 * logits, dim=-1) / 2.0
+
+
+def names_it(logits: PlaceLogits) -> Tensor:
+    """Small where the prompt's flaw is found on its places and nowhere else, (B, K).
+
+    Damaged and sound places count alike, however few the damaged ones are; and the flawed twin's
+    highest place must lie above the good twin's.
     """
-
-    def __init__(self, subjects: int, joint_width: int) -> None:
-        super().__init__()
-        self.points = nn.Parameter(torch.randn(subjects, joint_width))
-
-    def loss(self, embeddings: Tensor, subjects: Tensor, temperature: Tensor) -> Tensor:
-        """Cross entropy of embeddings (B, d) of any length, with subject indices (B,)."""
-        unit = functional.normalize(embeddings, dim=1)
-        points = functional.normalize(self.points, dim=1)
-        return functional.cross_entropy(unit @ points.T / temperature, subjects)
+    places = _mean(functional.softplus(-logits.flawed), logits.damaged)
+    places = places + _mean(functional.softplus(logits.flawed), logits.sound)
+    places = places + functional.softplus(logits.good).mean(dim=-1)
+    return places + 0.5 * functional.softplus(_top(logits.good) - _top(logits.flawed))
 
 
-def contrastive_loss(
-    image_embeddings: Tensor, text_embeddings: Tensor, temperature: Tensor, captions: list[str]
-) -> Tensor:
-    """Symmetric cross entropy over a batch; pictures that share a caption share its probability.
-
-    Args:
-        image_embeddings, text_embeddings: (B, d), not normalised.
-        temperature: scalar, above zero.
-        captions: the B captions.
-    """
-    images = functional.normalize(image_embeddings, dim=1)
-    texts = functional.normalize(text_embeddings, dim=1)
-    logits = images @ texts.T / temperature
-    names = {caption: index for index, caption in enumerate(dict.fromkeys(captions))}
-    labels = torch.tensor([names[caption] for caption in captions])
-    target = (labels[:, None] == labels[None]).float()
-    target = target / target.sum(dim=1, keepdim=True)
-    return 0.5 * (
-        functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)
+def names_another(logits: PlaceLogits) -> Tensor:
+    """Small where a prompt that names another flaw finds nothing, (B, K)."""
+    return (
+        _mean(functional.softplus(logits.flawed), logits.damaged)
+        + 0.5 * _mean(functional.softplus(logits.flawed), logits.sound)
+        + 0.5 * functional.softplus(logits.good).mean(dim=-1)
     )
 
 
-def dense_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Cross entropy of damaged and of sound places, in equal parts, and of whole pictures.
+def means_no_damage(logits: PlaceLogits) -> Tensor:
+    """Small where a prompt treats damaged and sound places alike, (B, K)."""
+    gap = _mean(logits.flawed, logits.damaged) - _mean(logits.flawed, logits.sound)
+    return 0.5 * gap.square()
 
-    Damaged places are one in fifty; averaged over all places they would hardly count. Places that
-    the mask barely touches belong to neither side.
 
-    Args:
-        logits: (B, H, W), log odds of damage at each place.
-        masks: (B, S, S) in [0, 1]; all zero for a good picture.
-    """
-    share = functional.adaptive_avg_pool2d(masks[:, None], logits.shape[-2:])[:, 0]
-    damaged = (6.0 * share).clamp(max=1.0) * (share > 0.04)
-    sound = (share == 0).float()
-    places = (damaged * functional.softplus(-logits)).sum() / damaged.sum().clamp(min=1.0)
-    places = places + (sound * functional.softplus(logits)).sum() / sound.sum().clamp(min=1.0)
-    top = logits.flatten(1).topk(3, dim=1).values.mean(dim=1)
-    flawed = (masks.flatten(1).amax(dim=1) > 0.5).float()
-    # Only the order of pictures counts here, so their common level is taken out.
-    ranking = functional.binary_cross_entropy_with_logits(top - top.detach().mean(), flawed)
-    return places + 0.5 * ranking
+def naming_loss(texts: Tensor, directions: Tensor, classes: Tensor) -> Tensor:
+    """Cross entropy of texts (n, d) against unit class directions (1000, d); classes (n,)."""
+    unit = functional.normalize(texts, dim=1)
+    return functional.cross_entropy(unit @ directions.T / NAMING_TEMPERATURE, classes)
+
+
+def subject_loss(embeddings: Tensor, texts: Tensor, subjects: Tensor) -> Tensor:
+    """Cross entropy of image embeddings (n, d) against the batch's subjects' texts (s, d)."""
+    unit, points = functional.normalize(embeddings, dim=1), functional.normalize(texts, dim=1)
+    return functional.cross_entropy(unit @ points.T / SUBJECT_TEMPERATURE, subjects)

@@ -1,10 +1,18 @@
-"""What an encoder knows before any detector is trained on it: names, and good against broken."""
+"""What an encoder knows before any detector is trained on it: names, and what words find.
+
+Two readings of an image are held against prompts: the last map, whose mean is the image's
+embedding, and the tapped layers through the start of the semantic head, as LTAD begins with it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
@@ -12,134 +20,225 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from ltad.data.benchmark import test_seed
-from ltad.data.captions import article
+from ltad.data.folders import load_folder
 from ltad.data.parts import PART_CLASSES, UNSEEN_DEFECT_TYPES, applicable_defects, render_part
 from ltad.encoders import AlignEncoder
-from ltad.metrics import PixelScores, image_auroc
+from ltad.evaluation import load_mask
+from ltad.features import patch_features
+from ltad.images import read_image
+from ltad.metrics import image_auroc
+from ltad.metrics_pixel import PixelScores
 from ltad.models.names import spoken
+from ltad.models.semantic import SemanticHead
 from ltad.pretraining.pool import SEEN_PART_CLASSES
+from ltad.pretraining.words import HELD_OUT_DAMAGED, HELD_OUT_HARMLESS, phrase
 from ltad.scoring import upsample
 
-PAIRS = (("a", "a broken"), ("a normal", "a damaged"), ("a good", "an abnormal"),
-         ("a flawless", "a defective"))
+TABLE_9 = tuple(product(("", "normal", "good", "flawless"),
+                        ("broken", "damaged", "abnormal", "defective")))
+OTHER_PAIRS = (("", "cracked"), ("", "scratched"), ("", "stained"), ("", "with a hole"),
+               ("", "red"), ("", "large"), ("", "purple"), ("", "wooden"))
+WORD_TABLE = ("broken", "cracked", "scratched", "stained", "dirty", "chipped", "with a hole",
+              "red")
 TOP_PLACES = 3
 DEFECTIVE_OFFSET = 2_000_000
+MOVED = 0.05
+BATCH = 8
 
 
 @dataclass(frozen=True)
-class ProbeResult:
-    """Figures on rendered parts of test seeds; AUROC per class, then averaged; in [0, 1].
+class Views:
+    """Images of one class and one condition, as each reading sees them.
 
     Attributes:
-        naming: share of good pictures of seen classes whose name wins among the seen classes.
-        image, pixel: AUROC of "a PART" against "a broken PART" by group: "seen" (seen class, seen
-            defect), "unseen defect" (seen class), "unseen class" (seen defect), "unseen both".
-        image_by_prompts: "seen" image AUROC for each pair of prompts.
+        readings: "last map" and "tapped layers" (where the encoder has a semantic start) ->
+            (n, d, h, w) float16.
+        masks: (n, S, S) bool; None where some defect has no mask.
     """
 
-    naming: float
-    image: dict[str, float]
-    pixel: dict[str, float]
-    image_by_prompts: dict[str, float]
+    readings: Mapping[str, Tensor]
+    masks: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.readings.values())))
 
 
-def unit_texts(encoder: AlignEncoder, prompts: list[str]) -> Tensor:
-    """(n, d) unit-length text embeddings of plain prompts."""
-    return functional.normalize(encoder.text_embeddings([[p] for p in prompts]), dim=1)
+class Reader:
+    """Both readings of images by one encoder."""
+
+    def __init__(self, encoder: AlignEncoder) -> None:
+        self.encoder, self.head = encoder, None
+        if encoder.semantic_start is not None:
+            self.head = SemanticHead(encoder.channels, encoder.joint_width, "max")
+            self.head.load_state_dict(encoder.semantic_start)
+
+    @torch.inference_mode()
+    def views(self, images: Sequence[Image.Image], masks: np.ndarray | None) -> Views:
+        """Readings of images of any size."""
+        found: dict[str, list[Tensor]] = {}
+        for start in range(0, len(images), BATCH):
+            pixels = torch.stack([self.encoder.pixels(i) for i in images[start : start + BATCH]])
+            features = self.encoder.image_features(pixels, with_latent=True)
+            maps = {"last map": features.latent}
+            if self.head is not None:
+                patches = patch_features(features.taps, self.encoder.settings.semantic_grid)
+                maps["tapped layers"] = self.head(patches)
+            for name, values in maps.items():
+                found.setdefault(name, []).append(values.half())
+        return Views({name: torch.cat(parts) for name, parts in found.items()}, masks)
+
+    @torch.inference_mode()
+    def direction(self, normal: str, abnormal: str, subject: str) -> Tensor:
+        """t_a - t_n, (d,), of words about a subject."""
+        texts = self.encoder.text_embeddings([[phrase(w, subject)] for w in (abnormal, normal)])
+        return texts[0] - texts[1]
 
 
-def named(words: str, part_class: str) -> str:
-    """``("a broken", "hex_nut")`` -> "a broken hex nut"; the article follows the next word."""
-    name = spoken(part_class)
-    return f"{article(name)} {name}" if words == "a" else f"{words} {name}"
+def logits(views: Views, reading: str, direction: Tensor) -> Tensor:
+    """(n, h, w) float32."""
+    return torch.einsum("ndhw,d->nhw", views.readings[reading].float(), direction)
 
 
-@dataclass(frozen=True)
-class _Pictures:
-    """Last maps (n, d, h, w) of rendered pictures, and their masks (n, S, S)."""
-
-    maps: Tensor
-    masks: np.ndarray
+def image_scores(place_logits: Tensor) -> np.ndarray:
+    """(n,) mean of the highest places."""
+    return place_logits.flatten(1).topk(TOP_PLACES, dim=1).values.mean(dim=1).numpy()
 
 
-@torch.inference_mode()
-def probe(encoder: AlignEncoder, per_defect: int = 8, good: int = 32) -> ProbeResult:
-    """Measure an encoder on freshly rendered parts.
-
-    Args:
-        encoder: any; it is compared by plain prompts, no detector involved.
-        per_defect: defective pictures for each class and defect.
-        good: good pictures for each class.
-    """
-    names = unit_texts(encoder, [named("a", c) for c in SEEN_PART_CLASSES])
-    hits, rows = [], []
-    by_prompts: dict[str, list[float]] = {}
-    for part_class in tqdm(PART_CLASSES, desc="probe"):
-        normal = _render(encoder, part_class, good, None)
-        if part_class in SEEN_PART_CLASSES:
-            embeddings = functional.normalize(normal.maps.mean(dim=(2, 3)), dim=1)
-            best = (embeddings @ names.T).argmax(dim=1)
-            hits += (best == SEEN_PART_CLASSES.index(part_class)).tolist()
-        flawed = {
-            d: _render(encoder, part_class, per_defect, d) for d in applicable_defects(part_class)
-        }
-        for prompts in PAIRS:
-            found = _compare(encoder, part_class, prompts, normal, flawed)
-            if prompts == PAIRS[0]:
-                rows += found
-            by_prompts.setdefault(" / ".join(prompts), []).extend(
-                image for group, image, _ in found if group == "seen"
-            )
-    groups = sorted({group for group, _, _ in rows})
-    return ProbeResult(
-        float(np.mean(hits)),
-        {g: float(np.mean([i for group, i, _ in rows if group == g])) for g in groups},
-        {g: float(np.mean([p for group, _, p in rows if group == g])) for g in groups},
-        {pair: float(np.mean(values)) for pair, values in by_prompts.items()},
-    )
-
-
-def _render(encoder: AlignEncoder, part_class: str, count: int, defect: str | None) -> _Pictures:
-    size, offset = encoder.settings.image_size, 0 if defect is None else DEFECTIVE_OFFSET
-    drawn = [render_part(part_class, test_seed(offset + i), size, defect) for i in range(count)]
-    pixels = torch.stack([encoder.pixels(Image.fromarray(d.image)) for d in drawn])
-    latent = encoder.image_features(pixels, with_latent=True).latent
-    return _Pictures(latent, np.stack([d.mask for d in drawn]))
-
-
-def _compare(
-    encoder: AlignEncoder, part_class: str, prompts: tuple[str, str], normal: _Pictures,
-    flawed: dict[str, _Pictures],
-) -> list[tuple[str, float, float]]:
-    """(group, image AUROC, pixel AUROC) for the seen and the unseen defects of one class."""
-    good_text, bad_text = unit_texts(encoder, [named(words, part_class) for words in prompts])
-    logits = {
-        d: torch.einsum("bdhw,d->bhw", pictures.maps, bad_text - good_text)
-        for d, pictures in {None: normal, **flawed}.items()
-    }
-    scores = {
-        d: v.flatten(1).topk(TOP_PLACES, dim=1).values.mean(dim=1).tolist()
-        for d, v in logits.items()
-    }
-    rows = []
-    for is_unseen in (False, True):
-        defects = [d for d in flawed if (d in UNSEEN_DEFECT_TYPES) == is_unseen]
-        if not defects:
-            continue
+def compare(good: Views, bad: Sequence[Views], reading: str, direction: Tensor, size: int,
+            with_pixels: bool) -> dict[str, float]:
+    """Image and pixel AUROC in [0, 1] of defective views against good ones; NaN without masks."""
+    maps = [logits(v, reading, direction) for v in (good, *bad)]
+    scores = np.concatenate([image_scores(m) for m in maps])
+    labels = np.repeat([0, 1], [len(good), len(scores) - len(good)])
+    pixel = float("nan")
+    if with_pixels and all(v.masks is not None for v in bad):
         pixels = PixelScores()
-        for defect in (None, *defects):
-            masks = normal.masks if defect is None else flawed[defect].masks
-            maps = upsample(logits[defect], encoder.settings.image_size).numpy()
-            for mask, anomaly_map in zip(masks, maps, strict=True):
+        for view, grid in zip((good, *bad), maps, strict=True):
+            for mask, anomaly_map in zip(view.masks, upsample(grid, size).numpy(), strict=True):
                 pixels.add(mask, anomaly_map)
-        bad = [score for d in defects for score in scores[d]]
-        labels = [0] * len(scores[None]) + [1] * len(bad)
-        group = _group(part_class in SEEN_PART_CLASSES, is_unseen)
-        rows.append((group, image_auroc(labels, scores[None] + bad), pixels.auroc()))
-    return rows
+        pixel = pixels.auroc()
+    return {"image": image_auroc(labels, scores), "pixel": pixel}
 
 
-def _group(seen_class: bool, unseen_defect: bool) -> str:
-    if seen_class:
-        return "unseen defect" if unseen_defect else "seen"
-    return "unseen both" if unseen_defect else "unseen class"
+def rendered_views(reader: Reader, per_defect: int, good: int) -> dict[str, dict[str, Views]]:
+    """Class -> "good" or defect -> views of freshly rendered parts of test seeds."""
+    size = reader.encoder.settings.image_size
+    views: dict[str, dict[str, Views]] = {}
+    for part in tqdm(PART_CLASSES, desc="rendered parts"):
+        views[part] = {}
+        for defect in (None, *applicable_defects(part)):
+            offset, count = (0, good) if defect is None else (DEFECTIVE_OFFSET, per_defect)
+            drawn = [render_part(part, test_seed(offset + i), size, defect) for i in range(count)]
+            views[part][defect or "good"] = reader.views(
+                [Image.fromarray(d.image) for d in drawn], np.stack([d.mask for d in drawn])
+            )
+    return views
+
+
+def folder_views(reader: Reader, folder: str | Path) -> dict[str, dict[str, Views]]:
+    """The same of a data folder's test images."""
+    size = reader.encoder.settings.image_size
+    views: dict[str, dict[str, Views]] = {}
+    tests = [s for s in load_folder(folder) if s.split == "test"]
+    for name, defect in sorted({(s.class_name, s.defect or "good") for s in tests}):
+        own = [s for s in tests if (s.class_name, s.defect or "good") == (name, defect)]
+        masks = None
+        if defect == "good":
+            masks = np.zeros((len(own), size, size), bool)
+        elif all(s.mask_path for s in own):
+            masks = np.stack([load_mask(s, size) for s in own])
+        images = [read_image(s.path) for s in own]
+        views.setdefault(name, {})[defect] = reader.views(images, masks)
+    return views
+
+
+def state_prompts(reader: Reader, views: dict[str, dict[str, Views]]) -> pd.DataFrame:
+    """"a X" against "a broken X": a row for each class, group and reading."""
+    rows, size = [], reader.encoder.settings.image_size
+    for name, own in views.items():
+        direction = reader.direction("", "broken", spoken(name))
+        for group, defects in groups_of(name, own).items():
+            for reading in own["good"].readings:
+                found = compare(own["good"], [own[d] for d in defects], reading, direction, size,
+                                with_pixels=True)
+                rows.append({"class": name, "group": group, "reading": reading, **found})
+    return pd.DataFrame(rows)
+
+
+def groups_of(name: str, own: Mapping[str, Views]) -> dict[str, list[str]]:
+    """Defects by what the encoder was trained on; all of a photographed class are "photographs"."""
+    defects = [d for d in own if d != "good"]
+    if name not in PART_CLASSES or not set(defects) <= set(applicable_defects(name)):
+        return {"photographs": defects}
+    seen_class = name in SEEN_PART_CLASSES
+    found: dict[str, list[str]] = {}
+    for defect in defects:
+        unseen = defect in UNSEEN_DEFECT_TYPES
+        group = (("unseen defect" if unseen else "seen") if seen_class
+                 else ("unseen both" if unseen else "unseen class"))
+        found.setdefault(group, []).append(defect)
+    return found
+
+
+def pairs_of_prompts(
+    reader: Reader, views: dict[str, dict[str, Views]], reading: str,
+    pairs: Sequence[tuple[str, str]],
+) -> pd.DataFrame:
+    """Image AUROC of pairs of prompts, mean over classes, and what each moves.
+
+    "moved" is the share of all places whose S_sem differs by more than `MOVED` from that under
+    "a" and "a broken".
+    """
+    rows = []
+    for normal, abnormal in tqdm(pairs, desc="pairs of prompts"):
+        aurocs, moved = [], []
+        for name, own in views.items():
+            usual = reader.direction("", "broken", spoken(name))
+            direction = reader.direction(normal, abnormal, spoken(name))
+            bad = [own[d] for d in own if d != "good"]
+            aurocs.append(compare(own["good"], bad, reading, direction, 0, False)["image"])
+            moved += [
+                ((torch.sigmoid(logits(v, reading, direction))
+                  - torch.sigmoid(logits(v, reading, usual))).abs() > MOVED).float().mean().item()
+                for v in own.values()
+            ]
+        rows.append({"normal": phrase(normal, "X"), "abnormal": phrase(abnormal, "X"),
+                     "image": float(np.mean(aurocs)), "moved": float(np.mean(moved))})
+    return pd.DataFrame(rows)
+
+
+def words_by_defect(
+    reader: Reader, views: dict[str, dict[str, Views]], reading: str, words: Sequence[str]
+) -> pd.DataFrame:
+    """Image AUROC of each word (rows) on each defect type (columns), mean over classes."""
+    rows: dict[str, dict[str, list[float]]] = {word: {} for word in words}
+    for name, own in views.items():
+        for word in words:
+            direction = reader.direction("", word, spoken(name))
+            for defect in (d for d in own if d != "good"):
+                found = compare(own["good"], [own[defect]], reading, direction, 0, False)
+                rows[word].setdefault(defect, []).append(found["image"])
+    return pd.DataFrame(
+        {word: {d: float(np.mean(v)) for d, v in own.items()} for word, own in rows.items()}
+    ).T
+
+
+def naming(
+    reader: Reader, views: dict[str, dict[str, Views]], candidates: Sequence[str]
+) -> dict[str, float]:
+    """Class -> share of its good images whose own name is the nearest of the candidates'."""
+    with torch.inference_mode():
+        texts = functional.normalize(reader.encoder.text_embeddings(
+            [[phrase("", spoken(c))] for c in candidates]), dim=1)
+    shares = {}
+    for name in candidates:
+        maps = views[name]["good"].readings["last map"].float()
+        embeddings = functional.normalize(maps.mean(dim=(2, 3)), dim=1)
+        best = (embeddings @ texts.T).argmax(dim=1)
+        shares[name] = float((best == list(candidates).index(name)).float().mean())
+    return shares
+
+
+def held_out_pairs() -> list[tuple[str, str]]:
+    """Words that no step of the training saw, against nothing said."""
+    return [("", word) for word in (*HELD_OUT_DAMAGED, *HELD_OUT_HARMLESS)]

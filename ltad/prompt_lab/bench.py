@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -125,19 +126,26 @@ def read_bench(
         np.array([sample.is_defective for sample in chosen]),
         np.stack([blank if mask is None else mask for mask in masks]),
         np.array([mask is not None for mask in masks]),
-        _reconstruction(scorer, store),
+        _reconstruction(scorer, store, chosen),
         tuple(name for name in names if name not in known), time.monotonic() - began,
     )
 
 
 @torch.inference_mode()
-def _reconstruction(scorer: Scorer, store: FeatureStore) -> Tensor:
-    parts = []
-    for start in tqdm(range(0, len(store), BATCH), desc="reconstruction"):
-        patches = _load(scorer, store.patches[start : start + BATCH])
-        rebuilt = scorer.detector.reconstruction(patches)
-        parts.append(scoring.reconstruction_score(rebuilt, patches).cpu())
-    return torch.cat(parts)
+def _reconstruction(
+    scorer: Scorer, store: FeatureStore, samples: Sequence[Sample]
+) -> Tensor:
+    """S_rec of each image under its own class; `samples` come class after class."""
+    grid = scorer.config.features.grid
+    found = torch.empty(len(store), grid, grid)
+    for name, places in groupby(range(len(store)), key=lambda i: samples[i].class_name):
+        own = list(places)
+        for start in range(0, len(own), BATCH):
+            chosen = own[start : start + BATCH]
+            patches = _load(scorer, store.patches[chosen])
+            index = scorer.detector.index(name)
+            found[chosen] = scorer.detector.reconstruction.scores(patches, index).cpu()
+    return found
 
 
 def _load(scorer: Scorer, features: np.ndarray) -> Tensor:

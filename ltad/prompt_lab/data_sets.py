@@ -13,7 +13,7 @@ from ltad.data.longtail import resample_again
 from ltad.data.write_parts import write_parts
 from ltad.service import Scorer
 from ltad.training.data import TrainingData
-from ltad.training.train import hold_out, training_pictures
+from ltad.training.train import learned_and_held_out, training_pictures
 from ltad.types import DatasetError, Sample, SettingError
 
 PARTS = "parts"
@@ -65,8 +65,8 @@ def training_data(
             "cannot be refitted on the same pictures. Choose a model that was trained on a split."
         ) from error
     store = build_store(training_pictures(used), scorer.encoder, features)
-    kept, _ = hold_out(store, scorer.class_names, scorer.config)
-    return TrainingData.of(store, kept, scorer.class_names, scorer.encoder.device)
+    learned, _ = learned_and_held_out(store, scorer.class_names, scorer.config)
+    return TrainingData.of(store, learned, scorer.class_names, scorer.encoder.device)
 
 
 def is_data_set(folder: Path) -> bool:

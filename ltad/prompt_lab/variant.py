@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import shutil
@@ -14,7 +13,6 @@ from typing import Any
 from torch import nn
 
 from ltad.checkpoint import save_checkpoint
-from ltad.models import Detector
 from ltad.service import Scorer
 from ltad.types import SettingError
 
@@ -34,9 +32,7 @@ def variant(
         config_changes: settings that differ, as `Config.replace` takes them.
         parts: attributes of `Detector` and what takes their place: ``names``, ``semantic``.
     """
-    twin: Detector = copy.copy(base.detector)
-    # A copied module shares the dictionary of its parts with the original.
-    twin._modules = {**base.detector._modules, **parts}
+    twin = base.detector.with_parts(**parts)
     twin.config = base.detector.config.replace(**(config_changes or {}))
     for part in parts.values():
         part.eval().requires_grad_(False).to(base.encoder.device)

@@ -36,7 +36,8 @@ def few_pictures(base: Config, counts: dict[str, int]) -> Config:
              PHASE2_STEPS + PHASE2_STEPS_PER_PART * len(counts))
     return base.replace(
         phase1_epochs=-(-steps[0] // per_epoch), phase2_epochs=-(-steps[1] // per_epoch),
-        batch_size=even, validation_fraction=HELD_OUT, minimum_steps=0, seed=0,
+        batch_size=even, validation_fraction=HELD_OUT, calibration="held_out",
+        minimum_steps=0, seed=0,
     )
 
 

@@ -36,6 +36,20 @@ def batch_indices(pictures: int, step: int, settings: TrainingSettings, phase: i
     return np.sort(order[part * settings.batch_size : (part + 1) * settings.batch_size])
 
 
+def balanced_indices(classes: Tensor, step: int, settings: TrainingSettings, phase: int
+                     ) -> np.ndarray:
+    """The images of one step, every class as likely as every other.
+
+    Args:
+        classes: (n,) class index of each image.
+        step, settings, phase: as in `batch_indices`; a batch is never larger than there.
+    """
+    counts = torch.bincount(classes)[classes].double()
+    chances = (1.0 / counts / (1.0 / counts).sum()).numpy()
+    size = min(settings.batch_size, len(classes))
+    return np.sort(generator(settings.seed, phase, 3, step).choice(len(classes), size, p=chances))
+
+
 def run_phase(
     title: str,
     learned: nn.ModuleList,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from ltad.scoring import semantic_logit
 from ltad.seeds import torch_generator
 from ltad.training.alignment import align
 from ltad.training.data import TrainingData
-from ltad.training.loop import Report, batch_indices, run_phase, steps_of
+from ltad.training.loop import Report, balanced_indices, batch_indices, run_phase, steps_of
+from ltad.types import SettingError
 
 PHASE = 2
+MOST_AT_ONCE = 64
 PARTS = ("reconstruction", "semantic")
 """The detector's parts that phase 2 trains. They share no parameter and no random draw, so that
 each one alone ends with the same weights as both together."""
@@ -80,7 +82,9 @@ def normal_features(
 
 def reconstruction_loss(detector: Detector, normal: Tensor, abnormal: Tensor) -> Tensor:
     """L_rec of equation (7): squared L2 distance to p^n, mean over patches."""
-    return (detector.reconstruction(abnormal) - normal).square().sum(dim=1).mean()
+    module = detector.reconstruction
+    rebuilt = module(module.standard(abnormal))
+    return (rebuilt - module.standard(normal)).square().sum(dim=1).mean()
 
 
 def semantic_loss(
@@ -101,10 +105,16 @@ def phase2_losses(
 ) -> dict[str, Tensor]:
     """The losses of `parts` for one step, by part."""
     training = detector.config.training
-    chosen = batch_indices(len(data), step, training, PHASE)
+    chosen = (
+        balanced_indices(data.classes, step, training, PHASE) if training.balance_classes
+        else batch_indices(len(data), step, training, PHASE)
+    )
     normal = normal_features(detector, texts, data, chosen, step)
     random = torch_generator(training.seed, PHASE, 2, step)
-    abnormal = feature_jitter(normal, training.noise_scale, random)
+    module = detector.reconstruction
+    abnormal = feature_jitter(module.standard(normal), training.noise_scale, random)
+    if module.is_standardized:
+        abnormal = abnormal * module.input_scale + module.input_mean
     losses = {}
     if "reconstruction" in parts:
         losses["reconstruction"] = reconstruction_loss(detector, normal, abnormal)
@@ -113,23 +123,73 @@ def phase2_losses(
     return losses
 
 
+def begin_with_encoder(detector: Detector, encoder: Encoder) -> None:
+    """Set Phi to the start that the encoder carries.
+
+    Raises:
+        SettingError: it carries none for these taps and this pooling.
+    """
+    start = encoder.semantic_start
+    if start is None or detector.config.model.layer_pooling == "none":
+        raise SettingError(
+            "semantic_start is 'encoder', but this encoder carries no start for Phi "
+            f"at taps {detector.config.features.taps} with layer_pooling "
+            f"{detector.config.model.layer_pooling!r}. Use 'aligned' or 'random'."
+        )
+    detector.semantic.load_state_dict(start, strict=False)
+
+
+@torch.no_grad()
+def channel_statistics(data: TrainingData) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (C,) of each channel over all patches; classes count alike."""
+    weights = (1.0 / torch.bincount(data.classes).double())[data.classes]
+    weights = weights / weights.sum()
+    first, second = 0.0, 0.0
+    for start in range(0, len(data), MOST_AT_ONCE):
+        chosen = np.arange(start, min(start + MOST_AT_ONCE, len(data)))
+        patches = data.patches(chosen).flatten(2).double()
+        share = weights[chosen].to(patches.device)
+        first = first + (share[:, None] * patches.mean(dim=2)).sum(dim=0)
+        second = second + (share[:, None] * patches.square().mean(dim=2)).sum(dim=0)
+    deviation = (second - first.square()).clamp(min=0).sqrt()
+    return first.float(), deviation.clamp(min=1e-6).float()
+
+
+@torch.no_grad()
+def good_residuals(detector: Detector, data: TrainingData) -> Iterator[tuple[Tensor, int]]:
+    """The residuals of the training images, some of one class at a time."""
+    module, classes = detector.reconstruction, data.classes.numpy()
+    for index in np.unique(classes):
+        own = np.flatnonzero(classes == index)
+        for start in range(0, len(own), MOST_AT_ONCE):
+            patches = module.standard(data.patches(own[start : start + MOST_AT_ONCE]))
+            yield module(patches) - patches, int(index)
+
+
 def train_phase2(
     detector: Detector, encoder: Encoder, data: TrainingData, state: Path, key: dict,
-    report: Report | None = None, parts: Sequence[str] = PARTS,
+    report: Report | None = None, parts: Sequence[str] = PARTS, title: str = "",
 ) -> None:
     """Learn RM and Phi, or one of them; the names, D and both encoders stay as they are."""
     training = detector.config.training
     texts = ClassTexts.of(detector, encoder)
-    if "semantic" in parts and detector.config.model.semantic_start == "aligned":
+    start = detector.config.model.semantic_start
+    if "semantic" in parts and start == "aligned":
         align(detector.semantic, data)
+    if "semantic" in parts and start == "encoder":
+        begin_with_encoder(detector, encoder)
+    if "reconstruction" in parts and detector.reconstruction.is_standardized:
+        detector.reconstruction.fit_input(*channel_statistics(data))
     chosen = [part for part in PARTS if part in parts]
     learned = nn.ModuleList(getattr(detector, part) for part in chosen)
     rates = [training.semantic_rate if part == "semantic" else 1.0 for part in chosen]
     learned.train()
     run_phase(
-        "phase 2" if set(parts) == set(PARTS) else f"phase 2, {' and '.join(parts)}",
+        title or ("phase 2" if set(parts) == set(PARTS) else f"phase 2, {' and '.join(parts)}"),
         learned, lambda step: phase2_losses(detector, texts, data, step, parts),
         steps_of(len(data), training.phase2_epochs, training), training, state, key, report,
         rates,
     )
     learned.eval()
+    if "reconstruction" in parts:
+        detector.reconstruction.score.fit(good_residuals(detector, data))

@@ -28,7 +28,8 @@ _OPTIMISER = ("learning_rate", "weight_decay", "batch_size", "minimum_steps", "s
 _PHASE_2 = ("phase2_epochs", "real_probability", "distribution_aware", "noise_scale", *_OPTIMISER)
 # The first weights are drawn part after part, so the sizes of one shift the draws of the next.
 _DECODER = ("decoder_width", "decoder_expansion")
-_TRANSFORMER = ("hidden_width", "layers", "heads", "feedforward", "dropout", "neighbour_mask")
+_TRANSFORMER = ("hidden_width", "layers", "heads", "feedforward", "dropout", "neighbour_mask",
+                "standardize", "residual", "balance_classes")
 STAGE_SETTINGS = {
     "phase1": ("name_length", "name_init", "learn_names", "normalize_text", "synthesis", *_DECODER,
                "phase1_epochs", "kl_weight", "skip_phase1", *_OPTIMISER),

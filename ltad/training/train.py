@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,34 +67,43 @@ def train(
     class_names = tuple(sorted({sample.class_name for sample in training}))
     store = build_store(training, encoder, features)
     kept, held_out = hold_out(store, class_names, config)
-    data = TrainingData.of(store, kept, class_names, encoder.device)
+    learned, _ = learned_and_held_out(store, class_names, config)
+    data = TrainingData.of(store, learned, class_names, encoder.device)
     detector = Detector(class_names, encoder, config).to(encoder.device)
     key = {
         "config": config.to_dict(), "encoder": encoder.fingerprint,
-        "pictures": _identity(store, kept),
+        "pictures": _identity(store, learned),
     }
-    states = [out / f"phase{number}.state.safetensors" for number in (1, 2)]
+    states = [out / f"{name}.state.safetensors" for name in ("phase1", "phase2", "second")]
     if not config.training.skip_phase1:
         train_phase1(detector, encoder, data, states[0], _plain(key), report)
+    second = _untrained_copy(detector) if len(learned) > len(kept) else None
     train_phase2(detector, encoder, data, states[1], _plain(key), report)
+    if second is not None:
+        without = TrainingData.of(store, kept, class_names, encoder.device)
+        second_key = _plain({**key, "pictures": _identity(store, kept)})
+        train_phase2(second, encoder, without, states[2], second_key, report,
+                     title="phase 2 for the thresholds")
+        second.eval()
     detector.eval()
     facts = {
         "split": "none", "split_seed": 0,
         **(about or {}),
         "split_counts": {name: len(store.indices(name)) for name in class_names},
         "training_pictures": dict(zip(class_names, data.class_counts, strict=True)),
-        "held_out_pictures": {n: len(held_out[n]) for n in class_names},
+        "held_out_pictures": {n: 0 if second else len(held_out[n]) for n in class_names},
+        "calibration_pictures": {n: len(held_out[n]) for n in class_names},
         "calibrated_on_training_pictures": not any(held_out.values()),
         "seconds": round(time.monotonic() - began, 1),
         "torch": torch.__version__, "python": platform.python_version(),
     }
     checkpoint = Checkpoint(
-        detector, _recogniser(store, class_names, kept, held_out),
+        detector, _recogniser(store, class_names, learned, kept, held_out),
         calibration_pictures(
             store, calibration_positions(store, kept, held_out), config.features.image_size
         ),
         encoder_name,
-        encoder.fingerprint, facts,
+        encoder.fingerprint, facts, second,
     )
     save_checkpoint(out, checkpoint)
     for state in states:
@@ -117,7 +128,7 @@ def training_pictures(samples: Sequence[Sample]) -> list[Sample]:
 def hold_out(
     store: FeatureStore, class_names: Sequence[str], config: Config
 ) -> tuple[list[int], dict[str, list[int]]]:
-    """Positions to train on, and per class the positions kept for calibration.
+    """Positions outside the calibration, and per class the positions kept for it.
 
     A class gives its share only while that leaves it ten pictures to learn from for each one held
     out or more; the smallest give none, and are calibrated with all others' pooled.
@@ -132,6 +143,26 @@ def hold_out(
         held[name] = sorted(positions[order[:count]].tolist())
         kept += sorted(positions[order[count:]].tolist())
     return kept, held
+
+
+def learned_and_held_out(
+    store: FeatureStore, class_names: Sequence[str], config: Config
+) -> tuple[list[int], dict[str, list[int]]]:
+    """Positions the detector learns from, and per class those it has never seen.
+
+    Under ``calibration="second_training"`` it learns from all, so none is left unseen.
+    """
+    if config.training.calibration == "second_training":
+        return list(range(len(store))), {name: [] for name in class_names}
+    return hold_out(store, class_names, config)
+
+
+def _untrained_copy(detector: Detector) -> Detector:
+    """A detector that shares phase 1 with another one, with an RM and a Phi of its own."""
+    return detector.with_parts(
+        reconstruction=copy.deepcopy(detector.reconstruction),
+        semantic=copy.deepcopy(detector.semantic),
+    )
 
 
 def calibration_positions(
@@ -163,9 +194,11 @@ def calibration_pictures(
 
 
 def _recogniser(
-    store: FeatureStore, class_names: tuple[str, ...], kept: list[int],
+    store: FeatureStore, class_names: tuple[str, ...], learned: list[int], kept: list[int],
     held_out: dict[str, list[int]],
 ) -> ClassRecogniser:
+    """Fitted on the pictures learned from; temperature and limit from held-out ones under a fit
+    without them."""
     index = {name: i for i, name in enumerate(class_names)}
     descriptors = torch.cat([
         descriptor(torch.from_numpy(store.patches[i : i + 256].astype(np.float32)))
@@ -173,9 +206,15 @@ def _recogniser(
     ])
     classes = np.array([index[sample.class_name] for sample in store.samples])
     held = [p for positions in held_out.values() for p in positions]
-    return ClassRecogniser.fit(
+    checked = ClassRecogniser.fit(
         class_names, descriptors[kept], classes[kept], descriptors[held], classes[held]
     )
+    if len(learned) == len(kept):
+        return checked
+    whole = ClassRecogniser.fit(
+        class_names, descriptors[learned], classes[learned], descriptors[held], classes[held]
+    )
+    return replace(whole, temperature=checked.temperature, limit=checked.limit)
 
 
 def _identity(store: FeatureStore, kept: list[int]) -> str:

@@ -76,23 +76,26 @@ FLAWS: tuple[tuple[Flaw, float], ...] = (
     (moved_patch, 1.6), (smeared, 1.0),
 )  # fmt: skip
 _TOTAL = np.cumsum([weight for _, weight in FLAWS])
+REARRANGED = "rearranged"
+FALLBACK = "blob"
+FLAW_KINDS = (*(flaw.__name__ for flaw, _ in FLAWS), bitten.__name__, REARRANGED, FALLBACK)
 
 
-def draw_flaw(canvas: Canvas, rng: np.random.Generator) -> tuple[Array, Array]:
-    """A flaw of any kind that suits the canvas: (picture, bool mask).
+def draw_flaw(canvas: Canvas, rng: np.random.Generator) -> tuple[Array, Array, str]:
+    """A flaw of any kind that suits the canvas: (image, bool mask, kind).
 
-    The picture is (size, size, 3) float32 in [0, 1] and equals the canvas outside the mask.
+    The image is (size, size, 3) float32 in [0, 1] and equals the canvas outside the mask. The kind
+    is one of `FLAW_KINDS`.
     """
     choice = rng.random()
     if canvas.edit is not None and choice < 0.45:
-        image, mask = canvas.edit(rng)
-        return _confined(canvas, image, mask)
+        return *_confined(canvas, *canvas.edit(rng)), REARRANGED
     if canvas.backdrop is not None and choice < 0.2:
-        image, share = bitten(canvas, rng)
+        flaw = bitten
     else:
-        index = int(np.searchsorted(_TOTAL, rng.random() * _TOTAL[-1] * 0.999999))
-        image, share = FLAWS[index][0](canvas, rng)
-    return _confined(canvas, image, share > 0.1)
+        flaw = FLAWS[int(np.searchsorted(_TOTAL, rng.random() * _TOTAL[-1] * 0.999999))][0]
+    image, share = flaw(canvas, rng)
+    return *_confined(canvas, image, share > 0.1), flaw.__name__
 
 
 def _confined(canvas: Canvas, image: Array, mask: Array) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ import numpy as np
 from ltad.data.scenes.arrays import array_scene, heap_scene
 from ltad.data.scenes.camera import Camera, draw_camera, expose, optics
 from ltad.data.scenes.canvas import Canvas
-from ltad.data.scenes.distortions import draw_flaw, fallback
+from ltad.data.scenes.distortions import FALLBACK, draw_flaw, fallback
 from ltad.data.scenes.fields import FLOAT
 from ltad.data.scenes.solids import solid_scene
 from ltad.data.scenes.surfaces import surface_scene
@@ -29,6 +29,7 @@ class RenderedScene:
         mask: (size, size) bool, the pixels of the flaw; all False without one.
         subject: what it shows in ordinary words, e.g. "striped surface".
         flawed: whether it has a flaw.
+        flaw_kind: one of `ltad.data.scenes.distortions.FLAW_KINDS`; "" without a flaw.
         attributes: single ordinary words; always "color" and "material", and at least one of
             "texture", "shape" and "background".
     """
@@ -38,6 +39,7 @@ class RenderedScene:
     subject: str
     flawed: bool
     attributes: dict[str, str]
+    flaw_kind: str = ""
 
 
 def render_scene(seed: int, size: int = 160, flawed: bool = False) -> RenderedScene:
@@ -59,11 +61,11 @@ def render_scene(seed: int, size: int = 160, flawed: bool = False) -> RenderedSc
     gray = float(np.abs(sample[..., 0] - sample[..., 2]).max()) < 0.004
     camera = draw_camera(camera_rng, gray)
     sensed = optics(canvas.image, camera)
-    mask = np.zeros((size, size), bool)
+    mask, kind = np.zeros((size, size), bool), ""
     if flawed:
-        sensed, mask = _visible_flaw(canvas, flaw_rng, camera, sensed, gray)
+        sensed, mask, kind = _visible_flaw(canvas, flaw_rng, camera, sensed, gray)
     photograph = expose(sensed, camera, gray)
-    return RenderedScene(photograph, mask, canvas.subject, flawed, dict(canvas.attributes))
+    return RenderedScene(photograph, mask, canvas.subject, flawed, dict(canvas.attributes), kind)
 
 
 def _draw_scene(rng: np.random.Generator, size: int) -> Canvas:
@@ -77,11 +79,13 @@ def _draw_scene(rng: np.random.Generator, size: int) -> Canvas:
 
 def _visible_flaw(
     canvas: Canvas, rng: np.random.Generator, camera: Camera, sensed: np.ndarray, gray: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The flawed picture on the sensor, made stronger where it is hard to see, and its mask."""
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """The flawed image on the sensor, made stronger where it is hard to see; mask and kind."""
     least = _SMALLEST_MASK * canvas.region.size
     for attempt in range(4):
-        image, mask = draw_flaw(canvas, rng) if attempt < 3 else fallback(canvas, rng)
+        image, mask, kind = (
+            draw_flaw(canvas, rng) if attempt < 3 else (*fallback(canvas, rng), FALLBACK)
+        )
         if gray:
             # A monochrome camera shows a coloured flaw in grey; colour would give it away.
             tone = image.mean(axis=-1, keepdims=True)
@@ -92,7 +96,7 @@ def _visible_flaw(
         result = optics(image, camera)
         strength = _difference(result, sensed, mask)
         if strength >= _VISIBLE:
-            return result, mask
+            return result, mask, kind
         if strength < _VISIBLE / 8:
             # A change this faint is mostly rounding; making it stronger would only show noise.
             continue
@@ -100,9 +104,9 @@ def _visible_flaw(
         stronger = np.clip(canvas.image + (image - canvas.image) * factor, 0, 1)
         result = optics(stronger, camera)
         if _difference(result, sensed, mask) >= _VISIBLE:
-            return result, mask
+            return result, mask, kind
     # The fallback blob contrasts with what it covers, so it is kept whatever its strength.
-    return optics(image, camera), mask
+    return optics(image, camera), mask, kind
 
 
 def _difference(first: np.ndarray, second: np.ndarray, mask: np.ndarray) -> float:

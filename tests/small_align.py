@@ -1,21 +1,15 @@
-"""A small ALIGN of transformers' own classes, with a WordPiece vocabulary of whole words."""
+"""A small ALIGN of transformers' own classes with random weights, for tests."""
 
 from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
 
 import torch
-from torch import Tensor
 from transformers import AlignConfig, AlignModel, BertTokenizer
 
 PROMPT_TOKENS = 64
 REPEATS = (1, 1, 4, 5, 3, 3, 1)
-"""Blocks of each stage: most of them where the map is small, and blocks are cheap."""
-SHALLOW_REPEATS = (1, 1, 2, 3, 2, 2, 1)
-"""A shallower tower, quicker to begin with; `deepened` turns it into the deeper one."""
-
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CHARACTERS = string.ascii_lowercase + string.digits + string.punctuation
 
@@ -77,30 +71,3 @@ def small_align(
         if block.projection.apply_dropout:
             torch.nn.init.zeros_(block.projection.project_bn.weight)
     return model
-
-
-def stage_ends(repeats: Sequence[int] = REPEATS) -> list[int]:
-    """Index of the last block of each stage."""
-    return [end - 1 for end in accumulate(repeats)]
-
-
-def deepened(
-    blocks: dict[str, Tensor], old: Sequence[int], new: Sequence[int]
-) -> dict[str, Tensor]:
-    """The blocks of a shallower tower under the names that they have in a deeper one.
-
-    A block that the deeper tower adds at the end of a stage starts as the identity (see
-    `small_align`), so both towers compute the same.
-
-    Args:
-        blocks: tensors named ``INDEX.REST``, of a tower with `old` repeats.
-        old, new: blocks of each stage; none of `old` exceeds that of `new`.
-    """
-    moved = {}
-    for stage, count in enumerate(old):
-        for number in range(count):
-            moved[sum(old[:stage]) + number] = sum(new[:stage]) + number
-    return {
-        f"{moved[int(index)]}.{rest}": tensor
-        for (index, rest), tensor in ((k.split(".", 1), v) for k, v in blocks.items())
-    }
