@@ -372,3 +372,73 @@ def test_a_painted_defect_is_judged_and_undone_by_keyboard(page: Page, folder: P
     expect(painted).to_have_text(first, timeout=PATIENCE)
     page.keyboard.press("Control+z")
     expect(page.locator("#lt-draw-answer")).to_contain_text("Nothing painted", timeout=PATIENCE)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1280, 720)])
+def test_the_main_job_is_in_one_view(page: Page, folder: Path, width: int, height: int):
+    """Photograph, three maps, verdict, both prompts, lambda and the class, without scrolling."""
+    page.set_viewport_size({"width": width, "height": height})
+    show(page, folder / "good.png")
+    wait_for_answer(page)
+    wanted = [page.locator("#lt-photo img").first, page.locator(".lt-verdict h2"),
+              page.locator(".lt-class h3"), page.get_by_label("Class of the part"),
+              page.get_by_label("Words for normal"), page.get_by_label("Words for anomalous"),
+              page.get_by_role("spinbutton", name="λ"),
+              *(page.locator(".lt-frame").nth(place) for place in range(3))]
+    for one in wanted:
+        box = one.bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= height, (str(one), box)
+        assert box["x"] >= 0 and box["x"] + box["width"] <= width, (str(one), box)
+    page.get_by_role("button", name="Reset to the model").scroll_into_view_if_needed()
+    for place in range(3):  # the maps stay in view while the last control is edited
+        expect(page.locator(".lt-frame").nth(place)).to_be_in_viewport(ratio=0.95)
+
+
+def test_on_a_phone_the_verdict_and_a_map_come_first_and_the_words_are_one_thumb_away(
+    page: Page, folder: Path
+):
+    page.set_viewport_size({"width": 390, "height": 844})
+    show(page, folder / "good.png")
+    wait_for_answer(page)
+    verdict, frame = (page.locator(one).first.bounding_box()
+                      for one in (".lt-verdict h2", ".lt-frame"))
+    assert verdict["y"] + verdict["height"] < frame["y"] + frame["height"] <= 844 + 30
+    page.get_by_role("button", name="Words and numbers").click()
+    box = page.get_by_label("Words for anomalous")
+    expect(box).to_be_in_viewport()
+    expect(page.locator(".lt-frame").first).to_be_in_viewport(ratio=0.6)
+    box.fill("a dirty")
+    expect(page.locator(".lt-moved")).to_contain_text("Since “a / a broken”")
+    page.locator("#lt-sheet").click()
+    expect(box).not_to_be_visible()
+
+
+def test_words_say_how_much_they_moved_and_when_they_do_nothing(page: Page, folder: Path):
+    show(page, folder / "stained.png")
+    wait_for_answer(page)
+    line = page.locator(".lt-moved")
+    expect(line).to_have_text("")
+    page.get_by_label("Words for anomalous").fill("a stained")
+    expect(line).to_have_text(re.compile(
+        r"Since “a / a broken”: \d+\.\d% of the semantic map's pixels moved by more than 0.05, on "
+        r"average by 0\.\d{3}\."))
+    page.get_by_label("Words for anomalous").fill("a blorf")
+    expect(page.locator("#lt-result .lt-notice")).to_contain_text("only 0.0% of its pixels differ")
+    expect(line).to_contain_text("Since “a / a stained”")
+
+
+def test_a_map_is_enlarged_and_zoomed(page: Page, folder: Path):
+    show(page, folder / "wide.png")
+    wait_for_answer(page)
+    small = page.locator(".lt-frame").first.bounding_box()
+    page.get_by_role("button", name="Enlarge the combined map").click()
+    large = page.locator("dialog.lt-large .lt-frame")
+    box = large.bounding_box()
+    assert box["width"] > 3 * small["width"] and box["width"] / box["height"] == pytest.approx(
+        2, rel=0.02)
+    page.mouse.move(640, 450)
+    page.mouse.wheel(0, -400)
+    page.wait_for_timeout(200)
+    assert large.bounding_box()["width"] > 2 * box["width"]
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("dialog.lt-large")).to_have_count(0)

@@ -78,16 +78,12 @@ def verdict_html(detection: Detection) -> str:
     kind = {"anomalous": "bad", "normal": "good"}.get(detection.verdict, "doubtful")
     doubt = "" if detection.is_recognised else " lt-doubtful"
     mark = "?" if doubt and detection.is_judged else ""
-    weighted = detection.lam * detection.semantic_score
     return (
         f"<section class='lt-card lt-verdict lt-{kind}{doubt}' aria-label='Verdict'>"
         f"<h2>{icon(kind)}{detection.verdict.capitalize()}{mark}</h2>"
         f"{'' if detection.is_judged else unjudged_html(detection)}"
         f"{gauge_html(detection.score, detection.threshold, detection.map_scale['combined'][0])}"
-        f"{f'<p>{escape(detection.explanation)}</p>' if detection.is_judged else ''}"
-        f"<p class='lt-quiet'>Reconstruction {number(detection.reconstruction_score)}, "
-        f"λ × semantic {number(weighted)} ({number(detection.lam)} × "
-        f"{number(detection.semantic_score)}), each at its own highest place.</p></section>"
+        f"{f'<p>{escape(detection.explanation)}</p>' if detection.is_judged else ''}</section>"
     )
 
 
@@ -109,10 +105,29 @@ def icon(kind: str) -> str:
     return f"<svg viewBox='0 0 20 20' aria-hidden='true'>{_ICONS[kind]}</svg>"
 
 
+NONSENSE = "a blorf"
+"""Stands for words that say nothing."""
+NOTICEABLE = 0.05
+"""A difference of two semantic scores in [0, 1] that counts as one."""
+LITTLE = 0.05
+"""Share of the pixels below which words do as much as a nonsense word."""
+
+
+def effect_html(share: float) -> str:
+    """What the anomalous words do: a line for the page's script on what changed since the last
+    ones, and a notice when a word without meaning does as much."""
+    idle = notice(
+        f"A word without meaning (“{NONSENSE}”) gives almost the same semantic map: only "
+        f"{100 * share:.1f}% of its pixels differ by more than {NOTICEABLE:g}. Here the anomalous "
+        "words decide next to nothing."
+    ) if share < LITTLE else ""
+    return f"<p class='lt-quiet lt-moved' role='status'></p>{idle}"
+
+
 def gauge_html(
     score: float, threshold: float, start: float, before: float | None = None
 ) -> str:
-    """A bar with the score filled in and a tick at the threshold.
+    """A linear bar between two numbers, with the score filled in and a tick at the threshold.
 
     It begins at `start`, the map's usual low, and keeps the threshold in its middle until the
     score needs more room. An earlier score, `before`, is marked and named too.
@@ -130,9 +145,10 @@ def gauge_html(
         earlier_text = f"<span>before {number(before)}</span>"
     return (
         f"<div class='lt-gauge' role='img' aria-label='Score {score_text}, {side} the "
-        f"threshold {threshold_text}'><div class='lt-track'>"
-        f"<i class='lt-fill' style='width:{fill:.1f}%'></i>"
+        f"threshold {threshold_text}'><div class='lt-track-row'><span>{number(start)}</span>"
+        f"<div class='lt-track'><i class='lt-fill' style='width:{fill:.1f}%'></i>"
         f"{earlier}<i class='lt-tick' style='left:{tick:.1f}%'></i></div>"
+        f"<span>{number(start + full)}</span></div>"
         f"<div class='lt-gauge-text'><b>score {score_text}</b>{earlier_text}"
         f"<span>threshold {threshold_text}</span></div></div>"
     )
@@ -146,10 +162,11 @@ def class_html(detection: Detection) -> str:
     elif not detection.is_recognised:
         title, origin = "Not recognised", "far from every class of this model"
     looks = "What the picture looks like" if detection.is_judged else "Nearest classes"
+    # Probabilities say which class, given that it is one: of a stranger they would mislead.
     rows = "".join(
-        f"<li><span>{escape(readable(name))}</span>"
-        f"<i class='lt-bar'><i style='width:{100 * probability:.1f}%'></i></i>"
-        f"<b>{100 * probability:.0f}%</b></li>"
+        f"<li><span>{escape(readable(name))}</span>" + (
+            f"<i class='lt-bar'><i style='width:{100 * probability:.1f}%'></i></i>"
+            f"<b>{100 * probability:.0f}%</b></li>" if detection.is_recognised else "</li>")
         for name, probability in list(detection.class_probabilities.items())[:3]
     )
     return (
@@ -160,10 +177,15 @@ def class_html(detection: Detection) -> str:
     )
 
 
-def maps_html(detection: Detection, photo: Photo, outline_url: str = "") -> str:
+def maps_html(
+    detection: Detection, photo: Photo, outline_url: str = "", effect: str = ""
+) -> str:
     """The three maps over the photograph, with the values under the pointer packed beside them.
 
-    A transparent picture at `outline_url` is laid over each.
+    Args:
+        detection, photo: what is drawn.
+        outline_url: a transparent picture that is laid over each.
+        effect: HTML right under the maps.
     """
     maps = [getattr(detection, attribute) for _, attribute, _, _ in MAPS]
     height, width = maps[0].shape
@@ -175,8 +197,21 @@ def maps_html(detection: Detection, photo: Photo, outline_url: str = "") -> str:
     return (
         f"<div class='lt-maps' data-packed='{packed}' data-ranges='{json.dumps(ranges)}' "
         f"data-width='{width}' data-height='{height}' "
+        f"data-words='{escape(detection.normal_prompt)} / {escape(detection.abnormal_prompt)}' "
         f"style='--lt-photo:url({photo.jpeg_url});--lt-aspect:{photo.width}/{photo.height}'>"
-        f"{figures}</div>{regions_html(detection, photo)}"
+        f"{figures}</div>{effect}{scores_html(detection)}{regions_html(detection, photo)}"
+    )
+
+
+def scores_html(detection: Detection) -> str:
+    """How the score relates to its parts and to the highest pixel, which need not agree."""
+    weighted = detection.lam * detection.semantic_score
+    return (
+        f"<p class='lt-quiet lt-scores'>The score is the highest mean over a patch of the combined "
+        "map, so a single pixel may lie above it, and above the threshold. Each map alone has its "
+        f"highest patch at its own place: reconstruction {number(detection.reconstruction_score)}, "
+        f"λ × semantic {number(weighted)} ({number(detection.lam)} × "
+        f"{number(detection.semantic_score)}); their sum need not be the score.</p>"
     )
 
 
@@ -198,7 +233,9 @@ def _figure_html(
         if 0 <= share <= 100:
             tick = f"<i style='left:{share:.1f}%' title='regions begin here'></i>"
     return (
-        f"<figure><figcaption><b>{title}</b> <span>{formula}</span></figcaption>"
+        f"<figure><figcaption><b>{title}</b> <span>{formula}</span>"
+        f"<button type='button' class='lt-enlarge' aria-label='Enlarge the {title.lower()} map' "
+        "title='Enlarge'>⤢</button></figcaption>"
         f"<div class='lt-frame' tabindex='0' role='img' aria-label='{title} heatmap over the "
         f"photograph of {escape(readable(detection.class_name))}, highest value "
         f"{number(float(values.max()))}. Arrow keys read single values.'>"
@@ -207,7 +244,7 @@ def _figure_html(
         f"<div class='lt-legend'><span>{low_text}</span>"
         f"<span class='lt-scale' style='background-image:{pictures.scale_gradient()}'>{tick}</span>"
         f"<span>{high_text}</span></div>"
-        f"<output class='lt-value'>highest {number(float(values.max()))}</output></figure>"
+        f"<output class='lt-value'>highest pixel {number(float(values.max()))}</output></figure>"
     )
 
 

@@ -115,8 +115,10 @@ def build_controls(shelf: ModelShelf) -> Controls:
     class_name = gr.Dropdown(
         _with_automatic(scorer), value=AUTOMATIC, label="Class of the part"
     )
-    normal = _prompt_box("Words for normal, vⁿ", own["normal"], NORMAL_WORDS)
-    abnormal = _prompt_box("Words for anomalous, vᵃ", own["abnormal"], ABNORMAL_WORDS)
+    normal = _prompt_box("normal", "Words for normal, vⁿ", own["normal"], NORMAL_WORDS)
+    abnormal = _prompt_box(
+        "abnormal", "Words for anomalous, vᵃ", own["abnormal"], ABNORMAL_WORDS
+    )
     notes = gr.HTML(elem_id="lt-notes")
     lam, tau, rate = (
         gr.Slider(low, high, own[key], step=step, label=label, info=info, buttons=[])
@@ -147,9 +149,12 @@ def _hint(words: str) -> str:
     return f"{words} (the model's own)"
 
 
-def _prompt_box(label: str, words: str, suggestions: tuple[str, ...]) -> gr.Textbox:
+def _prompt_box(
+    key: str, label: str, words: str, suggestions: tuple[str, ...]
+) -> gr.Textbox:
     box = gr.Textbox(
-        words, label=label, placeholder=_hint(words), max_lines=1, max_length=MOST_LETTERS
+        words, label=label, placeholder=_hint(words), max_lines=1, max_length=MOST_LETTERS,
+        elem_id=f"lt-{key}-words",
     )
     with gr.Row(elem_classes="lt-chips"):
         for suggestion in suggestions:

@@ -65,8 +65,21 @@ def inspect_photo(
     detection = scorer.score(
         photo.prepared, class_name or None, normal, abnormal, lam, tau, false_alarm_rate
     )
-    maps = answer.maps_html(detection, photo) + saves_html(detection)
+    effect = answer.effect_html(words_effect(scorer, photo, detection))
+    maps = answer.maps_html(detection, photo, effect=effect) + saves_html(detection)
     return answer.answer_html(detection), maps, notes
+
+
+def words_effect(scorer: Any, photo: answer.Photo, detection: Detection) -> float:
+    """Share of pixels whose semantic score differs by more than `answer.NOTICEABLE` from what a
+    word without meaning gives in place of the anomalous words."""
+    empty = scorer.score(
+        photo.prepared, detection.class_name, detection.normal_prompt, answer.NONSENSE,
+        detection.lam, detection.tau, detection.false_alarm_rate,
+    )
+    return float(
+        (np.abs(empty.semantic_map - detection.semantic_map) > answer.NOTICEABLE).mean()
+    )
 
 
 def saves_html(detection: Detection) -> str:
@@ -140,19 +153,21 @@ def build_inspect(
     Returns:
         The photograph and the controls, for what else on the page reads or sets them.
     """
-    with gr.Row(elem_classes="lt-columns"):  # placed by style.css: on a phone, answers come second
-        with gr.Column(elem_classes="lt-left", min_width=0):
+    # Placed by style.css: with a picture, all that is edited and all that answers is in one view.
+    with gr.Row(elem_classes="lt-columns", elem_id="lt-inspect"):
+        with gr.Column(elem_classes=["lt-left", "lt-photo-place"], min_width=0):
             image = photo_upload(
                 label="Photograph", sources=["upload", "clipboard", "webcam"], height=280,
                 buttons=["fullscreen"], elem_id="lt-photo",
                 format="png",  # a picture that the server opens is scored as it is
             )
+        with gr.Column(elem_classes=["lt-left", "lt-examples-place"], min_width=0):
             _build_examples(image, examples)
         with gr.Column(elem_classes="lt-right", min_width=0):
             verdict = gr.HTML(answer.empty_answer(bool(examples)), elem_id="lt-answer")
-            gr.HTML(_OPACITY, elem_id="lt-toolbar")
             maps = gr.HTML(elem_id="lt-result")
-        with gr.Column(elem_classes="lt-left", min_width=0):
+            gr.HTML(_OPACITY, elem_id="lt-toolbar")
+        with gr.Column(elem_classes=["lt-left", "lt-controls-place"], min_width=0):
             controls = build_controls(shelf)
     _wire(shelf, image, controls, [verdict, maps, controls.notes], bool(examples))
     chosen = _wire_models(shelf, controls, tab)
@@ -164,7 +179,7 @@ def build_inspect(
 _OPACITY = (
     "<label class='lt-opacity'>Heatmap opacity <input type='range' min='0' max='100' value='75' "
     "data-lt-opacity aria-label='Heatmap opacity'></label>"
-    "<span class='lt-quiet'>Point at a map to read all three.</span>"
+    "<span class='lt-quiet'>Point at a map to read all three, double-click to enlarge it.</span>"
 )
 
 

@@ -3,7 +3,7 @@
   // The answer fades while a slow one is computed; style.css lets some time pass before it shows.
   const answered = () => {
     document.body.classList.remove("lt-waiting");
-    setTimeout(announce, 100); // by then the page shows it
+    setTimeout(() => { announce(); tellMoved(); }, 100); // by then the page shows it
   };
 
   // A screen reader hears the verdict and the score, not the whole card at every change.
@@ -71,7 +71,12 @@
   new MutationObserver(nameExamples).observe(document, { childList: true, subtree: true });
 
   // --- values under the pointer -------------------------------------------------------------
-  const unpacked = new WeakMap(); // .lt-maps element -> promise of three Float64Array
+  const unpacked = new WeakMap(); // .lt-maps element -> { packed, values }; Gradio reuses elements
+  const valuesOf = (maps) => { // a promise of three Float64Array
+    const { packed } = maps.dataset;
+    if (unpacked.get(maps)?.packed !== packed) unpacked.set(maps, { packed, values: unpack(maps) });
+    return unpacked.get(maps).values;
+  };
 
   async function unpack(maps) {
     const { packed, ranges, width, height } = maps.dataset;
@@ -98,8 +103,7 @@
 
   async function point(frame, x, y) {
     const maps = frame.closest(".lt-maps");
-    if (!unpacked.has(maps)) unpacked.set(maps, unpack(maps));
-    const values = await unpacked.get(maps);
+    const values = await valuesOf(maps);
     const columns = Number(maps.dataset.width), rows = Number(maps.dataset.height);
     const column = Math.min(columns - 1, Math.max(0, Math.floor(x * columns)));
     const row = Math.min(rows - 1, Math.max(0, Math.floor(y * rows)));
@@ -124,7 +128,7 @@
   }
 
   function pointAt(event) {
-    const frame = event.target.closest?.(".lt-frame");
+    const frame = event.target.closest?.(".lt-maps .lt-frame");
     if (frame) {
       const edge = frame.getBoundingClientRect();
       const x = (event.clientX - edge.left) / edge.width;
@@ -157,6 +161,115 @@
     const frame = event.target.closest?.(".lt-frame");
     if (frame) rest(frame.closest(".lt-maps"));
   });
+
+  // --- what other words changed ---------------------------------------------------------------
+  let before = null; // { photo, words, values } of the answer before
+  async function tellMoved() {
+    const maps = document.querySelector("#lt-result .lt-maps");
+    const line = document.querySelector("#lt-result .lt-moved");
+    if (!maps) return;
+    const values = await valuesOf(maps);
+    const photo = maps.style.getPropertyValue("--lt-photo");
+    const { words } = maps.dataset;
+    const told = before?.photo === photo && before.words !== words
+      ? moved(before.values[2], values[2], before.words) : before?.photo === photo ? before.told : "";
+    if (line) line.textContent = told;
+    before = { photo, words, values, told };
+  }
+  const NOTICEABLE = 0.05; // of a semantic score between 0 and 1
+  function moved(old, now, words) {
+    let count = 0, sum = 0;
+    for (let at = 0; at < now.length; at++) {
+      const change = Math.abs(now[at] - old[at]);
+      count += change > NOTICEABLE;
+      sum += change;
+    }
+    return `Since “${words}”: ${(100 * count / now.length).toFixed(1)}% of the semantic map's `
+      + `pixels moved by more than ${NOTICEABLE}, on average by ${(sum / now.length).toFixed(3)}.`;
+  }
+
+  // --- one map in full size: wheel or pinch to look closer, drag to move -----------------------
+  function enlarge(figure) {
+    const maps = figure.closest(".lt-maps");
+    const dialog = Object.assign(document.createElement("dialog"), { className: "lt-large" });
+    const stage = Object.assign(document.createElement("div"), { className: "lt-large-stage" });
+    const frame = figure.querySelector(".lt-frame").cloneNode(true);
+    const close = Object.assign(document.createElement("button"),
+      { type: "button", className: "lt-large-close", textContent: "Close" });
+    frame.style.cssText = maps.style.cssText;
+    frame.removeAttribute("tabindex");
+    const [width, height] = maps.style.getPropertyValue("--lt-aspect").split("/").map(Number);
+    frame.style.width = `min(96vw, calc(88vh * ${width / height}))`;
+    stage.append(frame);
+    dialog.append(stage, close);
+    let scale = 1, x = 0, y = 0;
+    const place = () => { frame.style.transform = `translate(${x}px, ${y}px) scale(${scale})`; };
+    const zoom = (by, at) => {
+      const next = Math.min(12, Math.max(1, scale * by));
+      const box = stage.getBoundingClientRect();
+      const from = [at.clientX - box.x - box.width / 2, at.clientY - box.y - box.height / 2];
+      x = next === 1 ? 0 : from[0] - (from[0] - x) * next / scale;
+      y = next === 1 ? 0 : from[1] - (from[1] - y) * next / scale;
+      scale = next;
+      place();
+    };
+    stage.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      zoom(Math.exp(-event.deltaY / 400), event);
+    }, { passive: false });
+    const fingers = new Map();
+    const spread = () => {
+      const [one, other] = [...fingers.values()];
+      return Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY);
+    };
+    stage.addEventListener("pointerdown", (event) => fingers.set(event.pointerId, event));
+    stage.addEventListener("pointermove", (event) => {
+      const last = fingers.get(event.pointerId);
+      if (!last) return;
+      const gap = fingers.size === 2 ? spread() : 0;
+      fingers.set(event.pointerId, event);
+      if (gap) return zoom(spread() / gap, event);
+      x += event.clientX - last.clientX;
+      y += event.clientY - last.clientY;
+      place();
+    });
+    for (const name of ["pointerup", "pointercancel", "pointerleave"]) {
+      stage.addEventListener(name, (event) => fingers.delete(event.pointerId));
+    }
+    close.addEventListener("click", () => dialog.close());
+    dialog.addEventListener("close", () => dialog.remove());
+    dialog.setAttribute("aria-label", figure.querySelector("figcaption b").textContent);
+    document.querySelector(".gradio-container").append(dialog); // whose styles it needs
+    dialog.showModal();
+  }
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.(".lt-enlarge");
+    if (button) enlarge(button.closest("figure"));
+  });
+  document.addEventListener("dblclick", (event) => {
+    const frame = event.target.closest?.(".lt-maps .lt-frame");
+    if (frame) enlarge(frame.closest("figure"));
+  });
+
+  // --- on a phone the words lie in a sheet over the lower edge, so that the map stays in view ---
+  const sheet = Object.assign(document.createElement("button"),
+    { type: "button", id: "lt-sheet", textContent: "Words and numbers" });
+  sheet.setAttribute("aria-expanded", "false");
+  sheet.addEventListener("click", () => {
+    const isOpen = sheet.parentElement.classList.toggle("lt-sheet-open");
+    sheet.setAttribute("aria-expanded", String(isOpen));
+    sheet.textContent = isOpen ? "Close" : "Words and numbers";
+    if (!isOpen) return;
+    document.querySelector("#lt-result")?.scrollIntoView({ block: "start" });
+    const column = document.querySelector("#lt-inspect > .lt-controls-place");
+    const words = document.getElementById("lt-normal-words"); // model and class lie above them
+    column.scrollTop += words.getBoundingClientRect().top - column.getBoundingClientRect().top - 8;
+  });
+  const placeSheet = () => {
+    const place = document.getElementById("lt-inspect");
+    if (place && sheet.parentElement !== place) place.append(sheet);
+  };
+  new MutationObserver(placeSheet).observe(document, { childList: true, subtree: true });
 
   // --- opacity, kept on the root so that it outlives a new answer -----------------------------
   document.addEventListener("input", (event) => {

@@ -67,8 +67,13 @@
   review.number = (value) =>
     value == null ? "–" : Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3);
   review.percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
-  review.time = (iso) =>
-    new Date(iso).toLocaleString([], { dateStyle: "short", timeStyle: "short" });
+  // One form everywhere, the one in which batches are named: 2026-03-01 10:00, local time.
+  const two = (part) => String(part).padStart(2, "0");
+  review.time = (iso) => {
+    const date = new Date(iso);
+    return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} `
+      + `${two(date.getHours())}:${two(date.getMinutes())}`;
+  };
   review.readable = (name) => name.replaceAll("_", " ");
   // The end tells pictures of one camera apart, so a long name is cut before it.
   review.fileName = (name) => name.length <= 16 ? [name] : [

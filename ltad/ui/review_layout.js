@@ -102,7 +102,7 @@
     view.saved.dataset.state = trouble || refused.length ? "trouble"
       : entries.length ? "saving" : "saved";
     view.saved.textContent = entries.length
-      ? `${entries.length} not saved` : savedAt ? `Saved ${savedAt.toLocaleTimeString([], { hour12: false })}` : "";
+      ? `${entries.length} not saved` : savedAt ? `Saved ${review.time(savedAt)}` : "";
     view.unsaved.hidden = !(trouble && entries.length) && !refused.length && !conflicts.length;
     const place = (one) => one.file_name
       + (one.batch_id === state.batch?.id ? "" : ` in ${review.batchName(one.batch_id)}`);
