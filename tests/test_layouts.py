@@ -153,7 +153,7 @@ def test_counts_and_faults_are_told_before_training(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "data-step3: 2 classes, 4 pictures, 3 / 1 = 3.0" in printed
     assert "  High (1): bottle 3\n  Low (1): cable 1\n" in printed
-    assert printed.count("fault: ") == 1 and "has no mask" in printed
+    assert printed.count("fault: ") == 1 and "has no mask of its name" in printed
     options.unchecked = True
     tell_faults(options, samples)
     assert "fault: " not in capsys.readouterr().out
@@ -330,8 +330,14 @@ def broken_mask(root: Path) -> str:
     return f"{path} is empty"
 
 
+def other_ending(root: Path) -> str:
+    mask(root / "cable" / "ground_truth" / "cut" / "001_GT.png", 255)
+    return "001_GT.png is the mask of no image: a mask of NAME.png in test/cut must be called NAME_"
+
+
 def no_test_pictures(root: Path) -> str:
-    shutil.rmtree(root / "cable" / "test")
+    for name in ("test", "ground_truth"):
+        shutil.rmtree(root / "cable" / name)
     return f"{root / 'cable' / 'train' / 'good'} belongs to class cable, which has no test"
 
 
@@ -347,8 +353,8 @@ def trained_on_a_test_picture(root: Path) -> str:
         ("mvtec", cut_off), ("dagm", cut_off), ("visa", cut_off), ("mvtec", no_picture),
         ("visa", lost_picture), ("mvtec", lost_mask), ("visa", lost_listed_mask),
         ("dagm", lost_label), ("mvtec", small_mask), ("mvtec", empty_mask),
-        ("mvtec", swapped_mask), ("dagm", broken_mask), ("mvtec", no_test_pictures),
-        ("mvtec", trained_on_a_test_picture),
+        ("mvtec", swapped_mask), ("mvtec", other_ending), ("dagm", broken_mask),
+        ("mvtec", no_test_pictures), ("mvtec", trained_on_a_test_picture),
     ],
 )
 def test_damage_is_a_fault_that_names_the_file(tmp_path, capsys, tell, name, damage):
