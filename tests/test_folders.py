@@ -23,6 +23,7 @@ from ltad.data.layouts import load_dataset
 from ltad.data.longtail import parse_split, resample
 from ltad.data.parts import PART_CLASSES, applicable_defects, render_part
 from ltad.data.write_parts import FIRST_DEFECTIVE, write_parts
+from ltad.run_writing import layout_of
 from ltad.types import DatasetError, SettingError
 
 
@@ -99,6 +100,7 @@ def test_plain_folders_of_good_and_bad(tmp_path):
     assert samples == load_dataset(root) and plain_classes(root) == ["nut"]
     assert [(s.defect, s.mask_path and s.mask_path.name) for s in samples if s.is_defective] == [
         ("Bad spots", None), ("bad", "a_mask.png")]
+    assert layout_of(root) == "plain folders"
     train, tested = ({s.path.name for s in samples if s.split == split and not s.is_defective}
                      for split in ("train", "test"))
     assert (len(train), len(tested)) == (10, 2)  # 20% of 12 is 2.4
