@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -147,7 +147,7 @@ class Limits:
         scale: (low, high) for drawing, by branch.
         is_pooled: True where the class had too few pictures of its own.
         pictures: normal pictures behind the thresholds.
-        normal_scores: their combined image scores, (pictures,) in rising order.
+        normal_scores: their combined image scores, one each, in rising order.
     """
 
     thresholds: dict[str, float]
@@ -156,7 +156,7 @@ class Limits:
     scale: dict[str, tuple[float, float]]
     is_pooled: bool
     pictures: int
-    normal_scores: np.ndarray
+    normal_scores: tuple[float, ...]
 
 
 def limits_of(normal: NormalScores, rate: float, lam: float, is_pooled: bool) -> Limits:
@@ -175,7 +175,7 @@ def limits_of(normal: NormalScores, rate: float, lam: float, is_pooled: bool) ->
         {b: scoring.conformal_threshold(normal.scores[b], rate) for b in BRANCHES},
         {b: float(np.median(normal.scores[b])) for b in BRANCHES},
         scoring.conformal_threshold(normal.peaks["combined"], rate),
-        scale, is_pooled, len(normal.scores["combined"]), np.sort(normal.scores["combined"]),
+        scale, is_pooled, len(normal.scores["combined"]), tuple(np.sort(normal.scores["combined"]).tolist()),
     )
 
 
@@ -229,7 +229,7 @@ class Calibration:
         }
 
 
-def standing(score: float, normal_scores: np.ndarray) -> str:
+def standing(score: float, normal_scores: Sequence[float]) -> str:
     """How suspicious a score is, in terms of good images, as exactly as so many allow.
 
     By exchangeability, a new good image outscores all n held-out ones once in n + 1 times.
@@ -238,7 +238,7 @@ def standing(score: float, normal_scores: np.ndarray) -> str:
         score: combined image score.
         normal_scores: those of n held-out good images of the class, n >= 1.
     """
-    count, below = len(normal_scores), int((normal_scores < score).sum())
+    count, below = len(normal_scores), sum(normal < score for normal in normal_scores)
     if below == count:
         return (f"Higher than all {count} held-out good images: at most about 1 good part in "
                 f"{count + 1} looks this suspicious.")

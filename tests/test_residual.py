@@ -12,7 +12,7 @@ from ltad.config import TrainingSettings, preset
 from ltad.data.feature_store import FeatureStore
 from ltad.encoders import AlignEncoder
 from ltad.models import Detector
-from ltad.models.residual import ResidualScore
+from ltad.models.residual import BANK_SIZE, ResidualScore
 from ltad.training.data import TrainingData
 from ltad.training.loop import balanced_indices
 from ltad.training.phase2 import (
@@ -80,6 +80,18 @@ def test_nearest_forgives_a_second_kind_of_good():
     assert score(usual, zero, 0) < 0.1 and score(between, zero, 0) > 0.5
     # 5 away in a direction whose deviation is 5 (and the ridge): 1 / sqrt(2) for two channels
     assert score(between, zero, 0).item() == pytest.approx(2**-0.5, abs=0.06)
+
+
+def test_a_bank_is_small_and_comes_back_as_it_was():
+    score = ResidualScore("nearest", 2, 3)
+    many, few = noise(40, torch.ones(3), 1), noise(1, torch.ones(3), 2)
+    score.fit(lambda: [(few, 1), (many, 0)])
+    assert score.ends.tolist() == [BANK_SIZE, BANK_SIZE + 36]
+    read = ResidualScore("nearest", 2, 3)
+    read.load_state_dict(score.state_dict())
+    for index in (0, 1):
+        patches = noise(2, torch.ones(3), 7)
+        assert torch.equal(read(patches, 0 * patches, index), score(patches, 0 * patches, index))
 
 
 def test_a_class_of_one_image_borrows_from_the_others():

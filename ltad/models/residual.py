@@ -16,8 +16,10 @@ from ltad.coreset import coreset
 from ltad.seeds import generator
 
 KINDS = ("squared", "scaled", "cosine", "mahalanobis", "nearest")
-BANK_SIZE = 512
+BANK_SIZE = 256
 """Good residuals kept for each class by "nearest"; more of them rank photographs no better."""
+LARGEST = 6e4
+"""Of half precision, in which whitening and bank are kept."""
 MOST_CANDIDATES = 8 * BANK_SIZE
 POOLED_WEIGHT = 1.0
 """How many images the other classes' residuals count for beside a class's own."""
@@ -43,9 +45,10 @@ class ResidualScore(nn.Module):
             self.register_buffer("scale", torch.ones(classes, channels))
         if kind in ("mahalanobis", "nearest"):
             self.register_buffer("mean", torch.zeros(classes, channels))
-            self.register_buffer("whitening", torch.eye(channels).repeat(classes, 1, 1))
+            self.register_buffer("whitening", torch.eye(channels).half().repeat(classes, 1, 1))
         if kind == "nearest":
-            self.register_buffer("bank", torch.zeros(classes, BANK_SIZE, channels).half())
+            self.register_buffer("bank", torch.zeros(classes, channels).half())
+            self.register_buffer("ends", torch.arange(1, classes + 1))
 
     def forward(self, rebuilt: Tensor, patches: Tensor, class_index: int) -> Tensor:
         """S_rec on the grid, (B, G, G) >= 0, of (B, C, G, G).
@@ -61,7 +64,8 @@ class ResidualScore(nn.Module):
         if self.kind == "mahalanobis":
             return self._whitened(residual, class_index).square().mean(dim=-1).sqrt()
         if self.kind == "nearest":
-            whitened, bank = self._whitened(residual, class_index), self.bank[class_index].float()
+            begin, end = ([0, *self.ends.tolist()][class_index + i] for i in (0, 1))
+            whitened, bank = self._whitened(residual, class_index), self.bank[begin:end].float()
             nearest = torch.cdist(whitened.flatten(0, -2), bank).amin(dim=1)
             return nearest.view(whitened.shape[:-1]) * residual.shape[1] ** -0.5
         return residual.square().sum(dim=1)
@@ -69,7 +73,7 @@ class ResidualScore(nn.Module):
     def _whitened(self, residual: Tensor, class_index: int) -> Tensor:
         """(B, G, G, C) of (B, C, G, G)."""
         centred = residual.movedim(1, -1) - self.mean[class_index]
-        return centred @ self.whitening[class_index]
+        return centred @ self.whitening[class_index].float()
 
     @torch.no_grad()
     def fit(self, residuals: Callable[[], Iterable[tuple[Tensor, int]]]) -> None:
@@ -110,22 +114,31 @@ class ResidualScore(nn.Module):
         ridge = RIDGE * _level(covariance)[:, None]
         values, vectors = torch.linalg.eigh(covariance)
         self.mean.copy_(mean)
-        self.whitening.copy_(vectors / (values.clamp(min=0) + ridge).sqrt()[:, None, :])
+        whitening = vectors / (values.clamp(min=0) + ridge).sqrt()[:, None, :]
+        self.whitening.copy_(whitening.clamp(-LARGEST, LARGEST))
 
     def _fit_bank(self, residuals: Iterable[tuple[Tensor, int]]) -> None:
         """Keep those whitened residuals of each class that lie far from one another."""
         found: dict[int, list[Tensor]] = {}
         for residual, index in residuals:
             found.setdefault(index, []).append(self._whitened(residual, index).flatten(0, -2).cpu())
-        for index, parts in found.items():
-            rows, random = torch.cat(parts), generator(0, 71, index)
+        banks = []
+        for index in range(len(self.ends)):
+            rows, random = torch.cat(found[index]), generator(0, 71, index)
             if len(rows) > MOST_CANDIDATES:
                 rows = rows[random.choice(len(rows), MOST_CANDIDATES, replace=False)]
             if len(rows) > BANK_SIZE:
                 rows = rows[coreset(rows.numpy(), BANK_SIZE, random)]
-            repeated = rows.repeat(-(-BANK_SIZE // len(rows)), 1)[:BANK_SIZE]
-            # Residuals of features that are all but constant can leave half precision.
-            self.bank[index].copy_(repeated.clamp(-6e4, 6e4))
+            banks.append(rows.clamp(-LARGEST, LARGEST).half())
+        device = self.bank.device
+        self.bank = torch.cat(banks).to(device)
+        self.ends = torch.tensor([len(b) for b in banks], device=device).cumsum(0)
+
+    def _load_from_state_dict(self, state_dict, prefix, *arguments) -> None:
+        """A bank comes in whatever length it was fitted to."""
+        if self.kind == "nearest" and f"{prefix}bank" in state_dict:
+            self.bank = torch.empty_like(state_dict[f"{prefix}bank"], device=self.bank.device)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
 def _level(matrices: Tensor) -> Tensor:
