@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ltad import scoring
 from ltad.calibration import BRANCHES, BranchMaps
+from ltad.coreset import coreset
 from ltad.seeds import generator
 
 BANK_SIZE = 4000
-PROJECTION = 32
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class NearestNeighbourBank:
             flat = flat[rng.choice(len(flat), 10 * size, replace=False)]
         mean, scale = flat.mean(axis=0), flat.std(axis=0) + 1e-6
         flat = (flat - mean) / scale
-        chosen = _coreset(flat, size, rng) if len(flat) > size else np.arange(len(flat))
+        chosen = coreset(flat, size, rng) if len(flat) > size else np.arange(len(flat))
         search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(flat[chosen])
         return cls(search, mean, scale)
 
@@ -54,19 +54,3 @@ class NearestNeighbourBank:
         maps = scoring.upsample(scores, size)
         scores = scoring.image_score(scoring.pooled_map(scores, size, pool))
         return BranchMaps(dict.fromkeys(BRANCHES, maps), dict.fromkeys(BRANCHES, scores))
-
-
-def _coreset(points: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Greedy k-centre choice of `size` points on a random projection; (size,) indices."""
-    projected = torch.from_numpy(
-        points @ rng.standard_normal((points.shape[1], PROJECTION), dtype=np.float32)
-    )
-    squares = projected.square().sum(dim=1)
-    nearest = torch.full_like(squares, torch.inf)
-    chosen = [int(rng.integers(len(points)))]
-    for _ in range(size - 1):
-        # |a - b|^2 as |a|^2 - 2 a.b + |b|^2: one product with a vector a step
-        last = torch.add(squares, projected @ projected[chosen[-1]], alpha=-2)
-        torch.minimum(nearest, last.add_(squares[chosen[-1]]), out=nearest)
-        chosen.append(int(nearest.argmax()))
-    return np.array(chosen)

@@ -147,6 +147,7 @@ class Limits:
         scale: (low, high) for drawing, by branch.
         is_pooled: True where the class had too few pictures of its own.
         pictures: normal pictures behind the thresholds.
+        normal_scores: their combined image scores, (pictures,) in rising order.
     """
 
     thresholds: dict[str, float]
@@ -155,6 +156,7 @@ class Limits:
     scale: dict[str, tuple[float, float]]
     is_pooled: bool
     pictures: int
+    normal_scores: np.ndarray
 
 
 def limits_of(normal: NormalScores, rate: float, lam: float, is_pooled: bool) -> Limits:
@@ -173,7 +175,7 @@ def limits_of(normal: NormalScores, rate: float, lam: float, is_pooled: bool) ->
         {b: scoring.conformal_threshold(normal.scores[b], rate) for b in BRANCHES},
         {b: float(np.median(normal.scores[b])) for b in BRANCHES},
         scoring.conformal_threshold(normal.peaks["combined"], rate),
-        scale, is_pooled, len(normal.scores["combined"]),
+        scale, is_pooled, len(normal.scores["combined"]), np.sort(normal.scores["combined"]),
     )
 
 
@@ -227,8 +229,30 @@ class Calibration:
         }
 
 
+def standing(score: float, normal_scores: np.ndarray) -> str:
+    """How suspicious a score is, in terms of good images, as exactly as so many allow.
+
+    By exchangeability, a new good image outscores all n held-out ones once in n + 1 times.
+
+    Args:
+        score: combined image score.
+        normal_scores: those of n held-out good images of the class, n >= 1.
+    """
+    count, below = len(normal_scores), int((normal_scores < score).sum())
+    if below == count:
+        return (f"Higher than all {count} held-out good images: at most about 1 good part in "
+                f"{count + 1} looks this suspicious.")
+    if below == 0:
+        return f"Lower than all {count} held-out good images."
+    return (f"Higher than {below} of {count} held-out good images: about 1 good part in "
+            f"{max(2, round((count + 1) / (count + 1 - below)))} looks this suspicious."
+            if 2 * below >= count else f"Higher than {below} of {count} held-out good images.")
+
+
 def explain(scores: dict[str, float], limits: Limits) -> str:
-    """One sentence: which branch raised the alarm, and what the threshold rests on."""
+    """Where the score stands among good images, which branch raised the alarm, and what the
+    threshold rests on."""
+    place = standing(scores["combined"], limits.normal_scores)
     over = [b for b in ("reconstruction", "semantic") if scores[b] > limits.thresholds[b]]
     basis = f"{limits.pictures} held-out good pictures " + (
         "of all classes together, because this class has too few of its own"
@@ -236,11 +260,11 @@ def explain(scores: dict[str, float], limits: Limits) -> str:
     )
     if scores["combined"] <= limits.thresholds["combined"]:
         aside = f"; the {over[0]} branch alone is above its own threshold" if over else ""
-        return f"No alarm: the score lies within the range of {basis}{aside}."
+        return f"{place} No alarm: the score lies within the range of {basis}{aside}."
     if len(over) == 2:
         cause = "Both branches raise the alarm"
     elif over:
         cause = f"The {over[0]} branch raises the alarm; the other stays within its range"
     else:
         cause = "Neither branch is above its own threshold; only their sum is"
-    return f"{cause}. The range comes from {basis}."
+    return f"{place} {cause}. The range comes from {basis}."

@@ -138,6 +138,9 @@ def _told(found: ModelEvaluation) -> dict[str, Any]:
           "(mean over classes)")
     known = ", ".join(f"{100 * v:.1f}% of the {k}" for k, v in evaluation.known_shares().items())
     print(f"Known, so judged without being told the class: {known} test pictures")
+    if evaluation.thin_masks:
+        print(f"Masks with a defect thinner than a pixel at the model's size: "
+              f"{evaluation.thin_masks}. It counts as one pixel wide there.")
     return {**evaluation.results_dict(), "settings": found.facts["settings"]}
 
 

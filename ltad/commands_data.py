@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ltad.data.check import check_dataset, count_table
-from ltad.data.folders import load_folder, read_list, select
+from ltad.data.folders import TEST_SEED, TEST_SHARE, load_folder, plain_classes, read_list, select
 from ltad.data.layouts import load_dataset
 from ltad.data.longtail import Split, parse_split, resample, training_counts
 from ltad.data.named_splits import (
@@ -39,6 +39,7 @@ def training_samples(
         root = parts_folder(options.work, split, seed)
         return load_folder(root), root, about
     samples, root = load_dataset(options.data), Path(options.data)
+    tell_plain_classes(root)
     if options.list is not None:
         about["split"] = options.list.name
         about["split_list"] = read_list(options.list, options.data)
@@ -50,6 +51,13 @@ def tell_counts(samples: Sequence[Sample], about: dict) -> None:
     """Print a training set's counts, High and Low."""
     split = Split(about["split"], "none", 1)  # it has been drawn
     print(splits_table([NamedSplit(about["data"], split, training_counts(samples))]))
+
+
+def tell_plain_classes(root: Path) -> None:
+    """Print which test pictures were drawn by this program, if any were."""
+    if names := plain_classes(root):
+        print(f"Without train and test folders: {', '.join(names)}. Of their good images, "
+              f"{TEST_SHARE:.0%} are kept for testing, drawn by name (seed {TEST_SEED}).")
 
 
 def tell_faults(options: Namespace, samples: Sequence[Sample]) -> None:
@@ -87,6 +95,7 @@ def check(options: Namespace) -> None:
     """
     samples = load_dataset(options.folder)
     print(count_table(samples))
+    tell_plain_classes(Path(options.folder))
     faults = check_dataset(tqdm(samples, desc="pictures"))
     for fault in faults:
         print(f"fault: {fault}")

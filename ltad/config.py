@@ -73,11 +73,12 @@ class ModelSettings:
         layer_pooling: "max", "mean", or "none" (one map of the concatenation; Table 7).
         semantic_start: what Phi starts from (open): "random"; "aligned": the linear maps that
             come nearest to the encoder's own joint space, its last map, on the training pictures;
-            or "encoder": the weights that the encoder's folder carries for it.
+            or "encoder": the weights that the encoder carries for it, and "aligned" where it
+            carries none for these taps, or `layer_pooling` is "none".
         standardize: the RM sees each channel in units of its deviation on the training images
             (not in the paper).
-        residual: what S_rec measures the residual by: "squared", equation (1); "scaled", "cosine"
-            or "mahalanobis" (not in the paper; see `ltad.models.residual`).
+        residual: what S_rec measures the residual by: "squared", equation (1); "scaled", "cosine",
+            "mahalanobis" or "nearest" (not in the paper; see `ltad.models.residual`).
         hidden_width, layers, heads, feedforward, dropout: the RM's transformer (open; UniAD).
         neighbour_mask: side of the masked neighbourhood in attention, odd; 0 masks nothing (open).
         score_pool: side in pixels of the average pooling before the maximum (open; UniAD).
@@ -128,7 +129,8 @@ class ModelSettings:
         _one_of("text_classifier", self.text_classifier, ("encoder", "learned"))
         _one_of("layer_pooling", self.layer_pooling, ("max", "mean", "none"))
         _one_of("semantic_start", self.semantic_start, ("random", "aligned", "encoder"))
-        _one_of("residual", self.residual, ("squared", "scaled", "cosine", "mahalanobis"))
+        _one_of("residual", self.residual, ("squared", "scaled", "cosine", "mahalanobis",
+                                               "nearest"))
         _one_of("synthesis", self.synthesis, ("vae", "autoencoder"))
 
 
@@ -268,16 +270,15 @@ _PRESETS = {
     "paper-visa": _PAPER.replace(lam=400.0),
     "paper-dagm": _PAPER.replace(lam=300.0),
     "demo": Config(
-        features=FeatureSettings(image_size=192, taps=(5, 10, 12, 13), grid=12, semantic_grid=12),
+        features=FeatureSettings(image_size=320, taps=(6, 14, 19), grid=10, semantic_grid=20),
         model=ModelSettings(
             hidden_width=128, layers=2, heads=4, feedforward=256, dropout=0.0,
-            score_pool=16, decoder_width=128, decoder_expansion=2, semantic_start="aligned",
-            lam=16000.0, tau=4.0,
+            score_pool=48, decoder_width=128, decoder_expansion=2, semantic_start="encoder",
+            standardize=True, residual="nearest", lam=1.0, tau=1.0,
         ),
         training=TrainingSettings(
             phase1_epochs=15, phase2_epochs=50, learning_rate=1e-3, batch_size=32,
-            semantic_rate=1e-4,
-            validation_fraction=0.2,
+            semantic_rate=1e-4, balance_classes=True, validation_fraction=0.2,
         ),
     ),
 }

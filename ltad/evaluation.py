@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from torch.nn import functional
 from tqdm import tqdm
 
 from ltad.calibration import BRANCHES, BranchMaps
 from ltad.data.feature_store import FeatureStore
-from ltad.data.masks import read_mask
+from ltad.data.masks import read_mask, reduce_mask
 from ltad.intervals import PicturePixels, resampled_image_auroc
 from ltad.metrics import METRICS, image_auroc, image_average_precision, image_f1_max
 from ltad.metrics_pixel import PixelScores
@@ -47,6 +46,8 @@ class Evaluation:
             for.
         embeddings: mean patch feature, (n, C) float32.
         maps: the first branch's pixel map, mean over each cell of the patch grid, (n, G, G).
+        thin_masks: masks with a defect thinner than a pixel at the scoring size, where it counts
+            as one pixel wide.
     """
 
     branches: tuple[str, ...]
@@ -57,6 +58,7 @@ class Evaluation:
     known: np.ndarray
     embeddings: np.ndarray
     maps: np.ndarray
+    thin_masks: int = 0
 
     def recognised_shares(self) -> dict[str, float]:
         """Class -> share of its test pictures whose class was ranked first."""
@@ -87,18 +89,25 @@ class Evaluation:
 def load_mask(sample: Sample, size: int) -> np.ndarray | None:
     """(size, size) bool; all False for a good picture, None where no mask was published.
 
+    No defect is too small to be marked, see `ltad.data.masks.reduce_mask`.
+
     Raises:
         DatasetError: the mask cannot be read.
     """
+    return _reduced(sample, size)[0]
+
+
+def _reduced(sample: Sample, size: int) -> tuple[np.ndarray | None, bool]:
+    """As `load_mask`, and whether some of the mask was thinner than a pixel."""
     if not sample.is_defective:
-        return np.zeros((size, size), dtype=bool)
+        return np.zeros((size, size), dtype=bool), False
     if sample.mask_path is None:
-        return None
+        return None, False
     try:
-        mask = Image.fromarray(read_mask(sample.mask_path))
+        mask, thin = reduce_mask(read_mask(sample.mask_path), size)
     except ImageError as error:
         raise DatasetError(f"{sample.mask_path} cannot be read as a mask: {error}") from error
-    return np.asarray(mask.resize((size, size), Image.Resampling.NEAREST))
+    return mask, bool(thin.any())
 
 
 def test_samples(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
@@ -143,7 +152,7 @@ def evaluate_tests(
     """
     branches = tuple(branches)
     names = [sample.class_name for sample in tests.samples]
-    collected, results = _Collected(branches), []
+    collected, results, thin_masks = _Collected(branches), [], 0
     for name in tqdm(dict.fromkeys(names), desc="classes", disable=not progress):
         places = tests.indices(name)
         pixels = {b: PixelScores(with_regions=b == branches[0]) for b in branches}
@@ -152,7 +161,8 @@ def evaluate_tests(
             batch = places[start : start + BATCH]
             measured = measure(name, tests, batch)
             collected.add(measured, tests, batch, recogniser)
-            _count_pixels(pixels, by_picture, measured, [tests.samples[i] for i in batch])
+            counted = [tests.samples[i] for i in batch]
+            thin_masks += _count_pixels(pixels, by_picture, measured, counted)
         labels = [tests.samples[i].is_defective for i in places]
         scores = {b: np.asarray(collected.scores[b][-len(places) :]) for b in branches}
         results.append(replace(
@@ -165,6 +175,7 @@ def evaluate_tests(
         {b: np.asarray(collected.scores[b], np.float64) for b in branches},
         np.array(collected.recognised, dtype=object), np.array(collected.known),
         np.concatenate(collected.embeddings), np.concatenate(collected.maps),
+        thin_masks,
     )
 
 
@@ -198,15 +209,22 @@ class _Collected:
 def _count_pixels(
     pixels: Mapping[str, PixelScores], by_picture: PicturePixels, measured: BranchMaps,
     samples: Sequence[Sample],
-) -> None:
-    """Count a batch: each branch's pixels together, those of the first branch by picture too."""
+) -> int:
+    """Count a batch: each branch's pixels together, those of the first branch by picture too.
+
+    Returns:
+        Masks of the batch with a defect thinner than a pixel.
+    """
+    thin_masks = 0
     for place, sample in enumerate(samples):
         maps = [measured.maps[branch][place].float().cpu().numpy() for branch in pixels]
-        mask = load_mask(sample, maps[0].shape[-1])
+        mask, is_thin = _reduced(sample, maps[0].shape[-1])
+        thin_masks += is_thin
         by_picture.add(mask, maps[0])
         if mask is not None:
             for counted, one in zip(pixels.values(), maps, strict=True):
                 counted.add(mask, one)
+    return thin_masks
 
 
 def _class_result(

@@ -21,8 +21,10 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_BYTES = 60_000_000
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 8
-STRETCH_PERCENTILES = (0.5, 99.5)
-"""Of a 16-bit or float picture's own values: these become 0 and 255."""
+LARGEST_VALUES = (255, 2**12 - 1, 2**16 - 1)
+"""White at 8, 12 and 16 bits; a picture that is not uint8 has the first that no value exceeds."""
+READING = 2
+"""Raised whenever `read_image` begins to make other pixels of some file."""
 
 ImageSource = str | Path | bytes | Image.Image | np.ndarray
 
@@ -44,9 +46,10 @@ def read_image(source: ImageSource, name: str | None = None) -> Image.Image:
     """Decode a picture to RGB, upright, as a new image.
 
     Pictures of more than 8 bits (one channel; Pillow itself cuts 16-bit colour files to 8 bits),
-    and arrays that are not uint8 or bool, are stretched so that their 0.5th and 99.5th percentiles
-    become 0 and 255; a flat one keeps its value, cut to 0..255. Transparent areas are laid on
-    white, and an animation gives its first frame.
+    and arrays that are not uint8 or bool, are divided by a fixed white and never stretched, so that
+    the same surface has the same grey in every picture of a camera: by 65535, by 4095 if no value
+    is larger (12 bits), by 255 if none is larger, and floats by 1 if none is larger. Transparent
+    areas are laid on white, and an animation gives its first frame.
 
     Args:
         source: a file's path, a file's bytes, an image, or an array (H, W), (H, W, 1), (H, W, 3)
@@ -58,7 +61,8 @@ def read_image(source: ImageSource, name: str | None = None) -> Image.Image:
         An RGB image with both sides at least 8 pixels and at most 50 million pixels.
 
     Raises:
-        ImageError: missing, empty, too large, too small, broken, or of another format.
+        ImageError: missing, empty, too large, too small, broken, wholly transparent, of another
+            format, or with values below 0 or above 65535.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source, name or "The array")
@@ -74,7 +78,7 @@ def read_image(source: ImageSource, name: str | None = None) -> Image.Image:
 
 
 def read_values(source: str | Path | bytes, name: str | None = None) -> np.ndarray:
-    """The numbers of a picture that holds labels rather than light, upright and not stretched.
+    """The numbers of a picture that holds labels rather than light, upright and as stored.
 
     Returns:
         (H, W) of one channel, uint8, uint16, int32 or float32; or (H, W, 4) uint8 RGBA of any
@@ -206,13 +210,18 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_stretch(np.asarray(image), name)).convert("RGB")
+        return Image.fromarray(_to_8_bits(np.asarray(image), name)).convert("RGB")
     if image.has_transparency_data:
-        return _on_white(image.convert("RGBA"))
+        return _on_white(image.convert("RGBA"), name)
     return image.convert("RGB")
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _on_white(image: Image.Image, name: str) -> Image.Image:
+    if image.getchannel("A").getextrema() == (0, 0):
+        raise ImageError(
+            f"{name} is transparent everywhere, so there is nothing to see. Save it without "
+            "transparency."
+        )
     white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, image).convert("RGB")
 
@@ -227,11 +236,11 @@ def _from_array(array: np.ndarray, name: str) -> Image.Image:
         raise ImageError(f"{name} holds {array.dtype}, but it must hold real numbers.")
     _check_size(array.shape[1], array.shape[0], name)
     if channels == 4:
-        color, alpha = _stretch(array[..., :3], name), _alpha(array[..., 3])
-        return _on_white(Image.fromarray(np.dstack([color, alpha])))
+        color, alpha = _to_8_bits(array[..., :3], name), _alpha(array[..., 3])
+        return _on_white(Image.fromarray(np.dstack([color, alpha])), name)
     if array.ndim == 3 and channels == 1:
         array = array[..., 0]
-    return Image.fromarray(_stretch(array, name)).convert("RGB")
+    return Image.fromarray(_to_8_bits(array, name)).convert("RGB")
 
 
 def _alpha(values: np.ndarray) -> np.ndarray:
@@ -240,20 +249,23 @@ def _alpha(values: np.ndarray) -> np.ndarray:
     return np.rint(255 * np.clip(opaque, 0, 1)).astype(np.uint8)
 
 
-def _stretch(values: np.ndarray, name: str) -> np.ndarray:
+def _to_8_bits(values: np.ndarray, name: str) -> np.ndarray:
     """8-bit values of an array of numbers; uint8 and bool keep their meaning."""
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(255)
+    is_float = values.dtype.kind == "f"
     values = values.astype(np.result_type(values.dtype, np.float32))
     known = values[np.isfinite(values)]
     if known.size == 0:
         raise ImageError(f"{name} holds no finite value. Export it again.")
-    low, high = map(float, np.percentile(known, STRETCH_PERCENTILES))
-    if high <= low:  # less than one value in two hundred differs: a speck must not be lost
-        low, high = float(known.min()), float(known.max())
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    if high > low:
-        values = (values - low) / (high - low) * 255
-    return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
+    low, high = float(known.min()), float(known.max())
+    if low < 0 or high > LARGEST_VALUES[-1]:
+        raise ImageError(
+            f"{name} holds values from {low:g} to {high:g}, but they must lie between 0 and "
+            f"{LARGEST_VALUES[-1]}. Scale all pictures of the camera by the same numbers."
+        )
+    white = next(v for v in ((1,) if is_float else ()) + LARGEST_VALUES if high <= v)
+    values = np.nan_to_num(values, nan=0, posinf=white, neginf=0)
+    return np.rint(values / white * 255).astype(np.uint8)

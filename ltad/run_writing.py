@@ -16,6 +16,7 @@ import transformers
 from ltad import __version__
 from ltad.calibration import BRANCHES, ScoreSettings
 from ltad.data import dagm, visa
+from ltad.data.folders import plain_classes
 from ltad.encoders.base import Encoder
 from ltad.evaluation import Evaluation
 from ltad.run_files import IMAGE_COLUMNS
@@ -79,7 +80,9 @@ def layout_of(root: Path) -> str:
     """In whose layout a data set lies, as `ltad.data.layouts.load_dataset` tells it."""
     if visa.is_visa(root):
         return "VisA"
-    return "DAGM 2007" if dagm.is_dagm(root) else "MVTec AD"
+    if dagm.is_dagm(root):
+        return "DAGM 2007"
+    return "plain folders" if plain_classes(root) else "MVTec AD"
 
 
 def encoder_facts(name: str, encoder: Encoder) -> dict[str, str]:

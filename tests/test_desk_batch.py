@@ -272,6 +272,23 @@ def test_names_in_a_zip_lead_nowhere(pictures: PictureStore, tmp_path: Path):
     assert {p.parent.parent for p in pictures.folder.rglob("*") if p.is_file()} == {pictures.folder}
 
 
+@pytest.mark.parametrize(("stored", "is_flagged"), [
+    ("Bohrung_a\u0308.png".encode(), False),  # macOS: UTF-8, accents apart, no flag
+    ("Bohrung_ä.png".encode("cp437"), False),  # an old Windows
+    ("Bohrung_ä.png".encode(), True),
+])
+def test_names_in_a_zip_are_read_as_they_were_meant(pictures, tmp_path, stored, is_flagged):
+    plain = b"_" * len(stored)
+    path = _zip(tmp_path / "a.zip", {plain.decode(): _encoded(_part("screw", 0))})
+    data = path.read_bytes().replace(plain, stored)
+    if is_flagged:  # in the local and in the central header
+        for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            at = data.index(mark) + place
+            data = data[:at] + (0x800).to_bytes(2, "little") + data[at + 2 :]
+    path.write_bytes(data)
+    assert [(i.file_name, i.reason) for i in collect([path], pictures)] == [("Bohrung_ä.png", "")]
+
+
 def test_zips_that_cannot_be_used_say_why(
     pictures: PictureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -2,17 +2,28 @@
 
 import json
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ltad.__main__ import main
 from ltad.data.benchmark import test_seed as seed_of_test
 from ltad.data.benchmark import train_seed as seed_of_train
-from ltad.data.folders import check_readable, load_folder, read_list, select
+from ltad.data.folders import (
+    check_readable,
+    load_folder,
+    plain_classes,
+    read_list,
+    select,
+    stray_masks,
+)
+from ltad.data.layouts import load_dataset
 from ltad.data.longtail import parse_split, resample
 from ltad.data.parts import PART_CLASSES, applicable_defects, render_part
 from ltad.data.write_parts import FIRST_DEFECTIVE, write_parts
+from ltad.run_writing import layout_of
 from ltad.types import DatasetError, SettingError
 
 
@@ -66,6 +77,61 @@ def test_a_class_folder_is_a_data_set(root, monkeypatch):
     assert {s.class_name for s in load_folder(root / "nut")} == {"nut"}
     monkeypatch.chdir(root / "nut")
     assert {s.class_name for s in load_folder(".")} == {"nut"}
+
+
+@pytest.mark.parametrize("name", ["good", "Good", "OK", "ok", "normal"])
+def test_good_parts_by_their_usual_names(tmp_path, name):
+    touch(tmp_path, f"nut/train/{name}/0.png", f"nut/test/{name}/1.png", "nut/test/Goodish/2.png")
+    found = [(s.split, s.defect, s.path.name) for s in load_folder(tmp_path)]
+    assert sorted(found, key=str) == [
+        ("test", "Goodish", "2.png"), ("test", None, "1.png"), ("train", None, "0.png")
+    ]
+
+
+def plain(tmp_path, good: int):
+    touch(tmp_path, *(f"nut/good/{i:02d}.png" for i in range(good)), "nut/bad/a.png",
+          "nut/Bad spots/b.png", "nut/ground_truth/bad/a_mask.png")
+    return tmp_path
+
+
+def test_plain_folders_of_good_and_bad(tmp_path):
+    root = plain(tmp_path, 12)
+    samples = load_dataset(root)
+    assert samples == load_dataset(root) and plain_classes(root) == ["nut"]
+    assert [(s.defect, s.mask_path and s.mask_path.name) for s in samples if s.is_defective] == [
+        ("Bad spots", None), ("bad", "a_mask.png")]
+    assert layout_of(root) == "plain folders"
+    train, tested = ({s.path.name for s in samples if s.split == split and not s.is_defective}
+                     for split in ("train", "test"))
+    assert (len(train), len(tested)) == (10, 2)  # 20% of 12 is 2.4
+    assert train | tested == {f"{i:02d}.png" for i in range(12)} and tested != {"00.png", "01.png"}
+    alone = load_dataset(root / "nut")
+    assert [(s.path, s.split) for s in alone] == [(s.path, s.split) for s in samples]
+
+
+def test_only_good_parts_are_a_data_set_but_a_test_folder_is_none(tmp_path):
+    touch(tmp_path, *(f"nut/good/{i}.png" for i in range(5)), "other/test/good/0.png")
+    found = load_dataset(tmp_path / "nut")
+    assert Counter(s.split for s in found) == {"train": 4, "test": 1}
+    with pytest.raises(DatasetError, match=r"plain folders \(CLASS/good"):
+        load_dataset(tmp_path / "other" / "test")
+    touch(tmp_path, "nut/OK/7.png")
+    with pytest.raises(DatasetError, match="nut has good pictures in OK and good"):
+        load_dataset(tmp_path / "nut")
+
+
+def test_drawn_test_pictures_are_told(tmp_path, capsys):
+    root = plain(tmp_path, 5)
+    main(["check", str(root)])
+    assert ("Without train and test folders: nut. Of their good images, 20% are kept for testing, "
+            "drawn by name (seed 0).") in capsys.readouterr().out
+
+
+def test_masks_of_no_picture(root):
+    touch(root, "nut/ground_truth/crack/001_GT.png", "nut/ground_truth/hole/000_mask.png")
+    found = {path.relative_to(root / "nut" / "ground_truth").as_posix()
+             for path in stray_masks(load_folder(root))}
+    assert found == {"crack/001_GT.png", "crack/999_mask.png", "hole/000_mask.png"}
 
 
 def test_wrong_folders(root, tmp_path):

@@ -37,11 +37,6 @@ def png(width: int, height: int, depth: int, color_type: int, rows: bytes) -> by
             + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
-def stretched(values: np.ndarray) -> np.ndarray:
-    low, high = np.percentile(values, (0.5, 99.5))
-    return np.rint(np.clip((values - low) / (high - low) * 255, 0, 255))
-
-
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
 def test_lossless_formats_keep_every_pixel(kind):
     options = {"lossless": True} if kind == "WEBP" else {}
@@ -85,18 +80,37 @@ def test_damaged_exif_is_ignored():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_16_bit_grey_is_stretched(kind):
-    values = RAMP.astype(np.uint16)
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_16_bit_grey_has_the_white_of_its_bits(kind, bits):
+    grey = np.arange(256).reshape(16, 16)
+    values = (grey * (2**bits - 1) // 255).astype(np.uint16)
     image = np.asarray(read_image(encoded(Image.fromarray(values), kind)))
-    assert np.array_equal(image[..., 0], stretched(values.astype(np.float32)))
-    assert image.min() == 0 and image.max() == 255
+    assert np.array_equal(image[..., 0], grey)
+
+
+def test_a_speck_changes_nothing_but_itself():
+    surface = RNG.integers(29_930, 30_070, (20, 20)).astype(np.uint16)
+    speck = surface.copy()
+    speck[3, 3] = 60_000
+    plain, marked = (np.asarray(read_image(encoded(Image.fromarray(v), "PNG")))[..., 0]
+                     for v in (surface, speck))
+    assert set(plain.ravel()) <= {116, 117}  # 30,000 / 257 = 116.7; the noise is 0.3 of a grey
+    assert marked[3, 3] == 233
+    assert (plain != marked).sum() == 1
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
-def test_32_bit_tiff_is_stretched(dtype):
-    values = RAMP.astype(dtype)
-    image = np.asarray(read_image(encoded(Image.fromarray(values), "TIFF")))
-    assert np.allclose(image[..., 0], stretched(values), atol=1)
+def test_32_bit_tiff(dtype):
+    image = np.asarray(read_image(encoded(Image.fromarray(RAMP.astype(dtype)), "TIFF")))
+    assert np.array_equal(image[..., 0], np.rint(RAMP.astype(dtype) / 65535 * 255))
+
+
+@pytest.mark.parametrize("value", [-1.0, 65536.0])
+def test_values_without_a_white_are_refused(value):
+    values = RAMP.astype(np.float32)
+    values[2, 2] = value
+    with pytest.raises(ImageError, match=f"my array holds values from .*{value:g}.*same numbers"):
+        read_image(values, "my array")
 
 
 def test_16_bit_color_keeps_the_upper_byte():
@@ -121,8 +135,17 @@ def test_palette_with_transparency():
     image = Image.new("P", (9, 9), 1)
     image.putpalette([10, 20, 30, 200, 100, 50])
     opaque = read_image(encoded(image, "PNG"))
+    image.putpixel((0, 0), 0)
     clear = read_image(encoded(image, "PNG", transparency=1))
-    assert opaque.getpixel((4, 4)) == (200, 100, 50) and clear.getpixel((4, 4)) == (255,) * 3
+    assert opaque.getpixel((4, 4)) == (200, 100, 50)
+    assert clear.getpixel((4, 4)) == (255,) * 3 and clear.getpixel((0, 0)) == (10, 20, 30)
+
+
+def test_what_is_wholly_transparent_is_refused():
+    rgba = np.dstack([COLOR, np.zeros((12, 16), np.uint8)])
+    for source in (encoded(Image.fromarray(rgba), "PNG"), rgba):
+        with pytest.raises(ImageError, match="part is transparent everywhere"):
+            read_image(source, "part")
 
 
 def test_cmyk_and_1_bit():
@@ -144,12 +167,14 @@ def test_first_frame_of_an_animation(kind):
 
 
 @pytest.mark.parametrize("shape", [(12, 16), (12, 16, 1), (12, 16, 3)])
-@pytest.mark.parametrize("dtype", [np.uint16, np.float16, np.float32, np.float64, np.int64])
-def test_arrays_are_stretched(shape, dtype):
-    values = np.linspace(10, 2000, int(np.prod(shape))).reshape(shape).astype(dtype)
+@pytest.mark.parametrize("white, dtype", [
+    (4095, np.uint16), (2000, np.float16), (1, np.float32), (255, np.float64), (65535, np.int64),
+])
+def test_arrays_have_the_white_of_their_values(shape, white, dtype):
+    values = np.linspace(0, white, int(np.prod(shape))).reshape(shape).astype(dtype)
     image = np.asarray(read_image(values))
-    expected = np.broadcast_to(stretched(values.reshape(12, 16, -1).astype(float)), (12, 16, 3))
-    assert np.allclose(image, expected, atol=1)
+    expected = values.reshape(12, 16, -1).astype(float) / (4095 if white == 2000 else white) * 255
+    assert np.allclose(image, np.broadcast_to(expected, (12, 16, 3)), atol=0.51)
 
 
 def test_8_bit_and_bool_arrays_are_not_stretched():
@@ -167,10 +192,7 @@ def test_array_with_alpha(top, dtype):
     assert (image[:5] == 255).all() and image[9, 9, 0] == 255 and image[9, 9, 1] == 0
 
 
-def test_a_speck_and_flat_and_unknown_values():
-    speck = np.zeros((20, 20), np.uint16)
-    speck[3, 3] = 900
-    assert np.asarray(read_image(speck))[3, 3, 0] == 255
+def test_flat_and_unknown_values():
     assert (np.asarray(read_image(np.zeros((9, 9), np.float32))) == 0).all()
     values = RAMP.copy()
     values[0, :3] = np.nan, np.inf, -np.inf

@@ -14,7 +14,7 @@ from ltad.__main__ import main
 from ltad.commands_data import tell_counts, tell_faults, training_samples
 from ltad.data.check import check_dataset, count_table
 from ltad.data.layouts import load_dataset
-from ltad.data.masks import mask_doubts, read_mask
+from ltad.data.masks import mask_doubts, read_mask, reduce_mask
 from ltad.evaluation import load_mask
 from ltad.metrics_pixel import PixelScores
 from ltad.types import DatasetError, Sample
@@ -153,7 +153,7 @@ def test_counts_and_faults_are_told_before_training(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "data-step3: 2 classes, 4 pictures, 3 / 1 = 3.0" in printed
     assert "  High (1): bottle 3\n  Low (1): cable 1\n" in printed
-    assert printed.count("fault: ") == 1 and "has no mask" in printed
+    assert printed.count("fault: ") == 1 and "has no mask of its name" in printed
     options.unchecked = True
     tell_faults(options, samples)
     assert "fault: " not in capsys.readouterr().out
@@ -233,6 +233,26 @@ def test_every_label_but_the_background_is_a_defect(tmp_path, kind):
     scores[4, 4:8] = 0
     pixels.add(load_mask(sample, 16), scores)
     assert pixels.auroc() == pytest.approx(60 / 64)
+
+
+@pytest.mark.parametrize("place, kept", [
+    ((slice(500, 503), slice(500, 503)), 1),  # 3 x 3 pixels in one of 1,024 / 224 = 4.6 x 4.6
+    ((700, slice(100, 500)), 89),  # a scratch one pixel thin: from 100 / 4.57 to 499 / 4.57
+])
+def test_small_defects_do_not_vanish_at_the_scoring_size(place, kept):
+    large = np.zeros((1024, 1024), bool)
+    large[place] = True
+    small, thin = reduce_mask(large, 224)
+    assert small.sum() == thin.sum() == kept
+
+
+def test_large_defects_do_not_grow_at_the_scoring_size():
+    large = np.zeros((1024, 1024), bool)
+    large[300:707, 300:707] = True  # 407 / 4.57 = 89.03 pixels wide, 65.6 to 154.7
+    large[310, 707:900] = True  # its tail, to 196.9
+    small, thin = reduce_mask(large, 224)
+    assert small[100].sum() == 89 and small[:, 100].sum() == 89
+    assert thin.sum() == 41 and small[67, 156:197].all()  # pixel 155 is beside the large one
 
 
 def test_shades_are_cut_at_half_and_told(tmp_path):
@@ -330,8 +350,14 @@ def broken_mask(root: Path) -> str:
     return f"{path} is empty"
 
 
+def other_ending(root: Path) -> str:
+    mask(root / "cable" / "ground_truth" / "cut" / "001_GT.png", 255)
+    return "001_GT.png is the mask of no image: a mask of NAME.png in test/cut must be called NAME_"
+
+
 def no_test_pictures(root: Path) -> str:
-    shutil.rmtree(root / "cable" / "test")
+    for name in ("test", "ground_truth"):
+        shutil.rmtree(root / "cable" / name)
     return f"{root / 'cable' / 'train' / 'good'} belongs to class cable, which has no test"
 
 
@@ -347,8 +373,8 @@ def trained_on_a_test_picture(root: Path) -> str:
         ("mvtec", cut_off), ("dagm", cut_off), ("visa", cut_off), ("mvtec", no_picture),
         ("visa", lost_picture), ("mvtec", lost_mask), ("visa", lost_listed_mask),
         ("dagm", lost_label), ("mvtec", small_mask), ("mvtec", empty_mask),
-        ("mvtec", swapped_mask), ("dagm", broken_mask), ("mvtec", no_test_pictures),
-        ("mvtec", trained_on_a_test_picture),
+        ("mvtec", swapped_mask), ("mvtec", other_ending), ("dagm", broken_mask),
+        ("mvtec", no_test_pictures), ("mvtec", trained_on_a_test_picture),
     ],
 )
 def test_damage_is_a_fault_that_names_the_file(tmp_path, capsys, tell, name, damage):

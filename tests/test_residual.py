@@ -10,6 +10,7 @@ import torch
 
 from ltad.config import TrainingSettings, preset
 from ltad.data.feature_store import FeatureStore
+from ltad.encoders import AlignEncoder
 from ltad.models import Detector
 from ltad.models.residual import ResidualScore
 from ltad.training.data import TrainingData
@@ -17,12 +18,12 @@ from ltad.training.loop import balanced_indices
 from ltad.training.phase2 import (
     PARTS,
     ClassTexts,
-    begin_with_encoder,
+    begin_semantic,
     channel_statistics,
     good_residuals,
     phase2_losses,
 )
-from ltad.types import Sample, SettingError
+from ltad.types import Sample
 
 
 def noise(images: int, scale: torch.Tensor, seed: int) -> torch.Tensor:
@@ -46,7 +47,7 @@ def test_squared_is_equation_1_and_cosine_ignores_energy():
 def test_good_residuals_lie_around_1_whatever_their_energy(kind):
     score = ResidualScore(kind, 2, 4)
     scales = torch.tensor([1.0, 2.0, 0.5, 3.0]), torch.tensor([20.0, 10.0, 10.0, 40.0])
-    score.fit([(noise(60, scales[0], 1), 0), (noise(60, scales[1], 2), 1)])
+    score.fit(lambda: [(noise(60, scales[0], 1), 0), (noise(60, scales[1], 2), 1)])
     for index, scale in enumerate(scales):
         fresh = noise(40, scale, 5)
         found = score(fresh, torch.zeros_like(fresh), index)
@@ -61,16 +62,30 @@ def test_mahalanobis_sees_what_breaks_a_correlation():
     shared = torch.randn(50, 1, 6, 6, generator=random)
     good = torch.cat([shared, shared], dim=1) + 0.1 * torch.randn(50, 2, 6, 6, generator=random)
     score = ResidualScore("mahalanobis", 1, 2)
-    score.fit([(good, 0)])
+    score.fit(lambda: [(good, 0)])
     usual, odd = (torch.tensor(v).view(1, 2, 1, 1) for v in ([1.0, 1.0], [1.0, -1.0]))
     zero = torch.zeros_like(usual)
     assert score(odd, zero, 0) > 3 * score(usual, zero, 0)
 
 
+def test_nearest_forgives_a_second_kind_of_good():
+    random = torch.Generator().manual_seed(1)
+    sides = torch.where(torch.rand(80, 1, 6, 6, generator=random) < 0.5, -5.0, 5.0)
+    good = torch.cat([sides, 0 * sides], 1) + 0.1 * torch.randn(80, 2, 6, 6, generator=random)
+    score = ResidualScore("nearest", 1, 2)
+    score.fit(lambda: [(good[:40], 0), (good[40:], 0)])
+    zero = torch.zeros(1, 2, 1, 1)
+    usual, between = (torch.tensor(v).view(1, 2, 1, 1) for v in ([5.0, 0.0], [0.0, 0.0]))
+    # The mean of both kinds is nobody's residual, though no covariance says so.
+    assert score(usual, zero, 0) < 0.1 and score(between, zero, 0) > 0.5
+    # 5 away in a direction whose deviation is 5 (and the ridge): 1 / sqrt(2) for two channels
+    assert score(between, zero, 0).item() == pytest.approx(2**-0.5, abs=0.06)
+
+
 def test_a_class_of_one_image_borrows_from_the_others():
     score = ResidualScore("scaled", 2, 2)
     one = torch.tensor([3.0, 1.0]), torch.tensor([0.1, 0.1])
-    score.fit([(noise(999, one[0], 1), 0), (noise(1, one[1], 2), 1)])
+    score.fit(lambda: [(noise(999, one[0], 1), 0), (noise(1, one[1], 2), 1)])
     # Shapes (1.8, 0.2) and (1, 1) have the mean (1.4, 0.6); half of that, half of (1, 1), at the
     # class's own level of 0.01.
     expected = torch.tensor([0.01 * 1.2, 0.01 * 0.8]).sqrt()
@@ -130,13 +145,27 @@ def test_a_conditioned_training_works_in_units_of_the_channels(data, tiny_encode
     wanted = (module(known) - known).square().sum(dim=1).mean()
     found = phase2_losses(detector, texts, data, 0, PARTS)["reconstruction"]
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
-    module.score.fit(good_residuals(detector, data))
+    module.score.fit(lambda: good_residuals(detector, data))
     own = data.patches(np.flatnonzero(data.classes.numpy() == 0))
     assert module.scores(own, 0).mean().item() == pytest.approx(1.0, abs=0.2)
     assert module.scores(own, 1).mean() > module.scores(own, 0).mean()
 
 
-def test_a_start_that_the_encoder_does_not_carry_is_said(tiny_encoder, tiny_config):
-    detector = Detector(["a"], tiny_encoder, tiny_config.replace(semantic_start="encoder"))
-    with pytest.raises(SettingError, match="carries no start for Phi"):
-        begin_with_encoder(detector, tiny_encoder)
+def test_phi_begins_with_what_the_encoder_carries_and_else_aligned(
+    data, tiny_encoder, tiny_config
+):
+    data, names = data
+    found = {}
+    for start in ("aligned", "encoder"):
+        detector = Detector(names, tiny_encoder, tiny_config.replace(semantic_start=start))
+        begin_semantic(detector, tiny_encoder, data)
+        found[start] = detector.semantic.state_dict()
+    assert found["encoder"].keys() == found["aligned"].keys()
+    assert all(torch.equal(v, found["aligned"][k]) for k, v in found["encoder"].items())
+    carried = {k: torch.full_like(v, 0.5) for k, v in found["aligned"].items()}
+    carrying = AlignEncoder(
+        tiny_encoder.model, tiny_encoder.tokenizer, tiny_encoder.settings,
+        semantic_start=(carried, tiny_encoder.settings.taps),
+    )
+    begin_semantic(detector, carrying, data)
+    assert all((v == 0.5).all() for v in detector.semantic.state_dict().values())

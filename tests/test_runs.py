@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from ltad import evaluation, scoring
 from ltad.again import evaluate_again
 from ltad.calibration import BranchMaps
+from ltad.commands import _told
 from ltad.data.feature_store import build_store
 from ltad.data.folders import load_folder
 from ltad.measures import bank_measure
@@ -333,6 +334,19 @@ def test_a_picture_without_a_published_mask_has_no_outline(tiny_scorer, samples,
     assert found.value("screw", "pixel") is None and found.value("screw") is not None
 
 
+def test_masks_thinner_than_a_pixel_are_counted(tiny_scorer, samples, work, tmp_path, capsys):
+    speck = np.zeros((96, 96), np.uint8)
+    speck[40, 40] = 255  # of 1.5 x 1.5 pixels it covers 0.44
+    Image.fromarray(speck).save(tmp_path / "speck.png")
+    first = next(s for s in samples if s.is_defective)
+    changed = [replace(s, mask_path=tmp_path / "speck.png") if s == first else s for s in samples]
+    found = evaluate_model(tiny_scorer, changed, samples[0].path.parents[3], work / "features",
+                           progress=False)
+    assert found.evaluation.thin_masks == 1
+    _told(found)
+    assert "thinner than a pixel at the model's size: 1." in capsys.readouterr().out
+
+
 def test_the_class_of_a_measure_is_the_true_one(tiny_scorer, samples, work):
     store = build_store(evaluation.ordered_tests(samples), tiny_scorer.encoder, work / "features")
     asked = []
@@ -346,4 +360,5 @@ def test_the_class_of_a_measure_is_the_true_one(tiny_scorer, samples, work):
     found = evaluation.evaluate_tests(store, measure, counts, ("semantic",), progress=False)
     assert len(asked) == len(store) and all(given == true for given, true in asked)
     assert found.results.classes[0].image == {"semantic": 0.5}  # ties count half
+    assert found.thin_masks == 0
     assert found.results_dict()["summary"]["All"]["image"]["combined"] is None

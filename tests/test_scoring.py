@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ltad import scoring
+from ltad.calibration import standing
 
 
 def test_scores_equal_a_numpy_transcription_of_equations_1_to_5():
@@ -91,3 +92,14 @@ def test_regions_give_boxes_areas_and_peaks():
     assert (first.left, first.top, first.right, first.bottom) == (20, 12, 26, 18)
     assert (first.area, first.score) == (36, 5.0)
     assert (second.area, second.score) == (24, 1.0)
+
+
+def test_a_score_stands_among_good_images():
+    good = np.arange(1.0, 20.0)  # nineteen of them
+    assert standing(30.0, good) == ("Higher than all 19 held-out good images: at most about 1 good "
+                                    "part in 20 looks this suspicious.")
+    # 16 of 19 lie below, so that 4 of 20 places are left: one in five
+    assert standing(16.5, good) == ("Higher than 16 of 19 held-out good images: about 1 good part "
+                                    "in 5 looks this suspicious.")
+    assert standing(2.5, good) == "Higher than 2 of 19 held-out good images."
+    assert standing(0.0, good) == "Lower than all 19 held-out good images."

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ltad.data.folders import MASK_ENDING, stray_masks
 from ltad.data.masks import mask_doubts, read_mask
 from ltad.images import read_image
 from ltad.types import ImageError, Sample
@@ -18,8 +19,9 @@ def check_dataset(samples: Iterable[Sample]) -> list[str]:
     """Decode every picture and mask, and report what is wrong.
 
     Faults: a file that cannot be read, a defective picture without a mask, a mask of another size
-    than its picture, without a defective pixel or of doubtful meaning, a class without training or
-    test pictures, and a training picture that is a test picture too, byte by byte.
+    than its picture, without a defective pixel or of doubtful meaning, a mask of no picture, a
+    class without training or test pictures, and a training picture that is a test picture too, byte
+    by byte.
 
     Args:
         samples: read once, so that an iterator with a progress bar will do.
@@ -28,14 +30,16 @@ def check_dataset(samples: Iterable[Sample]) -> list[str]:
         One sentence or two for each fault, beginning with the file; empty if all is well.
     """
     faults: list[str] = []
+    seen: list[Sample] = []
     first: dict[str, dict[str, Path]] = defaultdict(dict)
     contents: dict[bytes, dict[str, Path]] = defaultdict(dict)
     for sample in samples:
         first[sample.class_name].setdefault(sample.split, sample.path)
+        seen.append(sample)
         faults += _picture_faults(sample)
         if (digest := _digest(sample.path)) is not None:
             contents[digest].setdefault(sample.split, sample.path)
-    return faults + _class_faults(first) + _duplicates(contents)
+    return faults + _stray(seen) + _class_faults(first) + _duplicates(contents)
 
 
 def count_table(samples: Sequence[Sample]) -> str:
@@ -57,7 +61,7 @@ def _picture_faults(sample: Sample) -> list[str]:
     if not sample.is_defective:
         return []
     if sample.mask_path is None:
-        return [f"{sample.path} is defective but has no mask. Add the published one."]
+        return [f"{sample.path} is defective but has no mask of its name. Add the published one."]
     try:
         mask = read_mask(sample.mask_path)
     except ImageError as error:
@@ -75,6 +79,14 @@ def _picture_faults(sample: Sample) -> list[str]:
             "Mark the defect, or move the picture to the good ones."
         )
     return faults
+
+
+def _stray(samples: Sequence[Sample]) -> list[str]:
+    return [
+        f"{path} is the mask of no image: a mask of NAME.png in test/{path.parent.name} must be "
+        f"called NAME{MASK_ENDING}.png or NAME.png, and be the only one. Rename or remove it."
+        for path in stray_masks(samples)
+    ]
 
 
 def _digest(path: Path) -> bytes | None:

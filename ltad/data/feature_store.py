@@ -21,7 +21,7 @@ from tqdm import tqdm
 from ltad.data.arrays import open_array
 from ltad.encoders.base import Encoder
 from ltad.features import patch_features
-from ltad.images import read_image
+from ltad.images import READING, read_image
 from ltad.types import DatasetError, ImageError, Sample
 
 PROGRESS_FILE = "done.json"
@@ -126,7 +126,7 @@ def _mark(marker: Path, pictures: int) -> None:
 
 
 def _contents(samples: Sequence[Sample]) -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"reading {READING}\n".encode())
     for sample in samples:
         try:
             digest.update(hashlib.sha256(sample.path.read_bytes()).digest())

@@ -1,7 +1,9 @@
-"""Data sets laid out as MVTec AD's, ``CLASS/{train/good, test/TYPE, ground_truth/TYPE}``."""
+"""Data sets laid out as MVTec AD's, ``CLASS/{train/good, test/TYPE, ground_truth/TYPE}``, or as
+plain folders ``CLASS/{good, TYPE}``."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -11,13 +13,24 @@ from ltad.types import DatasetError, ImageError, Sample
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 LAYOUT = "CLASS/train/good, CLASS/test/TYPE and, for masks, CLASS/ground_truth/TYPE"
+PLAIN_LAYOUT = "CLASS/good and, for defects, CLASS/TYPE such as CLASS/bad"
+GOOD = frozenset({"good", "ok", "normal"})
+"""Names of folders of good pictures, in any case; every other name is a kind of defect."""
+TEST_SHARE = 0.2
+"""Of the good pictures of a plain class; these are kept for testing."""
+TEST_SEED = 0
+SPLITS = ("train", "test")
+MASKS = "ground_truth"
+MASK_ENDING = "_mask"
 _NAMED_IN_MESSAGES = 5
 
 
 def load_folder(root: str | Path) -> list[Sample]:
-    """Every picture of a data set in MVTec AD's layout.
+    """Every picture of a data set in MVTec AD's layout, or in plain folders of good and bad.
 
-    A mask belongs to the picture of the same stem, or stem + ``_mask``, in the folder of the same
+    Folders of good pictures may be called as in `GOOD`. Of a plain class, `TEST_SHARE` of the good
+    pictures, drawn by their names under `TEST_SEED`, are test pictures, and so are all others. A
+    mask belongs to the picture of the same stem, or stem + ``_mask``, in the folder of the same
     TYPE, whatever its suffix and its place in the listing. A defective picture without a mask gets
     ``mask_path=None``. `root` may also be a single class folder.
 
@@ -25,20 +38,56 @@ def load_folder(root: str | Path) -> list[Sample]:
         Samples ordered by class, then train before test, then TYPE, then file name.
 
     Raises:
-        DatasetError: no such folder, no class in it, or a class without training pictures.
+        DatasetError: no such folder, no class in it, a class without training pictures, or one
+            whose good pictures lie in two folders.
     """
     root = Path(root)
     if not root.is_dir():
         raise DatasetError(f"{root} is not a folder. Give the folder that holds the classes.")
-    if (root / "train" / "good").is_dir():
-        classes = [root.absolute()]
-    else:
-        classes = [f for f in _folders(root) if (f / "train").is_dir() or (f / "test").is_dir()]
+    classes = [f for f in _class_folders(root) if is_published(f) or is_plain(f)]
     if not classes:
         raise DatasetError(
-            f"{root} holds no class. Expected {LAYOUT}; found {_listing(root)}."
+            f"{root} holds no class. Expected {LAYOUT}; or {PLAIN_LAYOUT}; found {_listing(root)}."
         )
-    return [sample for folder in classes for sample in _load_class(folder)]
+    return [
+        sample for folder in classes
+        for sample in (_load_class(folder) if is_published(folder) else _load_plain(folder))
+    ]
+
+
+def holds_classes(root: Path) -> bool:
+    """Whether `root` is a class of `load_folder` or holds one."""
+    return any(is_published(folder) or is_plain(folder) for folder in (root, *_folders(root)))
+
+
+def is_published(folder: Path) -> bool:
+    """Whether a class has MVTec AD's layout."""
+    return any((folder / split).is_dir() for split in SPLITS)
+
+
+def is_plain(folder: Path) -> bool:
+    """Whether a class is only folders of pictures, one of them of good ones."""
+    is_split = folder.name.casefold() in SPLITS
+    return not (is_split or is_published(folder)) and any(map(_pictures, _good_folders(folder)))
+
+
+def plain_classes(root: str | Path) -> list[str]:
+    """Names of the classes whose test pictures `load_folder` draws itself."""
+    return [folder.name for folder in _class_folders(Path(root)) if is_plain(folder)]
+
+
+def stray_masks(samples: Iterable[Sample]) -> list[Path]:
+    """Masks beside the samples, in MVTec AD's place for them, that belong to no sample."""
+    samples = list(samples)
+    used = {sample.mask_path for sample in samples}
+    folders = dict.fromkeys(
+        sample.path.parents[2 if sample.path.parent.parent.name in SPLITS else 1]
+        for sample in samples
+    )
+    return [
+        mask for folder in folders for kind in _folders(folder / MASKS) if not _is_good(kind)
+        for mask in _pictures(kind) if mask not in used
+    ]
 
 
 def check_readable(samples: Iterable[Sample]) -> None:
@@ -126,22 +175,66 @@ def _trains(sample: Sample) -> bool:
     return sample.split == "train"
 
 
+def _class_folders(root: Path) -> list[Path]:
+    """The folders that may be classes: `root` itself if it is one, else those in it."""
+    is_class = (root / "train").is_dir() or is_plain(root)
+    return [root.absolute()] if is_class else _folders(root)
+
+
 def _load_class(folder: Path) -> list[Sample]:
-    name = folder.name
-    train = [Sample(path, name, "train") for path in _pictures(folder / "train" / "good")]
+    good = _only_good_folder(folder / "train")
+    train = [Sample(path, folder.name, "train") for path in _pictures(good)]
     if not train:
         raise DatasetError(
-            f"{folder / 'train' / 'good'} holds no pictures. Put the class's good parts there "
+            f"{good} holds no pictures. Put the class's good parts there "
             f"({', '.join(sorted(SUFFIXES))})."
         )
-    test = []
-    for kind in _folders(folder / "test"):
-        masks = _masks(folder / "ground_truth" / kind.name)
-        defect = None if kind.name == "good" else kind.name
-        for path in _pictures(kind):
-            mask = masks.get(f"{path.stem}_mask") or masks.get(path.stem) if defect else None
-            test.append(Sample(path, name, "test", defect, mask))
+    test = [s for kind in _folders(folder / "test") for s in _tests(folder, kind)]
     return train + test
+
+
+def _load_plain(folder: Path) -> list[Sample]:
+    good = _only_good_folder(folder)
+    found = _pictures(good)
+    tested = set(sorted(found, key=_lot)[: round(TEST_SHARE * len(found))])
+    train = [Sample(path, folder.name, "train") for path in found if path not in tested]
+    kinds = [kind for kind in _folders(folder) if kind.name != MASKS]
+    test = [s for kind in kinds for s in _tests(folder, kind) if s.is_defective or s.path in tested]
+    return train + test
+
+
+def _tests(folder: Path, kind: Path) -> list[Sample]:
+    """The pictures of one kind as test pictures of the class."""
+    if _is_good(kind):
+        return [Sample(path, folder.name, "test") for path in _pictures(kind)]
+    masks = _masks(folder / MASKS / kind.name)
+    return [
+        Sample(path, folder.name, "test", kind.name,
+               masks.get(f"{path.stem}{MASK_ENDING}") or masks.get(path.stem))
+        for path in _pictures(kind)
+    ]
+
+
+def _lot(path: Path) -> bytes:
+    return hashlib.sha256(f"{TEST_SEED} {path.name}".encode()).digest()
+
+
+def _is_good(folder: Path) -> bool:
+    return folder.name.casefold() in GOOD
+
+
+def _good_folders(folder: Path) -> list[Path]:
+    return [inside for inside in _folders(folder) if _is_good(inside)]
+
+
+def _only_good_folder(folder: Path) -> Path:
+    found = _good_folders(folder)
+    if len(found) > 1:
+        raise DatasetError(
+            f"{folder} has good pictures in {' and '.join(f.name for f in found)}. Put them into "
+            "one folder called good."
+        )
+    return found[0] if found else folder / "good"
 
 
 def _masks(folder: Path) -> dict[str, Path]:

@@ -9,7 +9,7 @@ from ltad.types import DatasetError, Sample
 
 
 def load_dataset(root: str | Path) -> list[Sample]:
-    """Every picture of a data set in the layout of MVTec AD, VisA or DAGM 2007.
+    """Every picture of a data set in the layout of MVTec AD, VisA or DAGM 2007, or plain folders.
 
     The layout is told by what lies in `root`. Masks are found by name, never by order.
 
@@ -18,7 +18,7 @@ def load_dataset(root: str | Path) -> list[Sample]:
         (`folders.load_folder`, `visa.load_visa`, `dagm.load_dagm`).
 
     Raises:
-        DatasetError: no such folder, none of the three layouts, or an error of the layout's own
+        DatasetError: no such folder, none of these layouts, or an error of the layout's own
             function.
     """
     root = Path(root)
@@ -28,13 +28,10 @@ def load_dataset(root: str | Path) -> list[Sample]:
         return visa.load_visa(root)
     if dagm.is_dagm(root):
         return dagm.load_dagm(root)
-    if not _is_mvtec(root):
+    if not folders.holds_classes(root):
         raise DatasetError(
             f"{root} holds no class. Expected MVTec AD's layout ({folders.LAYOUT}), VisA's "
-            f"({visa.LAYOUT}) or DAGM 2007's ({dagm.LAYOUT})."
+            f"({visa.LAYOUT}), DAGM 2007's ({dagm.LAYOUT}) or plain folders "
+            f"({folders.PLAIN_LAYOUT})."
         )
     return folders.load_folder(root)
-
-
-def _is_mvtec(root: Path) -> bool:
-    return any((f / name).is_dir() for f in (root, *root.iterdir()) for name in ("train", "test"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from scipy import ndimage
 
 from ltad.images import read_values
 
@@ -51,6 +53,25 @@ def mask_doubts(path: str | Path) -> list[str]:
         doubts.append(f"{path} has {shades.sum():,} pixels of darker grey, which were taken for a "
                       f"blurred edge beside {marked.sum():,} brighter ones. {advice}")
     return doubts
+
+
+def reduce_mask(mask: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """A mask at the scoring size, and those of its pixels that are there although they are less
+    than half covered; both (side, side) bool.
+
+    A pixel is marked where half of it is covered. What is thinner than that, a speck or a scratch,
+    is kept too, one pixel wide: every pixel that it touches, unless a half covered one is beside.
+
+    Args:
+        mask: (H, W) bool.
+        side: in pixels; may be larger than the mask's.
+    """
+    size, covered = (side, side), Image.fromarray(mask.astype(np.float32))
+    covered = np.asarray(covered.resize(size, Image.Resampling.BOX))
+    marked = covered >= 0.5
+    is_beside = ndimage.binary_dilation(marked, np.ones((3, 3)))
+    thin = (covered > 0) & ~is_beside
+    return marked | thin, thin
 
 
 def levels_of(values: np.ndarray) -> tuple[np.ndarray, bool]:

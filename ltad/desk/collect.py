@@ -6,9 +6,11 @@ and whatever cannot be used becomes an item that says why.
 
 from __future__ import annotations
 
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from ltad.desk.pictures import PictureStore
@@ -24,6 +26,8 @@ MAX_RATIO = 100
 """Unpacked to packed bytes of a zip; photographs hardly shrink at all."""
 RATIO_FREE = 200 * 10**6
 """Unpacked bytes up to which the ratio does not matter: a blank bitmap shrinks very well."""
+_IS_UTF8 = 0x800
+"""The flag of a zip's entry."""
 _CLUTTER = {"__macosx", "thumbs.db", "desktop.ini"}
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
 """A missing password is a RuntimeError, an unknown packing method a NotImplementedError of it."""
@@ -104,7 +108,7 @@ def _unzip(path: Path, name: str, pictures: PictureStore) -> Iterator[NewItem]:
         with zipfile.ZipFile(path) as archive:
             files = [
                 (inside, entry) for entry in archive.infolist()
-                if not entry.is_dir() and not _is_clutter((inside := _clean(entry.filename)).parts)
+                if not entry.is_dir() and not _is_clutter((inside := _clean(_name_of(entry))).parts)
             ]
             problem = _zip_problem([entry for _, entry in files], path.stat().st_size)
             if problem:
@@ -161,6 +165,15 @@ def _take(name: str, read: Callable[[], bytes], pictures: PictureStore) -> NewIt
     except _ZIP_ERRORS as error:
         return NewItem(name, "", f"{name} cannot be read ({error}). Bring it again.")
     return NewItem(name, pictures.put(content))
+
+
+def _name_of(entry: zipfile.ZipInfo) -> str:
+    """The inner name as it was meant: macOS writes UTF-8, accents apart, without its flag."""
+    name = entry.filename
+    if not entry.flag_bits & _IS_UTF8:
+        with suppress(UnicodeError):  # a name of an old Windows, which zipfile reads rightly
+            name = name.encode("cp437").decode("utf-8")
+    return unicodedata.normalize("NFC", name)
 
 
 def _clean(name: str) -> PurePosixPath:

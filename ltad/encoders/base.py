@@ -37,8 +37,9 @@ class Vocabulary:
     embeddings: Tensor
 
     def whole_words(self) -> Vocabulary:
-        """Only the tokens that are words of their own: no sub-word pieces, marks or specials."""
-        keep = [i for i, token in enumerate(self.tokens) if token.isalpha() and len(token) > 1]
+        """Only the tokens that are words of their own in the letters a to z, no pieces of words."""
+        keep = [i for i, token in enumerate(self.tokens)
+                if token.isascii() and token.isalpha() and len(token) > 1]
         return Vocabulary(tuple(self.tokens[i] for i in keep), self.embeddings[keep])
 
 

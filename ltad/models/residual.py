@@ -6,13 +6,19 @@ smooth broken ones. The conditioned forms weigh a residual by those of good imag
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-KINDS = ("squared", "scaled", "cosine", "mahalanobis")
+from ltad.coreset import coreset
+from ltad.seeds import generator
+
+KINDS = ("squared", "scaled", "cosine", "mahalanobis", "nearest")
+BANK_SIZE = 512
+"""Good residuals kept for each class by "nearest"; more of them rank photographs no better."""
+MOST_CANDIDATES = 8 * BANK_SIZE
 POOLED_WEIGHT = 1.0
 """How many images the other classes' residuals count for beside a class's own."""
 RIDGE = 0.03
@@ -25,7 +31,8 @@ class ResidualScore(nn.Module):
     Args:
         kind: "squared", equation (1); "scaled", each channel in units of its root mean square on
             good images; "cosine", one minus the cosine of patch and reconstruction; "mahalanobis",
-            the distance of the residual under the covariance of its class's good residuals.
+            the distance of the residual under the covariance of its class's good residuals;
+            "nearest", under the same covariance its distance to the nearest good residual.
         classes, channels: sizes of what is kept of good images.
     """
 
@@ -34,14 +41,17 @@ class ResidualScore(nn.Module):
         self.kind = kind
         if kind == "scaled":
             self.register_buffer("scale", torch.ones(classes, channels))
-        if kind == "mahalanobis":
+        if kind in ("mahalanobis", "nearest"):
             self.register_buffer("mean", torch.zeros(classes, channels))
             self.register_buffer("whitening", torch.eye(channels).repeat(classes, 1, 1))
+        if kind == "nearest":
+            self.register_buffer("bank", torch.zeros(classes, BANK_SIZE, channels).half())
 
     def forward(self, rebuilt: Tensor, patches: Tensor, class_index: int) -> Tensor:
         """S_rec on the grid, (B, G, G) >= 0, of (B, C, G, G).
 
-        "scaled" and "mahalanobis" are divided so that good patches lie around 1, whatever C.
+        "scaled" and "mahalanobis" are divided so that good patches lie around 1, whatever C;
+        "nearest" has the unit of "mahalanobis".
         """
         if self.kind == "cosine":
             return 1.0 - functional.cosine_similarity(rebuilt, patches, dim=1)
@@ -49,22 +59,34 @@ class ResidualScore(nn.Module):
         if self.kind == "scaled":
             return (residual / self.scale[class_index][:, None, None]).square().mean(dim=1)
         if self.kind == "mahalanobis":
-            centred = residual.movedim(1, -1) - self.mean[class_index]
-            return (centred @ self.whitening[class_index]).square().mean(dim=-1).sqrt()
+            return self._whitened(residual, class_index).square().mean(dim=-1).sqrt()
+        if self.kind == "nearest":
+            whitened, bank = self._whitened(residual, class_index), self.bank[class_index].float()
+            nearest = torch.cdist(whitened.flatten(0, -2), bank).amin(dim=1)
+            return nearest.view(whitened.shape[:-1]) * residual.shape[1] ** -0.5
         return residual.square().sum(dim=1)
 
+    def _whitened(self, residual: Tensor, class_index: int) -> Tensor:
+        """(B, G, G, C) of (B, C, G, G)."""
+        centred = residual.movedim(1, -1) - self.mean[class_index]
+        return centred @ self.whitening[class_index]
+
     @torch.no_grad()
-    def fit(self, residuals: Iterable[tuple[Tensor, int]]) -> None:
+    def fit(self, residuals: Callable[[], Iterable[tuple[Tensor, int]]]) -> None:
         """Learn the scales from good images.
 
         A class of few images borrows the shape of its covariance from all: the mean over the
         classes, brought to the class's own level, counts for `POOLED_WEIGHT` images more of it.
 
         Args:
-            residuals: (B, C, G, G) of some images, and their class; classes come in any order.
+            residuals: goes through (B, C, G, G) of some images and their class, in any order.
         """
-        if self.kind not in ("scaled", "mahalanobis"):
-            return
+        if self.kind in ("scaled", "mahalanobis", "nearest"):
+            self._fit_scales(residuals())
+        if self.kind == "nearest":
+            self._fit_bank(residuals())
+
+    def _fit_scales(self, residuals: Iterable[tuple[Tensor, int]]) -> None:
         classes, channels = (self.scale if self.kind == "scaled" else self.mean).shape
         images = torch.zeros(classes, dtype=torch.float64)
         first = torch.zeros(classes, channels, dtype=torch.float64)
@@ -85,15 +107,30 @@ class ResidualScore(nn.Module):
             self.scale.copy_(power.clamp(min=1e-12).sqrt())
             return
         covariance = _borrowed(covariance, own, seen)
-        ridge = RIDGE * _level(covariance)
-        covariance += ridge[:, None, None] * torch.eye(channels, dtype=torch.float64)
+        ridge = RIDGE * _level(covariance)[:, None]
+        values, vectors = torch.linalg.eigh(covariance)
         self.mean.copy_(mean)
-        self.whitening.copy_(torch.linalg.cholesky(torch.linalg.inv(covariance)))
+        self.whitening.copy_(vectors / (values.clamp(min=0) + ridge).sqrt()[:, None, :])
+
+    def _fit_bank(self, residuals: Iterable[tuple[Tensor, int]]) -> None:
+        """Keep those whitened residuals of each class that lie far from one another."""
+        found: dict[int, list[Tensor]] = {}
+        for residual, index in residuals:
+            found.setdefault(index, []).append(self._whitened(residual, index).flatten(0, -2).cpu())
+        for index, parts in found.items():
+            rows, random = torch.cat(parts), generator(0, 71, index)
+            if len(rows) > MOST_CANDIDATES:
+                rows = rows[random.choice(len(rows), MOST_CANDIDATES, replace=False)]
+            if len(rows) > BANK_SIZE:
+                rows = rows[coreset(rows.numpy(), BANK_SIZE, random)]
+            repeated = rows.repeat(-(-BANK_SIZE // len(rows)), 1)[:BANK_SIZE]
+            # Residuals of features that are all but constant can leave half precision.
+            self.bank[index].copy_(repeated.clamp(-6e4, 6e4))
 
 
 def _level(matrices: Tensor) -> Tensor:
-    """Mean of each diagonal, (classes,), above zero."""
-    return matrices.diagonal(dim1=1, dim2=2).mean(dim=1).clamp(min=1e-12)
+    """Mean of each diagonal, (classes,), well above rounding."""
+    return matrices.diagonal(dim1=1, dim2=2).mean(dim=1).clamp(min=1e-8)
 
 
 def _borrowed(matrices: Tensor, own: Tensor, seen: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ class PretrainingSettings:
     pairs: int = 4500
     image_size: int = 320
     grid: int = 20
-    rm_grid: int = 20
+    rm_grid: int = 10
     joint_width: int = 256
     naming_steps: int = 1200
     naming_batch: int = 512

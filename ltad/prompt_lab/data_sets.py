@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ltad.data import dagm, visa
 from ltad.data.feature_store import build_store
-from ltad.data.folders import load_folder
+from ltad.data.folders import holds_classes, load_folder
 from ltad.data.layouts import load_dataset
 from ltad.data.longtail import resample_again
 from ltad.data.write_parts import write_parts
@@ -70,12 +70,10 @@ def training_data(
 
 
 def is_data_set(folder: Path) -> bool:
-    """Whether a folder looks like one of the three known layouts, at a glance."""
+    """Whether a folder has one of the known layouts, at a glance."""
     try:
         if not folder.is_dir():
             return False
-        inside = (folder, *(child for child in folder.iterdir() if child.is_dir()))
-        is_mvtec = any((f / split).is_dir() for f in inside for split in ("train", "test"))
-        return is_mvtec or visa.is_visa(folder) or dagm.is_dagm(folder)
-    except OSError:
+        return holds_classes(folder) or visa.is_visa(folder) or dagm.is_dagm(folder)
+    except (OSError, DatasetError):
         return False

@@ -18,10 +18,11 @@ from ltad.seeds import torch_generator
 from ltad.training.alignment import align
 from ltad.training.data import TrainingData
 from ltad.training.loop import Report, balanced_indices, batch_indices, run_phase, steps_of
-from ltad.types import SettingError
 
 PHASE = 2
 MOST_AT_ONCE = 64
+SMALLEST_DEVIATION = 0.01
+"""Of a channel, as a share of the channels' mean deviation."""
 PARTS = ("reconstruction", "semantic")
 """The detector's parts that phase 2 trains. They share no parameter and no random draw, so that
 each one alone ends with the same weights as both together."""
@@ -123,20 +124,13 @@ def phase2_losses(
     return losses
 
 
-def begin_with_encoder(detector: Detector, encoder: Encoder) -> None:
-    """Set Phi to the start that the encoder carries.
-
-    Raises:
-        SettingError: it carries none for these taps and this pooling.
-    """
-    start = encoder.semantic_start
-    if start is None or detector.config.model.layer_pooling == "none":
-        raise SettingError(
-            "semantic_start is 'encoder', but this encoder carries no start for Phi "
-            f"at taps {detector.config.features.taps} with layer_pooling "
-            f"{detector.config.model.layer_pooling!r}. Use 'aligned' or 'random'."
-        )
-    detector.semantic.load_state_dict(start, strict=False)
+def begin_semantic(detector: Detector, encoder: Encoder, data: TrainingData) -> None:
+    """Set Phi to what the configuration says that it starts from."""
+    start, carried = detector.config.model.semantic_start, encoder.semantic_start
+    if start == "encoder" and carried and detector.config.model.layer_pooling != "none":
+        detector.semantic.load_state_dict(carried, strict=False)
+    elif start in ("encoder", "aligned"):
+        align(detector.semantic, data)
 
 
 @torch.no_grad()
@@ -152,7 +146,9 @@ def channel_statistics(data: TrainingData) -> tuple[Tensor, Tensor]:
         first = first + (share[:, None] * patches.mean(dim=2)).sum(dim=0)
         second = second + (share[:, None] * patches.square().mean(dim=2)).sum(dim=0)
     deviation = (second - first.square()).clamp(min=0).sqrt()
-    return first.float(), deviation.clamp(min=1e-6).float()
+    # A channel that hardly moves on training images must not outweigh all others where it does.
+    least = max(SMALLEST_DEVIATION * float(deviation.mean()), 1e-4)
+    return first.float(), deviation.clamp(min=least).float()
 
 
 @torch.no_grad()
@@ -173,11 +169,8 @@ def train_phase2(
     """Learn RM and Phi, or one of them; the names, D and both encoders stay as they are."""
     training = detector.config.training
     texts = ClassTexts.of(detector, encoder)
-    start = detector.config.model.semantic_start
-    if "semantic" in parts and start == "aligned":
-        align(detector.semantic, data)
-    if "semantic" in parts and start == "encoder":
-        begin_with_encoder(detector, encoder)
+    if "semantic" in parts:
+        begin_semantic(detector, encoder, data)
     if "reconstruction" in parts and detector.reconstruction.is_standardized:
         detector.reconstruction.fit_input(*channel_statistics(data))
     chosen = [part for part in PARTS if part in parts]
@@ -192,4 +185,4 @@ def train_phase2(
     )
     learned.eval()
     if "reconstruction" in parts:
-        detector.reconstruction.score.fit(good_residuals(detector, data))
+        detector.reconstruction.score.fit(lambda: good_residuals(detector, data))

@@ -183,14 +183,18 @@ def calibration_positions(
 def calibration_pictures(
     store: FeatureStore, held_out: dict[str, list[int]], size: int
 ) -> dict[str, list[Image.Image]]:
-    """The held-out pictures at the model's input size."""
+    """The held-out images at the model's input size; smaller squares as they are, since they are
+    brought to that size whenever they are read."""
     return {
-        name: [
-            read_image(store.samples[p].path).resize((size, size), Image.Resampling.BILINEAR)
-            for p in positions
-        ]
+        name: [_at_most(read_image(store.samples[p].path), size) for p in positions]
         for name, positions in held_out.items()
     }
+
+
+def _at_most(image: Image.Image, size: int) -> Image.Image:
+    if image.width == image.height <= size:
+        return image.convert("RGB")
+    return image.resize((size, size), Image.Resampling.BILINEAR)
 
 
 def _recogniser(

@@ -151,7 +151,7 @@ def header_html(scorer: Any) -> str:
 def badge_text(card: dict[str, Any]) -> str:
     """Which encoder answers, so that nobody takes the demo's for ALIGN."""
     if card.get("is_embedded_encoder"):
-        return "Embedded demo encoder, trained on rendered parts; not ALIGN proper"
+        return "Embedded encoder: EfficientNet-Lite and MiniLM joined; not ALIGN itself"
     return f"Encoder: {_fact_text(card.get('encoder', 'unknown'))}"
 
 
