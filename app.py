@@ -14,6 +14,8 @@ from ltad import load_scorer
 from ltad.ui import build_app, launch_options
 from ltad.workspace import Workspace
 
+SHIPPED_RUNS = Path(__file__).parent / "assets" / "runs"
+
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line. Inside a Space the page must listen on every address."""
@@ -52,7 +54,7 @@ def main() -> None:
     scorer = load_scorer(options.model, device=options.device)
     scorer.warm_up()
     folders = () if options.public else tuple(options.folder)
-    workspace = Workspace(options.work, folders, options.public)
+    workspace = Workspace(options.work, folders, options.public, SHIPPED_RUNS)
     build_app(scorer, workspace=workspace).launch(
         server_name=options.host, server_port=options.port, share=options.share,
         **launch_options(options.public, options.name, options.share),

@@ -140,6 +140,14 @@ def _runs(group) -> None:
     _action(actions, "list", "All runs, newest first.", run.list_runs)
     _action(actions, "show", "A run's facts and its figures.", run.show_run, "name")
     _action(actions, "compare", "Two runs side by side.", run.compare, "a", "b")
+    shipping = _action(actions, "ship", "Copy a run to where it can be shown without its data.",
+                       run.ship, "name")
+    shipping.add_argument("--to", type=Path, default=Path("assets/runs"), metavar="DIR",
+                          help="folder of runs that a page shows beside its own, by default "
+                               "assets/runs")
+    shipping.add_argument("--pictures", type=int, default=480, metavar="N",
+                          help="test pictures to keep, evenly of every class and defect; the "
+                               "figures stay those of all")
     deleting = _action(actions, "delete", "Delete runs for good.", run.delete)
     deleting.add_argument("names", nargs="+", metavar="RUN")
     again = _action(actions, "again", "Evaluate a run's model again, with its settings and data.",

@@ -64,3 +64,18 @@ def finish(
     for update in (figure.update_xaxes, figure.update_yaxes):
         update(automargin=True, gridcolor=GREY.format(0.25), zeroline=False, showticklabels=ticks)
     return figure
+
+
+def number_text(value: float) -> str:
+    """Three significant digits, without an exponent for everyday sizes."""
+    if value == 0:
+        return "0"
+    if not 0.001 <= abs(value) < 100_000:
+        return f"{value:.2e}"
+    return f"{value:.{decimals_of(value)}f}"
+
+
+def decimals_of(value: float) -> int:
+    """How many decimals three significant digits take."""
+    size = abs(value)
+    return 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3

@@ -10,6 +10,7 @@ from ltad.report import write_report
 from ltad.run_files import new_run_folder
 from ltad.run_tables import description, percent, printed_comparison, printed_results
 from ltad.runs import Run, delete_run, read_run, run_names
+from ltad.shipped_run import ship_run
 from ltad.types import CheckpointError
 from ltad.workspace import Workspace
 
@@ -46,6 +47,14 @@ def show_run(options: Namespace) -> None:
     for label, text in description(run).items():
         print(f"{label:20} {text}")
     print("\n" + printed_results(run.results, run.branches))
+
+
+def ship(options: Namespace) -> None:
+    """``python -m ltad runs ship NAME --to DIR``"""
+    run = find_run(options, options.name)
+    target = ship_run(run, options.to, options.pictures)
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    print(f"Run: {target}, {size / 1e6:.1f} MB")
 
 
 def compare(options: Namespace) -> None:

@@ -14,7 +14,17 @@ from plotly.subplots import make_subplots
 from sklearn.decomposition import PCA
 
 from ltad.data.named_splits import NamedSplit
-from ltad.figure_style import COLOURS, DASHES, GREY, finish, first_of, head_to_tail, label, short
+from ltad.figure_style import (
+    COLOURS,
+    DASHES,
+    GREY,
+    finish,
+    first_of,
+    head_to_tail,
+    label,
+    number_text,
+    short,
+)
 from ltad.run_errors import VERDICTS, verdicts
 from ltad.runs import METRICS, Run
 from ltad.types import SettingError
@@ -141,7 +151,7 @@ def _points(
     rows = run.images.iloc[chosen]
     text = [
         f"{escape(row.class_name)}, {escape(row.defect) or 'good'}<br>"
-        f"score {getattr(row, run.branch):.4g}" for row in rows.itertuples()
+        f"score {number_text(getattr(row, run.branch))}" for row in rows.itertuples()
     ]
     symbols = np.where(rows["is_defective"] == 1, "x", "circle")
     return go.Scatter(

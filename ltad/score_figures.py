@@ -115,7 +115,7 @@ def _histogram_bars(
         go.Bar(
             x=middles, y=np.histogram(scores[chosen], edges)[0], name=name, width=np.diff(edges),
             marker={"color": colour, "opacity": 0.6}, legendgroup=name, showlegend=legend,
-            hovertemplate="%{x:.4g}: %{y}<extra>" + name + "</extra>",
+            hovertemplate="%{x:,.3r}: %{y}<extra>" + name + "</extra>",
         )
         for name, colour, chosen in (
             ("good", GOOD, ~defective), ("defective", DEFECTIVE, defective)

@@ -21,11 +21,14 @@ class Workspace:
         root: the folder; made when first written to.
         server_folders: folders on this machine whose pictures visitors may take into a batch.
         is_public: strangers visit the page: none sees or changes what another one made.
+        shipped_runs: a folder of runs that come with the program, shown beside those in `runs` and
+            never changed; None where there are none.
     """
 
     root: Path = Path(".ltad")
     server_folders: tuple[Path, ...] = ()
     is_public: bool = False
+    shipped_runs: Path | None = None
 
     def require_private(self, what: str) -> None:
         """Raises SettingError on a public page, on which visitors cannot do `what`."""

@@ -81,7 +81,7 @@ def test_score_prints_json(tiny_model_folder, tmp_path, capsys):
     assert main(["score", str(path), "--checkpoint", str(tiny_model_folder), "--json"]) == 0
     row, = json.loads(capsys.readouterr().out)
     assert row["image"] == str(path) and row["is_anomalous"] == (row["score"] > row["threshold"])
-    assert row["verdict"] == ("anomalous" if row["is_anomalous"] else "good")
+    assert row["verdict"] == ("anomalous" if row["is_anomalous"] else "normal")
 
 
 def test_score_does_not_judge_a_part_that_it_does_not_know(tiny_model_folder, tmp_path, capsys):

@@ -234,6 +234,17 @@ def test_lambda_acts_live_and_reset_restores(page: Page, folder: Path):
     expect(score).to_have_text(first)
 
 
+def test_a_number_beyond_its_slider_is_set_back_with_a_word(page: Page):
+    box = page.get_by_role("spinbutton", name="λ")
+    box.fill("99999")
+    line = page.locator(".lt-clamped")
+    expect(line).to_have_text("99999 lies outside of 0 to 10, so it becomes 10.")
+    box.press("Tab")
+    expect(box).to_have_value("10")
+    box.fill("3")
+    expect(line).to_have_count(0)
+
+
 def test_suggestion_chip_and_identical_prompts(page: Page, folder: Path):
     page.get_by_role("button", name="a flawless", exact=True).click()
     expect(page.get_by_label("Words for normal")).to_have_value("a flawless")
@@ -248,6 +259,8 @@ def test_broken_file_is_refused_with_a_message(page: Page, folder: Path):
     wait_for_answer(page)
     show(page, folder / "broken.png")
     expect(page.locator(".toast-body").first).to_contain_text("broken.png", timeout=PATIENCE)
+    expect(page.locator("#lt-answer")).to_contain_text("This picture cannot be used")
+    expect(page.locator("#lt-answer")).to_contain_text("broken.png is not a picture")
     expect(page.locator(".lt-verdict")).to_have_count(0)
     assert page.locator(".toast-body").inner_text().count("broken.png") == 1
     assert str(folder) not in page.locator("body").inner_text()

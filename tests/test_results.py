@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,14 @@ from small_runs import write_small_run
 
 from ltad.metrics import image_auroc
 from ltad.run_tables import printed_results
+from ltad.runs import read_run, run_names
+from ltad.shipped_run import NOT_HERE, ship_run
 from ltad.types import CheckpointError, SettingError
 from ltad.ui import results_html, results_table, results_views
 from ltad.ui.results_store import RunReader
+from ltad.ui.sources import open_source
+from ltad.ui.text import number
+from ltad.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +134,9 @@ def test_every_table_of_the_paper_can_be_compared_to(number, entry, group, image
 
 
 def test_every_entry_offered_has_a_figure():
-    for number in results_table.PAPER_TABLES:
-        for entry in results_table.paper_entries(number):
-            frame = results_table.paper_baseline(number, entry).frame
+    for table in results_table.PAPER_TABLES:
+        for entry in results_table.paper_entries(table):
+            frame = results_table.paper_baseline(table, entry).frame
             assert frame.notna().to_numpy().any() or "Cut & Paste" in entry or "RegAD" in entry
     with pytest.raises(SettingError, match="not in Table 6"):
         results_table.paper_baseline(6, "9.9")
@@ -206,3 +212,60 @@ def test_baseline_words_are_checked(reader: RunReader):
             results_views.find_baseline(reader, wrong, "")
     assert results_views.offer_entries("table:6")["visible"]
     assert not results_views.offer_entries("run:first")["visible"]
+
+
+def test_a_run_that_came_with_the_program_is_shown_and_never_changed(tmp_path):
+    made = write_small_run(tmp_path / "work" / "runs", "demo")
+    target = ship_run(made, tmp_path / "assets", pictures=30)
+    for path in target.glob("*.*"):
+        assert str(tmp_path).encode() not in path.read_bytes(), path.name
+    shutil.rmtree(tmp_path / "work")
+    shutil.rmtree(tmp_path / "data", ignore_errors=True)
+    reader = RunReader(tmp_path / "work" / "runs", tmp_path / "assets")
+    assert reader.names() == ["demo"]
+    run = reader.run("demo")
+    kinds = {(row.class_name, row.defect) for row in made.images.itertuples()}
+    assert {(row.class_name, row.defect) for row in run.images.itertuples()} == kinds
+    assert len(kinds) <= len(run.images) <= 30 < len(made.images)
+    assert run.results == made.results and run.maps().shape[0] == len(run.images)
+    for place, row in run.images.iterrows():  # each picture is still its own row's
+        old = made.images[made.images["path"] == row["path"]].iloc[0]
+        assert row["combined"] == old["combined"]
+        assert run.thumbnail(place).is_file() and run.picture(place).size
+    for act in (reader.delete, lambda name: reader.again(name, tmp_path / "work")):
+        with pytest.raises(SettingError, match="came with the program"):
+            act("demo")
+    assert target.is_dir()
+    write_small_run(tmp_path / "work" / "runs", "demo", seed=1)  # one's own hides it
+    assert reader.names() == ["demo"] and len(reader.run("demo").images) == len(made.images)
+    reader.delete("demo")
+    assert reader.names() == ["demo"] and len(reader.run("demo").images) == len(run.images)
+    source = open_source(
+        Workspace(tmp_path / "work", (), True, tmp_path / "assets"), "run:demo/3")
+    assert source.mode == "RGB"
+
+
+def test_the_shipped_run_is_small_and_names_no_machine():
+    folder = Path(__file__).parent.parent / "assets" / "runs"
+    names = run_names(folder)
+    assert names
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 3_000_000
+    run = read_run(folder / names[0])
+    assert run.about["data"]["root"] == NOT_HERE and run.about["model"]["folder"] is None
+    assert len(run.class_names) == 16 and run.value("All") > 0.7
+
+
+def test_one_class_is_not_shown_again_as_all_high_and_low(reader):
+    run = reader.run(reader.names()[0])
+    name = run.class_names[0]
+    alone = replace(run, results={
+        **run.results, "classes": [c for c in run.results["classes"] if c["class_name"] == name]})
+    table = results_table.results_table([alone], [])
+    assert list(table.index) == [("class", name)]
+    assert ("mean", "All") in results_table.results_table([run], []).index
+
+
+def test_a_score_has_the_same_digits_wherever_it_stands():
+    assert [number(value) for value in (0.9977, 0.998, 12.345, 17367.2)] == [
+        "0.998", "0.998", "12.3", "17367"]

@@ -394,6 +394,17 @@ def test_recall_says_what_it_knows_and_a_random_sample_tells_more(desk):
     assert 0 < sum(by_score[:30]) < 30  # it does not follow the scores
 
 
+def test_a_file_that_holds_no_decisions_is_answered_not_failed(desk, files, tmp_path):
+    batch = bring(desk, files[:1])
+    for name, content in (("notes.txt", b"hello"), ("cut.json", b'{"items": ['),
+                          ("picture.png", files[1].read_bytes())):
+        (tmp_path / name).write_bytes(content)
+        told = desk.exchange.bring_back(str(tmp_path / name), batch, "Ann")
+        assert (told["restored"], told["problems"]) == (0, []) and name in told["text"]
+    with pytest.raises(DeskError, match="There is no batch 99"):
+        desk.exchange.bring_back(str(tmp_path / "notes.txt"), 99, "Ann")
+
+
 def test_a_score_below_zero_is_refused_and_says_why(desk):
     batch = made_up(desk, [(1.0, True)])
     with pytest.raises(DeskError, match=r"The score is -5.0, .* from 0 upwards"):

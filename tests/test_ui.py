@@ -28,6 +28,7 @@ from ltad.ui import (
     pictures,
     plots,
     text,
+    train_html,
 )
 from ltad.ui.errors import UNEXPECTED, friendly
 
@@ -253,7 +254,7 @@ def test_prompt_notes():
 def test_inspect_photo_passes_the_settings_on():
     scorer = StandIn()
     shelf = ModelShelf(scorer)
-    photo = inspect.load_photo(shelf, "stand-in", Image.new("RGB", (32, 16)))
+    photo = inspect.load_photo(shelf, "stand-in", sent(32, 16))
     verdict, maps, notes = inspect.inspect_photo(
         shelf, False, photo, "stand-in", "gear", " a good ", "a frobbed", 3.0, 0.5, 0.1
     )
@@ -264,18 +265,57 @@ def test_inspect_photo_passes_the_settings_on():
 def test_empty_boxes_mean_the_models_own_words():
     scorer = StandIn()
     shelf = ModelShelf(scorer)
-    photo = inspect.load_photo(shelf, "", Image.new("RGB", (32, 16)))
+    photo = inspect.load_photo(shelf, "", sent(32, 16))
     inspect.inspect_photo(shelf, False, photo, "", "", "  ", "", 3.0, 0.5, 0.1)
     assert scorer.asked[1:4] == (None, "a", "a broken")
 
 
 def test_a_picture_made_ready_for_another_model_waits():
     scorer = StandIn()
-    photo = inspect.load_photo(ModelShelf(scorer), "", Image.new("RGB", (32, 16)))
+    photo = inspect.load_photo(ModelShelf(scorer), "", sent(32, 16))
     answered = inspect.inspect_photo(
         ModelShelf(scorer), False, photo, "another", "", "a", "a b", 3.0, 0.5, 0.1
     )
     assert all("__type__" in part for part in answered) and not scorer.asked
+
+
+def sent(width: int, height: int) -> dict:
+    """A picture as the browser sends it."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height)).save(buffer, "PNG")
+    return {"url": pictures.data_url(buffer.getvalue(), "image/png"), "orig_name": "part.png"}
+
+
+def test_a_refused_picture_leaves_its_reason_in_the_answers_place():
+    shelf = ModelShelf(StandIn())
+    refused = inspect.load_photo(shelf, "", sent(4, 4))
+    verdict, maps, _ = inspect.inspect_photo(
+        shelf, True, refused, "", "", "a", "a b", 1.0, 1.0, 0.1)
+    assert "This picture cannot be used" in verdict and maps == ""
+    assert "part.png is 4 x 4 pixels, but both sides must be at least 8." in verdict
+
+
+def test_a_finished_training_with_poor_figures_is_not_called_finished_only():
+    def trial(auroc, found):
+        return {"good": 5, "defective": 5, "false_alarms": 0, "found": found, "auroc": auroc}
+
+    def one(name, painted, test=None):
+        return {"class_name": name, "painted": painted, "test": test}
+
+    fine = one("cog", trial(0.9, 4))
+    assert train_html.poor_classes({"classes": [fine]}) == []
+    assert train_html.poor_classes(None) == []
+    classes = [fine, one("blind", trial(0.55, 4)), one("deaf", trial(0.9, 0)),
+               one("tested", trial(0.9, 4), trial(0.5, 3))]
+    assert train_html.poor_classes({"classes": classes}) == ["blind", "deaf", "tested"]
+
+
+def test_a_stranger_is_listed_without_percentages():
+    """Probabilities tell classes apart; of a part that is none of them they would say 100%."""
+    known = answer.class_html(make_detection())
+    stranger = answer.class_html(make_detection(is_recognised=False, was_class_given=False))
+    assert "70%" in known and "%" not in stranger
+    assert "far from every class" in stranger and "hex nut" in stranger
 
 
 def test_without_a_picture_the_page_says_what_to_do():

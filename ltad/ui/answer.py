@@ -46,6 +46,21 @@ class Photo:
     model: str = ""
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """In place of a `Photo`: why the picture cannot be used."""
+
+    reason: str
+
+
+def refused_answer(refusal: Refusal) -> str:
+    """What stands in place of a verdict when the picture was refused."""
+    return (
+        f"<div class='lt-empty' role='alert'><h2>This picture cannot be used</h2>"
+        f"<p>{escape(refusal.reason)}</p></div>"
+    )
+
+
 def empty_answer(has_examples: bool) -> str:
     """What stands in place of a verdict before there is a picture."""
     choice = ", or click one of the examples" if has_examples else ""

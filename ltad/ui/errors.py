@@ -21,7 +21,8 @@ def page_error(error: Exception) -> gr.Error:
     if isinstance(error, OSError) and (trouble := disk_trouble(error)):
         error = LTADError(f"{trouble} Nothing was saved. Tell whoever runs this server.")
     if isinstance(error, LTADError):
-        return gr.Error(html.escape(str(error), quote=False), print_exception=False)
+        message = html.escape(str(error), quote=False)
+        return gr.Error(message, title="Not possible", print_exception=False)
     _LOG.error("unexpected error in a page handler", exc_info=error)
     return gr.Error(UNEXPECTED, print_exception=False)
 

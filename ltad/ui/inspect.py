@@ -16,6 +16,7 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from gradio.data_classes import ImageData
 from gradio.events import Dependency
 from PIL import Image
 
@@ -25,15 +26,25 @@ from ltad.ui import answer, pictures
 from ltad.ui.controls import Controls, build_controls, configure, model_choices_now
 from ltad.ui.errors import friendly
 from ltad.ui.text import escape
-from ltad.ui.upload import photo_upload
+from ltad.ui.upload import decode_upload, photo_upload
 
 
 def load_photo(
-    shelf: ModelShelf, model: str, image: Image.Image | None
-) -> answer.Photo | None:
-    """The uploaded picture made ready once for a model, for all the answers that follow."""
-    if image is None:
+    shelf: ModelShelf, model: str, payload: dict[str, Any] | None
+) -> answer.Photo | answer.Refusal | None:
+    """The uploaded picture made ready once for a model, for all the answers that follow.
+
+    Args:
+        payload: as the browser sends it, undecoded: why a picture is refused must reach the page
+            as an answer, since a failed listener answers nothing.
+    """
+    if not payload:
         return None
+    try:
+        image = decode_upload(ImageData(**payload))
+    except LTADError as error:
+        gr.Warning(escape(str(error)), title="Not possible")
+        return answer.Refusal(str(error))
     jpeg = pictures.photo_jpeg(image)
     return answer.Photo(
         shelf.scorer(model).prepare(image), pictures.data_url(jpeg, "image/jpeg"), *image.size,
@@ -44,7 +55,7 @@ def load_photo(
 def inspect_photo(
     shelf: ModelShelf,
     has_examples: bool,
-    photo: answer.Photo | None,
+    photo: answer.Photo | answer.Refusal | None,
     model: str,
     class_name: str,
     normal_prompt: str,
@@ -54,12 +65,14 @@ def inspect_photo(
     false_alarm_rate: float,
 ) -> tuple[str, str, str]:
     """The verdict, the maps and the notes on the prompts, each as HTML."""
-    if photo is not None and photo.model != model:
+    if isinstance(photo, answer.Photo) and photo.model != model:
         return gr.skip(), gr.skip(), gr.skip()  # it is being made ready for the new model
     scorer = shelf.scorer(model)
     normal, abnormal = typed_prompts(scorer, normal_prompt, abnormal_prompt)
     unknown = [*scorer.unknown_words(normal), *scorer.unknown_words(abnormal)]
     notes = answer.prompt_notes(normal, abnormal, list(dict.fromkeys(unknown)))
+    if isinstance(photo, answer.Refusal):
+        return answer.refused_answer(photo), "", notes
     if photo is None:
         return answer.empty_answer(has_examples), "", notes
     detection = scorer.score(
@@ -227,6 +240,7 @@ def _wire(
     loaded = load.click(
         friendly(partial(load_photo, shelf)), [controls.model, image], photo,
         trigger_mode="always_last", show_progress="hidden", api_visibility="private",
+        preprocess=False,
     )
     loaded.success(None, js="() => window.ltad.ask()")
     forgotten = loaded.failure(lambda: None, None, photo, api_visibility="private")

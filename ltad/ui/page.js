@@ -271,6 +271,21 @@
   };
   new MutationObserver(placeSheet).observe(document, { childList: true, subtree: true });
 
+  // --- a typed number outside of its slider is set to the slider's end, and says so --------------
+  document.addEventListener("input", (event) => {
+    const box = event.target;
+    if (!box.matches?.("#lt-inspect .lt-controls-place input[type=number]")) return;
+    const [low, high, typed] = [box.min, box.max, box.value].map(Number);
+    const field = box.closest(".block");
+    field.querySelector(".lt-clamped")?.remove();
+    if (box.value === "" || (typed >= low && typed <= high)) return;
+    const line = Object.assign(document.createElement("p"), { className: "lt-clamped",
+      textContent: `${typed} lies outside of ${low} to ${high}, so it becomes `
+        + `${typed > high ? high : low}.` });
+    line.setAttribute("role", "status");
+    field.append(line);
+  });
+
   // --- opacity, kept on the root so that it outlives a new answer -----------------------------
   document.addEventListener("input", (event) => {
     if (event.target.matches?.("[data-lt-opacity]")) {

@@ -36,7 +36,7 @@ PRIVATE = {"show_progress": "hidden", "api_visibility": "private"}
 
 def build_results(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
     """Lay out the tab inside the current ``gr.Blocks`` and wire it up."""
-    reader = RunReader(workspace.runs)
+    reader = RunReader(workspace.runs, workspace.shipped_runs)
     runs = gr.Dropdown([], multiselect=True, label="Runs", elem_id="lt-runs", visible=False)
     opening = gr.HTML(results_cards.empty_html(), elem_id="lt-runs-opening")
     with gr.Column(visible=False, elem_id="lt-results") as body:

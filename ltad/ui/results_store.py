@@ -15,22 +15,36 @@ from ltad.types import CheckpointError, LTADError, SettingError
 
 
 class RunReader:
-    """Reads the runs of one folder and keeps those that were looked at last.
+    """Reads the runs of a folder and keeps those that were looked at last.
 
     Args:
         folder: its sub-folders are the runs.
+        shipped: a folder of more of them, which come with the program and are only read. A run
+            of the same name in `folder` hides one.
         keep: how many stay in memory.
     """
 
-    def __init__(self, folder: Path, keep: int = 8) -> None:
+    def __init__(self, folder: Path, shipped: Path | None = None, keep: int = 8) -> None:
         self._folder = folder
+        self._shipped = shipped
         self._keep = keep
         self._read: OrderedDict[tuple[str, int], Run] = OrderedDict()
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
-        """All runs there are now, the newest first."""
-        return runs.run_names(self._folder)
+        """All runs there are now, the newest first; those that came with the program last."""
+        own = runs.run_names(self._folder)
+        return own + [name for name in self._shipped_names() if name not in own]
+
+    def _shipped_names(self) -> list[str]:
+        return runs.run_names(self._shipped) if self._shipped else []
+
+    def _require_own(self, name: str) -> None:
+        if not self._folder_of(name).is_relative_to(self._folder):
+            raise SettingError(
+                f"The run {name!r} came with the program, without its data. It can be looked at, "
+                "not deleted or evaluated again; evaluate the model to have a run of your own."
+            )
 
     def run(self, name: str) -> Run:
         """One run.
@@ -58,7 +72,8 @@ class RunReader:
         return [self.run(name) for name in dict.fromkeys(names)]
 
     def delete(self, name: str) -> None:
-        """Remove a run's folder for good; errors as `run`."""
+        """Remove a run's folder for good; errors as `run`, and SettingError for a shipped one."""
+        self._require_own(name)
         runs.delete_run(self._folder_of(name))
 
     def again(self, name: str, work: Path, device: str = "cpu") -> str:
@@ -70,9 +85,10 @@ class RunReader:
             device: to compute on.
 
         Raises:
-            SettingError: there is no such run.
+            SettingError: there is no such run, or it came with the program.
             LTADError: as `evaluate_again`.
         """
+        self._require_own(name)
         run = self.run(name)
         try:
             made = evaluate_again(run, work, device)
@@ -89,7 +105,8 @@ class RunReader:
         if name not in names:
             known = ", ".join(names[:8]) or "none yet"
             raise SettingError(f"There is no run {name!r}. There are: {known}.")
-        return self._folder / name
+        is_own = name in runs.run_names(self._folder)
+        return (self._folder if is_own or self._shipped is None else self._shipped) / name
 
 
 def _without_folders(text: str, run: Run, work: Path) -> str:

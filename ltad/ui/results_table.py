@@ -202,10 +202,12 @@ def _column(frame: pd.DataFrame, key: str, branch: str, baseline: Baseline | Non
 
 
 def _order(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Classes from head to tail, then the means."""
+    """Classes from head to tail, then the means; of one class they would only repeat it."""
     counts = table["", "training pictures"]
     classes = [row for row in table.index if row[0] == "class"]
     classes.sort(key=lambda row: (-counts[row], row[1]))
+    if len(classes) == 1:
+        return classes
     return classes + [("mean", group) for group in GROUPS if ("mean", group) in table.index]
 
 

@@ -71,14 +71,19 @@ class ExchangeEndpoints:
         """Restore the decisions of a COCO, CSV or JSON export, or of a zip of one, into a batch.
 
         Returns:
-            restored and unchanged counts, `text` in one sentence, `problems` one each.
+            restored and unchanged counts, `text` in one sentence, `problems` one each. A file that
+            holds no decisions is no failure of the server: `text` says what is wrong with it.
         """
         if not file:
             raise DeskError("There is no file. Send a COCO, CSV or JSON export.")
         self._desk.admit([file], are_pictures=False)
-        report = import_decisions(
-            self._desk.database, number(batch_id, "batch"), file, Path(file).name, person
-        )
+        batch = self._desk.database.batch(number(batch_id, "batch"))
+        try:
+            report = import_decisions(
+                self._desk.database, batch.id, file, Path(file).name, person
+            )
+        except DeskError as error:
+            return {"restored": 0, "unchanged": 0, "text": str(error), "problems": []}
         return {
             "restored": report.restored, "unchanged": report.unchanged, "text": report.text,
             "problems": report.problems[:200],

@@ -36,11 +36,12 @@ def open_source(workspace: Workspace, source: str) -> Image.Image:
 
 
 def _open_run(workspace: Workspace, name: str, index: int) -> Image.Image:
-    from ltad.runs import read_run, run_names
+    from ltad.ui.results_store import RunReader
 
-    if name not in run_names(workspace.runs):
+    reader = RunReader(workspace.runs, workspace.shipped_runs)
+    if name not in reader.names():
         raise ImageError(f"There is no run {name!r} here. It may have been deleted.")
-    return read_run(workspace.runs / name).picture(index)
+    return reader.run(name).picture(index)
 
 
 def _open_item(workspace: Workspace, item_id: int) -> Image.Image:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import html
 
+from ltad.figure_style import decimals_of
+from ltad.figure_style import number_text as number
+
+__all__ = ["apart", "escape", "notice", "number", "readable"]
 _NOTICE_ICON = "<svg viewBox='0 0 20 20' aria-hidden='true'><path d='M10 2 19 18H1Z'/>" \
     "<path d='M10 8v5M10 15.2v.6'/></svg>"
 
@@ -21,24 +25,10 @@ def readable(class_name: str) -> str:
     return class_name.replace("_", " ")
 
 
-def number(value: float) -> str:
-    """Three significant digits, without an exponent for everyday sizes."""
-    if value == 0:
-        return "0"
-    if not 0.001 <= abs(value) < 100_000:
-        return f"{value:.2e}"
-    return f"{value:.{_decimals(value)}f}"
-
-
-def _decimals(value: float) -> int:
-    size = abs(value)
-    return 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
-
-
 def apart(first: float, second: float) -> tuple[str, str]:
     """Two numbers for reading, with as many decimals more as it takes to tell them apart."""
     texts = number(first), number(second)
-    extra = _decimals(max(abs(first), abs(second)))
+    extra = decimals_of(max(abs(first), abs(second)))
     while texts[0] == texts[1] and first != second and extra < 6:
         extra += 1
         texts = f"{first:.{extra}f}", f"{second:.{extra}f}"

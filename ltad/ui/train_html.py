@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ltad.teach.figures import read_figures
 from ltad.teach.lessons import CANCELLED, DRAFT, FAILED, FINISHED, INTERRUPTED, STARTED, Lesson
 from ltad.teach.oddities import Oddity
 from ltad.teach.pictures import ROLES, Facts
@@ -26,6 +27,7 @@ _STATES = {
     DRAFT: "Not trained yet", STARTED: "Training", FINISHED: "Finished", FAILED: "Failed",
     CANCELLED: "Cancelled", INTERRUPTED: "Interrupted",
 }
+_POOR = "Finished, with poor figures"
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,18 @@ def _shot_html(
 def status_html(lesson: Lesson) -> str:
     """The state, and while training how far it is and how long it will take."""
     record, state = lesson.record(), lesson.state
-    head = f"<h3>{escape(lesson.name)} <span class='lt-state lt-state-{state}'>" \
-        f"{_STATES[state]}</span></h3>"
+    poor = poor_classes(read_figures(lesson.model_folder)) if state == FINISHED else []
+    word, kind = (_POOR, FAILED) if poor else (_STATES[state], state)
+    head = f"<h3>{escape(lesson.name)} <span class='lt-state lt-state-{kind}'>{word}</span></h3>"
+    names = ", ".join(escape(readable(name)) for name in poor)
+    warning = notice(
+        f"On <b>{names}</b> it does little better than guessing, or finds none of the damage: see "
+        "the figures below. Do not rely on its verdicts there. More good pictures, in one pose and "
+        "light, help most."
+    ) if poor else ""
     return (
         f"<section class='lt-card lt-lesson' aria-live='polite'>{head}{_body(lesson, state)}"
+        f"{warning}"
         f"{notice(escape(record['message'])) if state == FAILED else ''}</section>"
     )
 
@@ -159,6 +169,22 @@ _FIGURES_HEAD = (
         "false alarms", "found"))
     + "</tr></thead>"
 )
+
+
+CHANCE = 0.6
+"""AUROC below which a model can hardly tell good from damaged; 0.5 is guessing."""
+
+
+def poor_classes(figures: dict[str, Any] | None) -> list[str]:
+    """Classes on whose pictures, tested or painted, the new model does little better than chance,
+    or finds none of the damage."""
+    poor = []
+    for one in (figures or {}).get("classes", []):
+        trials = [trial for trial in (one["test"], one["painted"]) if trial and trial["defective"]]
+        is_blind = any(trial["auroc"] is not None and trial["auroc"] < CHANCE for trial in trials)
+        if is_blind or any(trial["found"] == 0 for trial in trials):
+            poor.append(one["class_name"])
+    return poor
 
 
 def figures_html(figures: dict[str, Any] | None) -> str:

@@ -34,9 +34,14 @@ def read_upload(payload: ImageData | None) -> Image.Image | None:
     if payload is None:
         return None
     try:
-        return read_image(_source(payload), _name(payload))
+        return decode_upload(payload)
     except Exception as error:
         raise page_error(error) from None
+
+
+def decode_upload(payload: ImageData) -> Image.Image:
+    """The picture of a request. Raises ImageError."""
+    return read_image(_source(payload), _name(payload))
 
 
 def _source(payload: ImageData) -> Path | bytes:
