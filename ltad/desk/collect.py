@@ -164,7 +164,7 @@ def _take(name: str, read: Callable[[], bytes], pictures: PictureStore) -> NewIt
 
 
 def _name_of(entry: zipfile.ZipInfo) -> str:
-    """The inner name as it was meant: macOS writes UTF-8, accents apart, without the flag for it."""
+    """The inner name as it was meant: macOS writes UTF-8 with accents apart, without its flag."""
     name = entry.filename
     if not entry.flag_bits & _IS_UTF8:
         with suppress(UnicodeError):  # a name of an old Windows, which zipfile reads rightly
