@@ -27,13 +27,15 @@ def prompts_of(words: str) -> list[str]:
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """What is read out of the frozen image encoder (METHOD sections 1 and 2).
+    """What is read out of the frozen image encoder (the paper's sections 4 and 6).
 
     Attributes:
         image_size: side of the square input in pixels.
         taps: 0-based encoder block indices whose outputs are the layers 1..L-1.
-        grid: side of the grid on which the reconstruction module works (open; 14).
-        semantic_grid: side of the grid of the semantic head, linear per patch (open; 14).
+        grid: side of the grid on which the reconstruction module works. A deviation: the paper
+            remaps every tap to the first one's size, 112 at 224 pixels; here it is 14. At 112 the
+            stored features take 64 times, and the RM's attention 4,096 times, the memory.
+        semantic_grid: side of the grid of the semantic head, linear per patch; the same deviation.
     """
 
     image_size: int = 224
@@ -57,7 +59,7 @@ class FeatureSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The detector (METHOD sections 3 to 6).
+    """The detector (the paper's sections 4 and 5).
 
     Attributes:
         normal_prompt, abnormal_prompt: v^n and v^a (paper: "a", "a broken"). Several prompts with
@@ -130,7 +132,7 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Both phases (METHOD sections 5 and 6).
+    """Both phases (the paper's sections 5 and 6).
 
     Attributes:
         phase1_epochs, phase2_epochs: passes over the training images.

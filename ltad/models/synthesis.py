@@ -1,4 +1,4 @@
-"""Phase 1's feature synthesis: a text-conditioned VAE on frozen features (METHOD section 5)."""
+"""Phase 1's feature synthesis: a VAE on frozen features, conditioned on text (equation 6)."""
 
 from __future__ import annotations
 
