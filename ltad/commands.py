@@ -116,7 +116,7 @@ def evaluate(options: Namespace) -> None:
     if options.bank:
         bank = evaluate_bank(scorer, samples, root, features, folder, data)
         report["bank"] = bank.evaluation.results_dict()
-        print("\nNearest-neighbour bank\n"
+        print("\nNearest-neighbour bank, one for each true class (LTAD is one model for all)\n"
               + printed_results(report["bank"], bank.evaluation.branches))
         if folders:
             _kept(bank, folders[1])

@@ -78,7 +78,8 @@ class ModelSettings:
         hidden_width, layers, heads, feedforward, dropout: the RM's transformer (open; UniAD).
         neighbour_mask: side of the masked neighbourhood in attention, odd; 0 masks nothing (open).
         score_pool: side in pixels of the average pooling before the maximum (open; UniAD).
-        synthesis: "vae" or "autoencoder" (Table 6, 6.3).
+        synthesis: "vae", conditioned on text, or "plain_autoencoder", which is not (Table 6,
+            6.3).
         decoder_width: channels of D's first stage (open).
         decoder_expansion: expansion ratio of D's inverted residual blocks (open).
     """
@@ -123,7 +124,7 @@ class ModelSettings:
         _one_of("text_classifier", self.text_classifier, ("encoder", "learned"))
         _one_of("layer_pooling", self.layer_pooling, ("max", "mean", "none"))
         _one_of("semantic_start", self.semantic_start, ("random", "aligned"))
-        _one_of("synthesis", self.synthesis, ("vae", "autoencoder"))
+        _one_of("synthesis", self.synthesis, ("vae", "plain_autoencoder"))
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
