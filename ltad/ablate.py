@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ltad.ablations import GROUPS, TASKS, Row
+from ltad.ablations import ABLATED, GROUPS, TASKS, Row, paper_name, reference
 from ltad.config import Config
 from ltad.evaluation import calibration_table, evaluate_tests
 from ltad.measures import settings_of
@@ -57,7 +57,8 @@ def evaluate_row(study: Study, row: Row, base: Config, group: str) -> ModelEvalu
         "training_pictures": dict(zip(study.class_names, study.data.class_counts, strict=True)),
         "seconds": {"training": round(trained - began, 1),
                     "evaluation": round(finished - trained, 1)},
-        "stages": stages, "key": study.key(row, base), "paper": paper_figures(row),
+        "stages": stages, "key": study.key(row, base),
+        "paper": paper_figures(row, *reference(study.class_names, study.source.split)),
     }
     return ModelEvaluation(evaluation, calibration, facts, study.source.root, study.features)
 
@@ -68,9 +69,14 @@ def run_row(study: Study, row: Row, base: Config, out: str | Path, table: str) -
     return evaluate_row(study, row, base, group).write(run_folder(study, row, base, out))
 
 
-def paper_figures(row: Row) -> dict[str, float | None]:
-    """The paper's AUROC in percent: "Det. All" ... "Seg. Low"."""
-    return {f"{t} {g}": row.paper(t, g) for t in TASKS.values() for g in GROUPS}
+def paper_figures(row: Row, data: str, split: str) -> dict[str, float | None]:
+    """The paper's AUROC in percent: "Det. All" ... "Seg. Low"; see `Row.paper`."""
+    return {f"{t} {g}": row.paper(t, g, data, split) for t in TASKS.values() for g in GROUPS}
+
+
+def reference_of(run: Run) -> tuple[str, str]:
+    """Data set and split whose published figures stand beside a run."""
+    return reference(run.about["training_pictures"], run.about["split"]["name"])
 
 
 def run_table(
@@ -106,12 +112,14 @@ def report_table(rows: Sequence[Row], runs: Sequence[Run]) -> str:
 
     Over several seeds, mean ± sample standard deviation.
     """
+    data, split = reference_of(runs[0]) if runs else ABLATED
     cells = [(task, group) for task in TASKS.values() for group in GROUPS]
     found = summarise(runs).set_index("row").to_dict("index")
     lines = [["row", "", *(f"{task} {group}" for task, group in cells)]]
     for row in rows:
         lines.append([row.id, row.name, *(
-            f"{_cell(found.get(row.id), f'{task} {group}')} ({_figure(row.paper(task, group))})"
+            f"{_cell(found.get(row.id), f'{task} {group}')} "
+            f"({_figure(row.paper(task, group, data, split))})"
             for task, group in cells
         )])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -122,7 +130,8 @@ def report_table(rows: Sequence[Row], runs: Sequence[Run]) -> str:
         text.append(f"Mean ± standard deviation over {seeds} seeds.")
     notes = [f"{row.id} was not run: it wants {row.wants_encoder}. Give that as --encoder, with "
              f"--rows {row.id}." for row in rows if row.wants_encoder and row.id not in found]
-    return "\n".join([*text, "In brackets: the paper, MVTec AD step100.", *notes])
+    whose = "each row's split" if any(row.split for row in rows) else split
+    return "\n".join([*text, f"In brackets: {paper_name(data, whose)}.", *notes])
 
 
 def _cell(summary: Mapping[str, float] | None, name: str) -> str:

@@ -6,14 +6,16 @@ too, so that any preset may stand under a table. `ltad.ablate` runs them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ltad.baselines import BANK
 from ltad.calibration import BRANCHES
 from ltad.config import Config
+from ltad.data.named_splits import NATURAL_COUNTS
 from ltad.published import published
 from ltad.seeds import generator
 from ltad.types import SettingError
@@ -21,6 +23,11 @@ from ltad.types import SettingError
 GROUPS = ("All", "High", "Low")
 TASKS = {"image": "Det.", "pixel": "Seg."}
 """Metric of `ltad.metrics` -> the paper's word for it."""
+MAIN_TABLES = {"mvtec": 3, "visa": 4, "dagm": 5}
+"""Data set -> the paper's table that compares methods on it."""
+DATA_NAMES = {"mvtec": "MVTec AD", "visa": "VisA", "dagm": "DAGM 2007"}
+ABLATED = ("mvtec", "step100")
+"""Data set and split of the paper's Tables 6 to 9."""
 NORMAL_PROMPTS = ("a", "a normal", "a good", "a flawless")
 ABNORMAL_PROMPTS = ("a broken", "a damaged", "an abnormal", "a defective")
 NAME_LENGTHS = (1, 2, 3, 4, 5)
@@ -46,6 +53,7 @@ class Row:
         split: the training set, as `ltad.data.longtail.parse_split`; "" for the table's.
         source: table and row in `ltad.published`, or None where the paper prints no number.
         columns: "Det. All" and its like -> the column of `source` that holds it.
+        method: column of the paper's Tables 3 to 5, which have a figure for each split; or "".
     """
 
     id: str
@@ -58,6 +66,7 @@ class Row:
     split: str = ""
     source: tuple[int, str] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    method: str = ""
 
     def __post_init__(self) -> None:
         if self.branch not in BRANCHES:
@@ -70,13 +79,39 @@ class Row:
         """The base settings with this row's changes. Raises SettingError where they clash."""
         return base.replace(**self.changes)
 
-    def paper(self, task: str, group: str) -> float | None:
-        """The paper's AUROC in percent, or None: `task` "Det." or "Seg.", `group` "All", ..."""
+    def paper(
+        self, task: str, group: str, data: str = "mvtec", split: str = "step100"
+    ) -> float | None:
+        """The paper's AUROC in percent, or None where it prints none.
+
+        Args:
+            task: "Det." or "Seg.".
+            group: "All", "High" or "Low".
+            data: a key of `MAIN_TABLES`.
+            split: the training set; the row's own goes before.
+        """
+        split = self.split or split
         column = self.columns.get(f"{task} {group}")
-        if self.source is None or column is None:
-            return None
-        number, row = self.source
-        return published(number).value(row.format(task=task), column)
+        if self.source and column and (data, split) == ABLATED:
+            number, row = self.source
+            return published(number).value(row.format(task=task), column)
+        main = published(MAIN_TABLES[data])
+        if self.method and group == "All" and f"{split} {task}" in main.rows:
+            return main.value(f"{split} {task}", self.method)
+        return None
+
+
+def reference(class_names: Collection[str], split: str) -> tuple[str, str]:
+    """Data set and split whose published figures stand beside one's own: the same ones if these
+    are the classes of a data set of the paper, else those of its ablations."""
+    known = (name for name, counts in NATURAL_COUNTS.items() if set(counts) == set(class_names))
+    data = next(known, None)
+    return (data, split) if data else ABLATED
+
+
+def paper_name(data: str, split: str) -> str:
+    """Whose figures those are, in words."""
+    return f"the paper, {DATA_NAMES[data]} {split}"
 
 
 def derangement(count: int, seed: int) -> list[int]:
@@ -133,21 +168,17 @@ def _numbered(row_id: str, branch: str, **details: Any) -> Row:
                **details)
 
 
-def _main(row_id: str, name: str, branch: str, column: str = "", **details: Any) -> Row:
-    """A row of the main comparison, with Table 3's figures at step100."""
-    return Row(row_id, name, branch, source=(3, "step100 {task}") if column else None,
-               columns={f"{t} All": column for t in TASKS.values()} if column else {}, **details)
-
-
 def _imbalance(split: str) -> tuple[Row, ...]:
     """The methods of Figure 8 on one training set."""
     methods = (
-        ("UniAD", "reconstruction", _UNIAD), ("LTAD without SAD", "reconstruction", {}),
-        ("LTAD", "combined", {}),
+        ("UniAD", "reconstruction", _UNIAD, ""),  # the paper's is on EfficientNet
+        ("LTAD without SAD", "reconstruction", {}, "LTAD w/o SAD"),
+        ("LTAD", "combined", {}, "LTAD"),
     )
     return tuple(
-        Row(f"figure8.{split}.{number}", f"{split}: {name}", branch, changes, split=split)
-        for number, (name, branch, changes) in enumerate(methods, start=1)
+        Row(f"figure8.{split}.{number}", f"{split}: {name}", branch, changes, split=split,
+            method=method)
+        for number, (name, branch, changes, method) in enumerate(methods, start=1)
     )
 
 
@@ -162,16 +193,17 @@ def _prompt_pair(number: int, normal: str, abnormal: str) -> Row:
 
 TABLES: dict[str, tuple[Row, ...]] = {
     "main": (
-        _main("main.1", "UniAD", "reconstruction", "UniAD", changes=_UNIAD),
-        _main("main.2", "LTAD without SAD", "reconstruction", "LTAD w/o SAD"),
-        _main("main.3", "LTAD", "combined", "LTAD"),
-        _main("main.4", "nearest neighbours", "combined", is_bank=True),
+        # On the same encoder as LTAD, as in row 6.2; Tables 3 to 5 print UniAD on EfficientNet's.
+        Row("main.1", "UniAD", "reconstruction", _UNIAD, source=(6, "6.2"), columns=_SIX),
+        Row("main.2", "LTAD without SAD", "reconstruction", method="LTAD w/o SAD"),
+        Row("main.3", "LTAD", "combined", method="LTAD"),
+        Row("main.4", BANK, "combined", is_bank=True),
     ),
     "table6": (
         _numbered("6.1", "reconstruction", changes=_UNIAD,
                   wants_encoder="an EfficientNet trained on ImageNet, in ALIGN's format"),
         _numbered("6.2", "reconstruction", changes=_UNIAD),
-        _numbered("6.3", "reconstruction", changes={"synthesis": "autoencoder"}),
+        _numbered("6.3", "reconstruction", changes={"synthesis": "plain_autoencoder"}),
         _numbered("6.4", "reconstruction", changes={"distribution_aware": True}),
         _numbered("6.5", "reconstruction",
                   changes={"name_init": "class_name", "learn_names": False}),

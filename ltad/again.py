@@ -12,7 +12,7 @@ from ltad.data.layouts import load_dataset
 from ltad.data.longtail import resample_again
 from ltad.encoders import load_encoder
 from ltad.loading import load_scorer
-from ltad.model_runs import BANK, ModelEvaluation, evaluate_bank, evaluate_model
+from ltad.model_runs import ModelEvaluation, evaluate_bank, evaluate_model
 from ltad.runs import Run
 from ltad.study import Source, Study, is_trained
 from ltad.types import CheckpointError
@@ -46,7 +46,7 @@ def _model_again(run: Run, features: Path, device: str) -> ModelEvaluation:
         )
     scorer, settings = load_scorer(folder, device), run.about["settings"]
     samples, data = load_dataset(root), run.about["data"]["name"]
-    if run.about["kind"] == BANK:
+    if run.about["kind"].startswith("nearest neighbours"):  # as the first runs call it too
         return evaluate_bank(scorer, samples, root, features, folder, data)
     return evaluate_model(
         scorer, samples, root, features,

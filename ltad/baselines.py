@@ -14,6 +14,8 @@ from ltad.calibration import BRANCHES, BranchMaps
 from ltad.coreset import coreset
 from ltad.seeds import generator
 
+BANK = "nearest neighbours, one bank a true class"
+"""What its runs are called: LTAD and UniAD are one model for all classes, which this is not."""
 BANK_SIZE = 4000
 
 

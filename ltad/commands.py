@@ -113,7 +113,7 @@ def evaluate(options: Namespace) -> None:
     if options.bank:
         bank = evaluate_bank(scorer, samples, root, features, folder, data)
         report["bank"] = bank.evaluation.results_dict()
-        print("\nNearest-neighbour bank\n"
+        print("\nNearest-neighbour bank, one for each true class (LTAD is one model for all)\n"
               + printed_results(report["bank"], bank.evaluation.branches))
         if folders:
             _kept(bank, folders[1])
@@ -141,6 +141,9 @@ def _told(found: ModelEvaluation) -> dict[str, Any]:
     if evaluation.thin_masks:
         print(f"Masks with a defect thinner than a pixel at the model's size: "
               f"{evaluation.thin_masks}. It counts as one pixel wide there.")
+    for name, error in evaluation.uncertain.items():
+        print(f"Uncertain: pixel {name} of the combined branch, by up to {100 * error:.2f} "
+              "percentage points, because too many scores share a bin.")
     return {**evaluation.results_dict(), "settings": found.facts["settings"]}
 
 

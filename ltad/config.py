@@ -27,13 +27,15 @@ def prompts_of(words: str) -> list[str]:
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """What is read out of the frozen image encoder (METHOD sections 1 and 2).
+    """What is read out of the frozen image encoder (the paper's sections 4 and 6).
 
     Attributes:
         image_size: side of the square input in pixels.
         taps: 0-based encoder block indices whose outputs are the layers 1..L-1.
-        grid: side of the grid on which the reconstruction module works (open; 14).
-        semantic_grid: side of the grid of the semantic head, linear per patch (open; 14).
+        grid: side of the grid on which the reconstruction module works. A deviation: the paper
+            remaps every tap to the first one's size, 112 at 224 pixels; here it is 14. At 112 the
+            stored features take 64 times, and the RM's attention 4,096 times, the memory.
+        semantic_grid: side of the grid of the semantic head, linear per patch; the same deviation.
     """
 
     image_size: int = 224
@@ -57,7 +59,7 @@ class FeatureSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The detector (METHOD sections 3 to 6).
+    """The detector (the paper's sections 4 and 5).
 
     Attributes:
         normal_prompt, abnormal_prompt: v^n and v^a (paper: "a", "a broken"). Several prompts with
@@ -82,7 +84,8 @@ class ModelSettings:
         hidden_width, layers, heads, feedforward, dropout: the RM's transformer (open; UniAD).
         neighbour_mask: side of the masked neighbourhood in attention, odd; 0 masks nothing (open).
         score_pool: side in pixels of the average pooling before the maximum (open; UniAD).
-        synthesis: "vae" or "autoencoder" (Table 6, 6.3).
+        synthesis: "vae", conditioned on text, or "plain_autoencoder", which is not (Table 6,
+            6.3).
         decoder_width: channels of D's first stage (open).
         decoder_expansion: expansion ratio of D's inverted residual blocks (open).
     """
@@ -131,7 +134,7 @@ class ModelSettings:
         _one_of("semantic_start", self.semantic_start, ("random", "aligned", "encoder"))
         _one_of("residual", self.residual, ("squared", "scaled", "cosine", "mahalanobis",
                                                "nearest"))
-        _one_of("synthesis", self.synthesis, ("vae", "autoencoder"))
+        _one_of("synthesis", self.synthesis, ("vae", "plain_autoencoder"))
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -140,7 +143,7 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Both phases (METHOD sections 5 and 6).
+    """Both phases (the paper's sections 5 and 6).
 
     Attributes:
         phase1_epochs, phase2_epochs: passes over the training images.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ from ltad.results import ClassResult, Results
 from ltad.types import DatasetError, ImageError, Sample
 
 BATCH = 16
+CERTAIN = 0.0005
+"""A pixel figure that is closer than this to the exact one is right in every digit shown."""
 Measure = Callable[[str, FeatureStore, Sequence[int]], BranchMaps]
 """Maps and image scores of the pictures at some places of a store, under one class's name."""
 
@@ -48,6 +50,8 @@ class Evaluation:
         maps: the first branch's pixel map, mean over each cell of the patch grid, (n, G, G).
         thin_masks: masks with a defect thinner than a pixel at the scoring size, where it counts
             as one pixel wide.
+        uncertain: a class and a pixel figure ("screw average_precision") -> how far the bins of
+            `PixelScores` may have put it from the exact one, where that is above `CERTAIN`.
     """
 
     branches: tuple[str, ...]
@@ -59,6 +63,7 @@ class Evaluation:
     embeddings: np.ndarray
     maps: np.ndarray
     thin_masks: int = 0
+    uncertain: dict[str, float] = field(default_factory=dict)
 
     def recognised_shares(self) -> dict[str, float]:
         """Class -> share of its test pictures whose class was ranked first."""
@@ -152,7 +157,7 @@ def evaluate_tests(
     """
     branches = tuple(branches)
     names = [sample.class_name for sample in tests.samples]
-    collected, results, thin_masks = _Collected(branches), [], 0
+    collected, results, thin_masks, uncertain = _Collected(branches), [], 0, {}
     for name in tqdm(dict.fromkeys(names), desc="classes", disable=not progress):
         places = tests.indices(name)
         pixels = {b: PixelScores(with_regions=b == branches[0]) for b in branches}
@@ -163,6 +168,8 @@ def evaluate_tests(
             collected.add(measured, tests, batch, recogniser)
             counted = [tests.samples[i] for i in batch]
             thin_masks += _count_pixels(pixels, by_picture, measured, counted)
+        errors = pixels[branches[0]].errors()
+        uncertain |= {f"{name} {k}": error for k, error in errors.items() if error > CERTAIN}
         labels = [tests.samples[i].is_defective for i in places]
         scores = {b: np.asarray(collected.scores[b][-len(places) :]) for b in branches}
         results.append(replace(
@@ -175,7 +182,7 @@ def evaluate_tests(
         {b: np.asarray(collected.scores[b], np.float64) for b in branches},
         np.array(collected.recognised, dtype=object), np.array(collected.known),
         np.concatenate(collected.embeddings), np.concatenate(collected.maps),
-        thin_masks,
+        thin_masks, uncertain,
     )
 
 

@@ -1,4 +1,4 @@
-"""Patch features: the encoder's taps on one grid (METHOD section 2)."""
+"""Patch features: the encoder's taps on one grid (the paper's section 4)."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ltad.baselines import BANK
 from ltad.calibration import BRANCHES, ScoreSettings
 from ltad.data.feature_store import FeatureStore, build_store
 from ltad.data.longtail import resample_again
@@ -20,8 +21,6 @@ from ltad.runs import Run
 from ltad.service import Scorer
 from ltad.training.train import learned_and_held_out, training_pictures
 from ltad.types import DatasetError, Sample, SettingError
-
-BANK = "nearest neighbours"
 
 
 @dataclass(frozen=True)

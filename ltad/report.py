@@ -17,7 +17,7 @@ from PIL import Image, ImageChops, ImageFilter
 from plotly.offline import get_plotlyjs
 
 from ltad import run_figures, score_figures
-from ltad.ablations import TABLES, TASKS
+from ltad.ablations import TABLES, TASKS, paper_name, reference
 from ltad.figure_style import head_to_tail
 from ltad.metrics import METRICS
 from ltad.results import FIGURES
@@ -115,11 +115,13 @@ def _paper_row(run: Run) -> str:
     """The paper's figures under a run that is a row of one of its tables."""
     row = next((row for rows in TABLES.values() for row in rows if row.id == run.about["row"]),
                None)
-    values = [row.paper(*name.split()) for name, *_ in _CELLS] if row else []
+    data, split = reference(run.about["training_pictures"], run.about["split"]["name"])
+    values = [row.paper(*name.split(), data, split) for name, *_ in _CELLS] if row else []
     if not any(value is not None for value in values):
         return ""
     cells = "".join(f"<td>{'' if value is None else f'{value:.1f}'}</td>" for value in values)
-    return f"<tr class='paper'><th scope='row'>the paper, MVTec AD step100</th>{cells}</tr>"
+    whose = escape(paper_name(data, row.split or split))
+    return f"<tr class='paper'><th scope='row'>{whose}</th>{cells}</tr>"
 
 
 def _repeated(runs: Sequence[Run]) -> str:

@@ -1,4 +1,4 @@
-"""The scores of METHOD section 3 as pure functions on tensors and maps."""
+"""The scores of the paper's equations (1) to (5) as pure functions on tensors and maps."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def pooled_map(scores: Tensor, size: int, pool: int) -> Tensor:
 
 
 def image_score(pooled: Tensor) -> Tensor:
-    """(B,) maximum of pooled maps (B, P, P) (METHOD section 3; UniAD's evaluation)."""
+    """(B,) maximum of pooled maps (B, P, P) (open; UniAD's evaluation)."""
     return pooled.amax(dim=(1, 2))
 
 

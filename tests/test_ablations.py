@@ -11,10 +11,20 @@ import torch
 from ltad import ablate
 from ltad.__main__ import build_parser, main
 from ltad.ablate import report_table, run_table
-from ltad.ablations import GROUPS, TABLES, TASKS, derangement, rows_of
+from ltad.ablations import (
+    GROUPS,
+    TABLES,
+    TASKS,
+    derangement,
+    paper_name,
+    reference,
+    rows_of,
+)
+from ltad.baselines import BANK
 from ltad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ltad.config import Config, preset, prompts_of
 from ltad.data.folders import load_folder
+from ltad.data.named_splits import NATURAL_COUNTS
 from ltad.measures import detector_measure, settings_of
 from ltad.models import Detector
 from ltad.run_comparison import summarise
@@ -86,6 +96,42 @@ def test_the_tables_hold_the_papers_rows():
     assert row("6.4").paper("Det.", "High") == 97.77 and row("8.1").paper("Seg.", "All") == 63.74
     assert row("9.13").paper("Det.", "All") == 65.63 and row("9.13").paper("Det.", "Low") is None
     assert row("main.3").paper("Det.", "All") == 87.36
+
+
+@pytest.mark.parametrize("row_id, data, split, figures", [
+    ("main.1", "mvtec", "step100", (85.01, 92.91)),  # row 6.2: UniAD on ALIGN's features
+    ("main.1", "mvtec", "exp100", (None, None)),  # Table 3 prints it on EfficientNet's
+    ("main.3", "mvtec", "exp200", (86.05, 94.18)),
+    ("main.2", "visa", "exp100", (79.27, 95.07)),
+    ("main.3", "visa", "exp200", (80.21, 95.36)),
+    ("main.3", "mvtec", "exp50", (None, None)),
+    ("6.8", "mvtec", "exp100", (None, None)),  # an ablation on step100 only
+    ("figure8.step100.3", "dagm", "none", (93.97, 97.07)),
+    ("figure8.step100.1", "dagm", "none", (None, None)),
+    ("figure8.step100-reversed.3", "dagm", "none", (None, None)),
+])
+def test_brackets_show_the_figures_of_their_data_set_and_split(row_id, data, split, figures):
+    found = tuple(row(row_id).paper(task, "All", data, split) for task in ("Det.", "Seg."))
+    assert found == figures
+
+
+def test_published_figures_are_chosen_by_the_classes():
+    assert reference(NATURAL_COUNTS["visa"], "exp200") == ("visa", "exp200")
+    assert reference(["Class1", "bottle"], "exp200") == ("mvtec", "step100")
+    assert paper_name("dagm", "exp50") == "the paper, DAGM 2007 exp50"
+
+
+def test_the_plain_autoencoder_is_not_told_the_text(tiny_encoder, quick_config):
+    noise, made = torch.randn(2, *tiny_encoder.latent_shape), {}
+    for kind in ("vae", "plain_autoencoder"):
+        detector = Detector(("a", "b"), tiny_encoder, quick_config.replace(synthesis=kind))
+        texts = torch.eye(2, tiny_encoder.joint_width)
+        same = noise[:1].expand(2, -1, -1, -1)
+        made[kind] = detector.synthesizer(same, texts, torch.zeros_like(same)).features
+    assert not torch.equal(*made["vae"]) and torch.equal(*made["plain_autoencoder"])
+
+
+def test_row_ids():
     assert [r.id for r in rows_of("table7", ["7.4", "7.1"])] == ["7.4", "7.1"]
     with pytest.raises(SettingError, match="table9"):
         rows_of("table5")
@@ -195,7 +241,7 @@ def test_a_finished_row_is_not_run_again(study, quick_config, tmp_path, monkeypa
     assert [run.about["row"] for run in runs] == [r.id for r in rows]
     shuffled, own, same, bank = (run.results["summary"] for run in runs)
     assert own == same != shuffled and bank["All"]["image"]["combined"] is not None
-    assert runs[3].about["stages"] == {} and runs[3].about["kind"] == "nearest neighbours"
+    assert runs[3].about["stages"] == {} and runs[3].about["kind"] == BANK
     assert (runs[3].calibration["combined"] > 0).all()
     monkeypatch.setattr(ablate, "run_row", lambda *_: pytest.fail("a finished row ran again"))
     again = run_table(study, rows, quick_config, tmp_path, "mixed")

@@ -21,7 +21,7 @@ from ltad.desk.evidence import gather, is_suspicious, look, model_verdict, subse
 from ltad.desk.files import archive_stem
 from ltad.desk.masks import decode_mask, encode_mask
 from ltad.desk.records import DeskError, ItemResult, NewItem
-from ltad.desk.regions import region_mask
+from ltad.desk.regions import region_mask, stretch
 from ltad.desk.report import write_report
 from ltad.desk.tables import COLUMNS, csv_text, guard, unguard
 from ltad.heatmap import heat_over
@@ -67,6 +67,9 @@ def test_coco_loads_in_pycocotools_with_equal_masks(reviewed, tmp_path):
             mask = coco.annToMask(annotation).astype(bool)
             rows, columns = np.nonzero(mask)
             assert annotation["area"] == mask.sum() > 0
+            # A region's score is the map's largest value in it, on the picture's pixels.
+            values = stretch(evidence.detection.anomaly_map, (item.width, item.height))
+            assert annotation["ltad"]["score"] == values[mask].max() > 0
             assert annotation["bbox"] == [
                 columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1
             ]

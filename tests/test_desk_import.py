@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 from desk_for_tests import Desk
 
+from ltad.desk import run_lengths
 from ltad.desk.archive import write_archive
+from ltad.desk.batch import BatchRunner
 from ltad.desk.coco import write_coco
+from ltad.desk.database import Database
 from ltad.desk.importing import import_decisions
 from ltad.desk.items import now
 from ltad.desk.masks import decode_mask
-from ltad.desk.records import DeskError
+from ltad.desk.pictures import PictureStore
+from ltad.desk.records import DeskError, NewItem
 from ltad.desk.tables import csv_bytes, json_bytes
+from ltad.shelf import ModelShelf
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +123,123 @@ def test_coco_of_other_programs_is_understood(desk):
     foreign["annotations"][1]["segmentation"]["size"] = [48, 192]
     report = import_decisions(desk.database, desk.id, json.dumps(foreign).encode())
     assert "192 x 48 pixels, but the picture is 96 x 96" in report.unmatched[0]
+
+
+SQUARE = [[16, 32, 48, 32, 48, 64, 16, 64]]
+"""COCO's outline of the pixels [32:64, 16:48] of 96 x 96."""
+
+
+@pytest.fixture
+def named(tmp_path, tiny_scorer, files):
+    """Makes a batch of the first pictures under other names."""
+    def make(*names):
+        database, pictures = Database(tmp_path / "n.sqlite"), PictureStore(tmp_path / "n")
+        new = [NewItem(n, pictures.put(f.read_bytes())) for n, f in zip(names, files, strict=False)]
+        runner = BatchRunner(database, pictures, ModelShelf(tiny_scorer))
+        batch = runner.open_batch("Line", "Ada", None, {}, new)
+        runner.wait(batch.id, 120)
+        return database, batch.id
+    return make
+
+
+def foreign_coco(names, *annotations, **image) -> bytes:
+    """Images with the ids 1, 2, ...; by default each with `SQUARE` as a hole."""
+    annotations = annotations or [{"image_id": i, "category_id": 1, "segmentation": SQUARE}
+                                  for i, _ in enumerate(names, 1)]
+    return json.dumps({
+        "images": [{"id": i, "file_name": n, "width": 96, "height": 96, **image}
+                   for i, n in enumerate(names, 1)],
+        "categories": [{"id": 1, "name": "hole"}, {"id": 2, "name": "Good"}],
+        "annotations": annotations,
+    }).encode()
+
+
+def marked(database, batch_id) -> list:
+    """Rows and columns of each item's mask, () without one."""
+    def box(key):
+        if not key:
+            return ()
+        rows, columns = np.nonzero(decode_mask(database.blob(key)))
+        return (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1, len(rows))
+    items = sorted(database.items(batch_id), key=lambda item: item.position)
+    return [box(item.decision.mask_key) if item.decision else None for item in items]
+
+
+HOLE = (32, 64, 16, 48, 32 * 32)
+
+
+@pytest.mark.parametrize(("names", "asked", "is_found"), [
+    (["a.png", "b.png"], ["images/a.png", "images/b.png"], [True, True]),
+    (["a.png", "b.png"], ["images\\a.png", "./b.png"], [True, True]),
+    (["shift 1/a.png", "shift 1/b.png"], ["b.png", "a.png"], [True, True]),
+    (["shift 1/a.png"], ["images/a.png"], [True]),
+    (["Bohrung_a\u0308.png", "ä.png"], ["Bohrung_ä.png", "a\u0308.png"], [True, True]),
+    (["x/a.png", "y/a.png"], ["x/a.png"], [True, False]),
+    (["x/a.png", "y/a.png"], ["a.png"], [False, False]),  # which of them?
+    (["a.png", "b.png"], ["x/a.png", "y/a.png"], [False, False]),
+    (["a.png", "b.png"], ["a.png", "x/a.png"], [True, False]),
+    (["a.png"], ["aa.png"], [False]),
+])
+def test_names_of_other_programs_fit_by_their_end(named, names, asked, is_found):
+    database, batch_id = named(*names)
+    report = import_decisions(database, batch_id, foreign_coco(asked))
+    assert marked(database, batch_id) == [HOLE if found else None for found in is_found]
+    assert report.restored == sum(is_found)
+    assert len(report.unmatched) == len(asked) - sum(is_found)
+
+
+def test_annotations_of_a_scaled_image_are_scaled(named):
+    database, batch_id = named("a.png", "b.png")
+    large = [[x * 640 / 96 for x in SQUARE[0]]]
+    runs = run_lengths.encode(np.ones((320, 160), bool), 160, 160, (640, 640))
+    content = foreign_coco(["a.png", "b.png"], {"image_id": 1, "segmentation": large},
+                           {"image_id": 2, "segmentation": runs}, width=640, height=640)
+    import_decisions(database, batch_id, content)
+    assert marked(database, batch_id) == [HOLE, (24, 72, 24, 48, 48 * 24)]
+
+
+@pytest.mark.parametrize(("annotation", "image", "message"), [
+    ({"segmentation": SQUARE}, {"width": 640, "height": 480}, "640 x 480 pixels, but the picture"),
+    ({"segmentation": [[600, 600, 640, 600, 640, 640]]}, {}, "marks no pixel"),
+    ({"segmentation": [[600, 600, 640, 600, 640, 640]]}, {"width": None}, "marks no pixel"),
+    ({"segmentation": [[10, 10, 50, 50]]}, {}, "three points or more"),
+    ({"bbox": [10, 10, 0, 0]}, {}, "marks no pixel"),
+    ({"bbox": [10, 10]}, {}, "three points or more"),
+])
+def test_what_marks_nothing_is_not_restored(named, annotation, image, message):
+    database, batch_id = named("a.png")
+    content = foreign_coco(["a.png"], {"image_id": 1, "category_id": 1, **annotation}, **image)
+    report = import_decisions(database, batch_id, content)
+    assert report.restored == 0 and marked(database, batch_id) == [None]
+    assert report.unmatched[0].startswith("a.png: ") and message in report.unmatched[0]
+
+
+def test_boxes_flat_outlines_and_good_ones_are_taken_and_counted(named):
+    database, batch_id = named("a.png", "b.png", "c.png", "d.png")
+    content = foreign_coco(
+        ["a.png", "b.png", "c.png", "d.png"],
+        {"image_id": "1", "category_id": "1", "segmentation": [], "bbox": [16, 32, 32, 32]},
+        {"image_id": "2", "category_id": 1, "segmentation": SQUARE[0]},
+        {"image_id": 3, "category_id": 2, "segmentation": SQUARE},
+        {"image_id": 4, "category_id": 1},
+    )
+    report = import_decisions(database, batch_id, content)
+    assert marked(database, batch_id) == [HOLE, HOLE, (), ()]
+    items = sorted(database.items(batch_id), key=lambda item: item.position)
+    assert [(i.verdict, i.decision.defect_type) for i in items] == [
+        ("defective", "hole"), ("defective", "hole"), ("good", ""), ("defective", "hole")]
+    assert report.text.startswith("4 decisions restored (3 defective, 1 good, 2 with a mask, "
+                                  "1 boxes as masks), 0 already there")
+
+
+def test_one_id_for_two_images_and_ids_of_none_are_refused(named):
+    database, batch_id = named("a.png", "b.png", "c.png")
+    content = foreign_coco(["a.png", "b.png", "c.png"])
+    content = content.replace(b'"id": 2, "file', b'"id": 1, "file')
+    report = import_decisions(database, batch_id, content)
+    assert marked(database, batch_id) == [None, None, HOLE]
+    assert [line.split(": ")[0] for line in report.unmatched] == ["a.png", "b.png", "Image id 2"]
+    assert "2 images of the id 1" in report.unmatched[1]
 
 
 def test_a_file_without_decisions_says_so(desk):

@@ -159,9 +159,23 @@ def test_replaced_names_change_that_class_alone(fresh_scorer, bench):
 
 
 @pytest.mark.parametrize("replacement", ["@nearest", "@own", "@class:screw", "a long hex nut"])
-def test_every_kind_of_replacement_scores(tiny_scorer, replacement, bench):
+def test_every_kind_of_replacement_puts_its_vectors_in_place(tiny_scorer, replacement, bench):
+    names, encoder = tiny_scorer.detector.names, tiny_scorer.encoder
+    learned = names.name(tiny_scorer.detector.index("hex_nut"))
+    # The nearest whole word of a vector has the largest cosine with it.
+    known = encoder.vocabulary().whole_words()
+    unit = torch.nn.functional.normalize
+    nearest = (unit(learned, dim=1) @ unit(known.embeddings, dim=1).T).argmax(dim=1).tolist()
+    expected = {
+        "@nearest": known.embeddings[nearest], "@own": encoder.token_vectors("hex nut"),
+        "@class:screw": names.name(tiny_scorer.detector.index("screw")),
+        "a long hex nut": encoder.token_vectors("a long hex nut"),
+    }[replacement]
     renamed = replace_names(tiny_scorer, {"hex_nut": replacement})
-    assert measure_pairs(renamed, bench, PAIRS[:1]).results[0].classes[0].image["semantic"] >= 0
+    found = renamed.detector.names.name(renamed.detector.index("hex_nut"))
+    assert torch.equal(found, expected) and not torch.equal(found, learned)
+    scored = measure_pairs(renamed, bench, PAIRS[:1]).results[0].classes[0]
+    assert scored.image["semantic"] is not None
 
 
 def test_shuffled_names_leave_no_class_its_own(tiny_scorer):

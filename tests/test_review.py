@@ -235,6 +235,8 @@ def test_outlines_follow_a_chosen_threshold(desk, files):
     assert moved["limit"] == pytest.approx(own["own_limit"] - down)
     area = [sum(region["area"] for region in one["regions"]) for one in (own, moved)]
     assert area[1] >= area[0] and "People chose" in moved["explanation"]
+    made = desk.items.decide(row["id"], "defective", "Ann")["decision"]
+    assert made["threshold"] == row["threshold"] - down and made["score"] == row["score"]
 
 
 def test_only_good_pictures_are_offered_for_training(desk, files):

@@ -343,8 +343,12 @@ def test_masks_thinner_than_a_pixel_are_counted(tiny_scorer, samples, work, tmp_
     found = evaluate_model(tiny_scorer, changed, samples[0].path.parents[3], work / "features",
                            progress=False)
     assert found.evaluation.thin_masks == 1
-    _told(found)
-    assert "thinner than a pixel at the model's size: 1." in capsys.readouterr().out
+    assert found.evaluation.uncertain == {}
+    changed = replace(found.evaluation, uncertain={"screw auroc": 0.0123})
+    _told(replace(found, evaluation=changed))
+    printed = capsys.readouterr().out
+    assert "Uncertain: pixel screw auroc of the combined branch, by up to 1.23 perc" in printed
+    assert "thinner than a pixel at the model's size: 1." in printed
 
 
 def test_the_class_of_a_measure_is_the_true_one(tiny_scorer, samples, work):
@@ -361,4 +365,6 @@ def test_the_class_of_a_measure_is_the_true_one(tiny_scorer, samples, work):
     assert len(asked) == len(store) and all(given == true for given, true in asked)
     assert found.results.classes[0].image == {"semantic": 0.5}  # ties count half
     assert found.thin_masks == 0
+    # All scores share a bin, so that the order of the pixels in it, and AUROC, are unknown.
+    assert found.uncertain["screw auroc"] == 0.5
     assert found.results_dict()["summary"]["All"]["image"]["combined"] is None

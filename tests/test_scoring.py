@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ltad import scoring
-from ltad.calibration import standing
+from ltad.calibration import NormalScores, limits_of, standing
 
 
 def test_scores_equal_a_numpy_transcription_of_equations_1_to_5():
@@ -103,3 +103,16 @@ def test_a_score_stands_among_good_images():
                                     "in 5 looks this suspicious.")
     assert standing(2.5, good) == "Higher than 2 of 19 held-out good images."
     assert standing(0.0, good) == "Lower than all 19 held-out good images."
+
+
+def test_the_combined_scale_ends_where_sums_end():
+    """S = S_rec + lambda S_sem, and S_sem <= 1: 1.5 times the normal range, cut at that sum."""
+    places = {b: np.array([1.0]) for b in ("combined", "reconstruction", "semantic")}
+    low = {"reconstruction": 0.0, "semantic": 0.1, "combined": 1.0}
+    high = {"reconstruction": 2.0, "semantic": 0.9, "combined": 9.0}
+    normal = NormalScores(places, places, low, high)
+    assert limits_of(normal, 0.5, 5.0, False).scale == {
+        "reconstruction": (0.0, 3.0), "semantic": (0.1, 1.0),
+        "combined": (1.0, 8.0),  # 3 + 5, not 1 + 1.5 x 8
+    }
+    assert limits_of(normal, 0.5, 20.0, False).scale["combined"] == (1.0, 13.0)

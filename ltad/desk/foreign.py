@@ -7,7 +7,7 @@ import io
 import json
 import math
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from ltad.data.folders import GOOD
 from ltad.desk import run_lengths
 from ltad.desk.coco import COCO_FILE
+from ltad.desk.masks import resize_mask
 from ltad.desk.records import VERDICTS, DeskError
 from ltad.desk.regions import fill
 from ltad.desk.tables import unguard
@@ -37,6 +39,11 @@ class Imported:
         threshold, score: what the person saw, or None.
         segmentations: of the corrected mask, as COCO writes them; together they are the mask.
         knows_mask: whether the file could hold a mask at all; a table cannot.
+        boxes: how many of the segmentations were boxes without an outline.
+        drawn_on: (width, height) of the image that another program's segmentations were drawn on;
+            None where the file does not say it, or for an export of our own.
+        is_foreign: whether another program wrote it; then each segmentation must mark something.
+        problem: why nothing can be restored from it, or "".
     """
 
     file_name: str
@@ -51,13 +58,19 @@ class Imported:
     score: float | None = None
     segmentations: tuple = ()
     knows_mask: bool = False
+    boxes: int = 0
+    drawn_on: tuple[int, int] | None = None
+    is_foreign: bool = False
+    problem: str = ""
 
 
 def read_decisions(source: str | Path | bytes, name: str = "The file") -> list[Imported]:
     """The decisions in a file, in its order; items without one are left out.
 
     In COCO of other programs an annotated image counts as defective, with the categories' names as
-    defect type and all its annotations together as mask; the others say nothing.
+    defect type and all its annotations together as mask, boxes too where there is no outline. Those
+    of a category that is called good, as a folder may be (`ltad.data.folders.GOOD`), mark no
+    defect; an image that has no others is good. Images without annotations say nothing.
 
     Args:
         source: a path or bytes; COCO, CSV or JSON of a batch, or a zip that holds coco.json.
@@ -100,36 +113,64 @@ def read_decisions(source: str | Path | bytes, name: str = "The file") -> list[I
 def mask_of(imported: Imported, picture_size: tuple[int, int]) -> np.ndarray | None:
     """The corrected mask (height, width), or None where there is none.
 
+    What another program drew on an image of another size, but of the same shape, is scaled.
+
     Raises:
-        ImageError: it is damaged, or not as large as the picture (width, height).
+        ImageError: it is damaged, of another shape than the picture (width, height), or a part of
+            another program's marks no pixel of it.
     """
     if not imported.segmentations:
         return None
+    size = imported.drawn_on or picture_size
     width, height = picture_size
+    _check_shape(size, picture_size)
     mask = np.zeros((height, width), dtype=bool)
     for segmentation in imported.segmentations:
         if isinstance(segmentation, dict):
-            part = run_lengths.decode(segmentation)
+            runs = run_lengths.decode(segmentation)
+            if runs.shape != size[::-1]:
+                raise ImageError(
+                    f"The mask is {runs.shape[1]} x {runs.shape[0]} pixels, but the picture is "
+                    f"{size[0]} x {size[1]}."
+                )
+            part = resize_mask(runs, picture_size)
         else:
-            part = _filled(segmentation, picture_size)
-        if part.shape != mask.shape:
+            part = _filled(segmentation, (width / size[0], height / size[1]), picture_size)
+        if imported.is_foreign and not part.any():
             raise ImageError(
-                f"The mask is {part.shape[1]} x {part.shape[0]} pixels, but the picture is "
-                f"{width} x {height}."
+                f"An annotation marks no pixel of the picture ({width} x {height}). Draw it again."
             )
         mask |= part
     return mask
 
 
-def _filled(polygons: list, picture_size: tuple[int, int]) -> np.ndarray:
-    """The mask of COCO's polygons, each a list x, y, x, y, ...; together they are the mask."""
+def _check_shape(drawn_on: tuple[int, int], picture_size: tuple[int, int]) -> None:
+    (width, height), (real_width, real_height) = drawn_on, picture_size
+    scales = real_width / width, real_height / height
+    # Half a pixel of either image is rounding.
+    slack = 0.5 / min(drawn_on) + 0.5 / min(picture_size)
+    if abs(scales[0] / scales[1] - 1) > slack:
+        raise ImageError(
+            f"It was annotated on an image of {width} x {height} pixels, but the picture is "
+            f"{real_width} x {real_height}. Annotate the picture itself, or a scaled one."
+        )
+
+
+def _filled(
+    polygons: list, scales: tuple[float, float], picture_size: tuple[int, int]
+) -> np.ndarray:
+    """The mask of COCO's polygons together, each a list x, y, x, y, ..., or of one such list alone,
+    scaled by `scales`."""
     mask = np.zeros((picture_size[1], picture_size[0]), dtype=bool)
     try:
-        for polygon in polygons:
-            points = np.array(polygon, dtype=np.float64).reshape(-1, 2)
-            if not np.isfinite(points).all():
+        is_one = all(isinstance(number, int | float) for number in polygons)
+        for polygon in [polygons] if is_one else polygons:
+            numbers = np.array(polygon, dtype=np.float64)
+            if numbers.ndim != 1 or len(numbers) % 2 or len(numbers) < 6:
+                raise ValueError("it needs three points or more, each an x and a y")
+            if not np.isfinite(numbers).all():
                 raise ValueError("it holds no finite number")
-            mask |= fill(points.tolist(), picture_size)
+            mask |= fill((numbers.reshape(-1, 2) * scales).tolist(), picture_size)
     except (TypeError, ValueError, IndexError, OverflowError) as error:
         raise ImageError(f"The mask's polygon is damaged ({error}).") from error
     return mask
@@ -217,8 +258,9 @@ def _imported(picture: dict[str, Any], decision: dict[str, Any], place: str, **m
 def _of_coco(document: dict[str, Any], name: str) -> list[Imported]:
     by_image = defaultdict(list)
     for annotation in document.get("annotations", []):
-        by_image[annotation["image_id"]].append(annotation)
-    categories = {c["id"]: _text(c["name"]) for c in document.get("categories", [])}
+        by_image[_text(annotation["image_id"])].append(annotation)
+    categories = {_text(c["id"]): _text(c["name"]) for c in document.get("categories", [])}
+    ids = Counter(_text(image["id"]) for image in document["images"] if "ltad" not in image)
     found = []
     for image in document["images"]:
         place = f"{name}, image {_text(image.get('file_name'))[:80]}"
@@ -229,11 +271,18 @@ def _of_coco(document: dict[str, Any], name: str) -> list[Imported]:
                 {**image, "content_key": image["ltad"].get("content_key")}, decision, place,
                 segmentations=(runs,) if runs else (), knows_mask=True,
             )
+        elif ids[image_id := _text(image["id"])] > 1:
+            entry = _refused(_text(image.get("file_name")), f"the file has {ids[image_id]} images "
+                             f"of the id {image_id[:80]}, so its annotations may be another's.")
         else:
-            entry = _of_annotations(image, by_image[image["id"]], categories, place)
+            entry = _of_annotations(image, by_image[image_id], categories, place)
         if entry is not None:
             found.append(entry)
-    return found
+    unknown = () if any("ltad" in i for i in document["images"]) else by_image.keys() - ids.keys()
+    return found + [
+        _refused(f"Image id {image_id[:80]}", f"the file has {len(by_image[image_id])} annotations "
+                 "of it, but no such image.") for image_id in sorted(unknown)
+    ]
 
 
 def _of_annotations(
@@ -241,12 +290,36 @@ def _of_annotations(
 ) -> Imported | None:
     if not annotations:
         return None
-    names = dict.fromkeys(categories.get(a.get("category_id"), "") for a in annotations)
-    segmentations = tuple(a["segmentation"] for a in annotations if a.get("segmentation"))
+    names = [categories.get(_text(a.get("category_id")), "") for a in annotations]
+    defects = [(a, n) for a, n in zip(annotations, names, strict=True) if n.casefold() not in GOOD]
+    if not defects:
+        return _imported(image, {"verdict": "good"}, place, knows_mask=True)
+    outlines = [a["segmentation"] for a, _ in defects if a.get("segmentation")]
+    boxes = [_corners(a["bbox"]) for a, _ in defects if not a.get("segmentation") and a.get("bbox")]
+    types = dict.fromkeys(n for _, n in defects if n)
     return _imported(
-        image, {"verdict": "defective", "defect_type": ", ".join(filter(None, names))}, place,
-        segmentations=segmentations, knows_mask=bool(segmentations),
+        image, {"verdict": "defective", "defect_type": ", ".join(types)}, place,
+        segmentations=(*outlines, *boxes), knows_mask=bool(outlines or boxes), boxes=len(boxes),
+        drawn_on=_size(image), is_foreign=True,
     )
+
+
+def _corners(box: Any) -> list:
+    """COCO's box x, y, width, height as a polygon; anything else as it is, to be refused as one."""
+    try:
+        x, y, width, height = map(float, box)
+    except (TypeError, ValueError):
+        return [box]
+    return [[x, y, x + width, y, x + width, y + height, x, y + height]]
+
+
+def _size(image: dict[str, Any]) -> tuple[int, int] | None:
+    size = tuple(int(_number(image.get(side)) or 0) for side in ("width", "height"))
+    return size if min(size) > 0 else None
+
+
+def _refused(file_name: str, problem: str) -> Imported:
+    return Imported(file_name, "", "", problem=problem)
 
 
 def _text(value: Any) -> str:

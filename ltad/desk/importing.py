@@ -1,16 +1,19 @@
 """Decisions brought back into a batch from a COCO, CSV, JSON or zip export.
 
-An item is found by the content of its picture if the file says it, else by its file name. Nothing
-that was decided later than the file is overwritten unless that is asked for; what is replaced stays
-in the item's history. A restored decision has the author, the time, the model, threshold and score
-that the file gives it, and the time of the import beside them.
+An item is found by the content of its picture if the file says it, else by its file name, whatever
+its slashes and Unicode form; and where no whole name fits, by the end of it (``images/a.png`` is
+``a.png``) if that end is unique in the batch and in the file. Nothing that was decided later than
+the file is overwritten unless that is asked for; what is replaced stays in the item's history. A
+restored decision has the author, the time, the model, threshold and score that the file gives it,
+and the time of the import beside them.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,20 +37,29 @@ class ImportReport:
         unchanged: decisions that stood already.
         unmatched: a sentence for each that belongs to no picture of the batch, or cannot be used.
         conflicts: a sentence for each that would have replaced a newer one and was left out.
+        verdicts: verdict -> how many of the restored ones.
+        masks, boxes: restored ones with a mask, and how many parts of these masks were boxes.
     """
 
     restored: int
     unchanged: int
     unmatched: tuple[str, ...]
     conflicts: tuple[str, ...]
+    verdicts: dict[str, int] = field(default_factory=dict)
+    masks: int = 0
+    boxes: int = 0
 
     @property
     def text(self) -> str:
         """All in one sentence."""
         if not (self.restored or self.unchanged or self.problems):
             return "The file holds no decision, so nothing was restored."
+        kinds = [f"{count} {verdict}" for verdict, count in self.verdicts.items()]
+        kinds += [f"{self.masks} with a mask"] * bool(self.masks)
+        kinds += [f"{self.boxes} boxes as masks"] * bool(self.boxes)
+        what = f" ({', '.join(kinds)})" if kinds else ""
         return (
-            f"{self.restored} decisions restored, {self.unchanged} already there, "
+            f"{self.restored} decisions restored{what}, {self.unchanged} already there, "
             f"{len(self.unmatched)} without their picture, {len(self.conflicts)} left out because "
             "somebody decided later."
         )
@@ -104,6 +116,7 @@ class _Plan:
         self._overwrite = overwrite
         self._unchanged = 0
         self._conflicts: list[str] = []
+        self._boxes = 0
         self.wanted: list[dict] = []
         self.unmatched: list[str] = []
 
@@ -122,6 +135,7 @@ class _Plan:
         elif item.decision and not self._overwrite and _is_newer(item.decision, imported):
             self._conflicts.append(_conflict(item.file_name, item.decision, imported))
         else:
+            self._boxes += imported.boxes
             self.wanted.append({
                 "item_id": item.id, "verdict": imported.verdict,
                 "person": imported.person or self._person, "defect_type": imported.defect_type,
@@ -134,7 +148,9 @@ class _Plan:
     def report(self) -> ImportReport:
         """What came of it."""
         return ImportReport(
-            len(self.wanted), self._unchanged, tuple(self.unmatched), tuple(self._conflicts)
+            len(self.wanted), self._unchanged, tuple(self.unmatched), tuple(self._conflicts),
+            dict(Counter(entry["verdict"] for entry in self.wanted)),
+            sum(bool(entry["mask_key"]) for entry in self.wanted), self._boxes,
         )
 
     def _stored_mask(self, item: Item) -> np.ndarray | None:
@@ -153,14 +169,16 @@ def _matched(
     items: Sequence[Item], found: Sequence[Imported], unmatched: list[str]
 ) -> list[tuple[Item, Imported]]:
     """Each imported decision with its item; an item is used once."""
-    by_content, by_name = defaultdict(list), defaultdict(list)
+    by_content, by_name = defaultdict(list), _ByName(items, found)
     for item in sorted(items, key=lambda item: item.position):
         by_content[item.content_key].append(item)
-        by_name[item.file_name].append(item)
     used, pairs = set(), []
     for imported in found:
+        if imported.problem:
+            unmatched.append(f"{imported.file_name}: {imported.problem}")
+            continue
         key = imported.content_key
-        same = by_content[key] if key else by_name[imported.file_name]
+        same = by_content[key] if key else by_name.find(imported.file_name)
         left = [item for item in same if item.id not in used]
         # Among pictures of one content the one of the same name comes first.
         left.sort(key=lambda item: item.file_name != imported.file_name)
@@ -181,6 +199,40 @@ def _matched(
         used.add(left[0].id)
         pairs.append((left[0], imported))
     return pairs
+
+
+class _ByName:
+    """Finds items by file names that other programs wrote."""
+
+    def __init__(self, items: Sequence[Item], found: Sequence[Imported]) -> None:
+        self._items: dict[tuple[str, ...], list[Item]] = defaultdict(list)
+        self._ends: dict[tuple[str, ...], list[Item]] = defaultdict(list)
+        for item in sorted(items, key=lambda item: item.position):
+            name = _parts(item.file_name)
+            self._items[name].append(item)
+            for end in _ends(name):
+                self._ends[end].append(item)
+        self._asked = Counter(end for one in found for end in _ends(_parts(one.file_name)))
+
+    def find(self, file_name: str) -> list[Item]:
+        """The items of that name; if there are none, those of its longest end that the batch knows,
+        provided the file has that end once."""
+        name = _parts(file_name)
+        if same := self._items.get(name):
+            return same
+        end = next((end for end in _ends(name) if end in self._ends), None)
+        return self._ends[end] if end and self._asked[end] == 1 else []
+
+
+def _parts(file_name: str) -> tuple[str, ...]:
+    """Folders and file of a name, with whatever slashes, accents composed."""
+    name = unicodedata.normalize("NFC", file_name.replace("\\", "/"))
+    return tuple(part for part in name.split("/") if part not in ("", "."))
+
+
+def _ends(name: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """``(a, b, c)``, ``(b, c)``, ``(c,)``."""
+    return [name[start:] for start in range(len(name))]
 
 
 def _is_same(decision: Decision | None, imported: Imported) -> bool:

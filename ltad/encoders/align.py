@@ -156,7 +156,7 @@ class AlignEncoder:
         return digest.hexdigest()[:16]
 
     def pixels(self, image: Image.Image) -> Tensor:
-        """(3, S, S) float32 in [-1, 1]: scaled without cropping, bilinear (METHOD section 1)."""
+        """(3, S, S) float32 in [-1, 1]: scaled without cropping, bilinear (section 6)."""
         size = self.settings.image_size
         resized = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
         array = np.asarray(resized, dtype=np.float32) / 127.5 - 1.0

@@ -1,4 +1,4 @@
-"""Pseudo class names s_c: m learned token vectors per class (METHOD sections 3 and 5)."""
+"""Pseudo class names s_c: m learned token vectors per class (the paper's equation 4)."""
 
 from __future__ import annotations
 

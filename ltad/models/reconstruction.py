@@ -1,4 +1,4 @@
-"""The reconstruction module RM: a transformer over the grid's patches (METHOD section 4)."""
+"""The reconstruction module RM: a transformer over the grid's patches (the paper's equation 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Phase 1's feature synthesis: a text-conditioned VAE on frozen features (METHOD section 5)."""
+"""Phase 1's feature synthesis: a VAE on frozen features, conditioned on text (equation 6)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class FeatureSynthesizer(nn.Module):
         grid: side of the synthesised features.
         width: channels of D's first stage; each later stage has three quarters of the last.
         expansion: of the inverted-residual blocks.
-        variational: False gives the plain autoencoder of Table 6 (6.3): z^ = F_mu(z).
+        variational: False gives the plain autoencoder of Table 6 (6.3): D(F_mu(z)), without t_c.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class FeatureSynthesizer(nn.Module):
         self.variational = variational
         self.mean = nn.Conv2d(latent_channels, latent_channels, 1)
         self.log_variance = nn.Conv2d(latent_channels, latent_channels, 1)
-        self.enter = nn.Conv2d(latent_channels + joint_width, width, 1)
+        self.enter = nn.Conv2d(latent_channels + (joint_width if variational else 0), width, 1)
         widths = [max(32, int(width * 0.75**stage)) for stage in range(len(channels))]
         inputs = [width, *widths[:-1]]
         self.stages = nn.ModuleList(
@@ -75,9 +75,12 @@ class FeatureSynthesizer(nn.Module):
         )
 
     def decode(self, latent: Tensor, text: Tensor) -> Tensor:
-        """D([z^; t_c]): f^syn (B, C, G, G) of z^ (B, C_L, h, w) and t_c (B, d)."""
-        spread = text[:, :, None, None].expand(-1, -1, *latent.shape[-2:])
-        hidden = self.enter(torch.cat([latent, spread], dim=1))
+        """D([z^; t_c]): f^syn (B, C, G, G) of z^ (B, C_L, h, w) and t_c (B, d), which an
+        autoencoder leaves out."""
+        if self.variational:
+            spread = text[:, :, None, None].expand(-1, -1, *latent.shape[-2:])
+            latent = torch.cat([latent, spread], dim=1)
+        hidden = self.enter(latent)
         layers = []
         for depth, (stage, output) in enumerate(zip(self.stages, self.outputs, strict=True)):
             hidden = stage(to_grid(hidden, min(self.grid, self.latent_side * 2 ** (depth + 1))))

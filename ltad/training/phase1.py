@@ -1,4 +1,4 @@
-"""Phase 1: pseudo class names and feature synthesis (METHOD section 5, equation 6)."""
+"""Phase 1: pseudo class names and feature synthesis (the paper's section 5, equation 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Phase 2: the reconstruction module and the semantic head (METHOD section 6)."""
+"""Phase 2: the reconstruction module and the semantic head (the paper's section 5)."""
 
 from __future__ import annotations
 
