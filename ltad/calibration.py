@@ -175,7 +175,8 @@ def limits_of(normal: NormalScores, rate: float, lam: float, is_pooled: bool) ->
         {b: scoring.conformal_threshold(normal.scores[b], rate) for b in BRANCHES},
         {b: float(np.median(normal.scores[b])) for b in BRANCHES},
         scoring.conformal_threshold(normal.peaks["combined"], rate),
-        scale, is_pooled, len(normal.scores["combined"]), tuple(np.sort(normal.scores["combined"]).tolist()),
+        scale, is_pooled, len(normal.scores["combined"]),
+        tuple(np.sort(normal.scores["combined"]).tolist()),
     )
 
 
