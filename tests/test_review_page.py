@@ -612,3 +612,17 @@ def fill(server: SimpleNamespace, files: list[Path], count: int) -> int:
     database.set_batch_state(batch.id, "finished")
     database.set_threshold("", "leather", ThresholdChoice("score", 1.9))  # a hundred are above
     return batch.id
+
+
+def test_on_a_phone_the_decision_bar_sticks_to_the_lower_edge(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    page.set_viewport_size({"width": 390, "height": 844})
+    batch = bring(page, server, files[1:3])
+    for name in ("Good", "Defective", "Unsure"):
+        box = page.locator(".lt-review-verdict", has_text=name).bounding_box()
+        assert box["y"] > 720 and box["y"] + box["height"] <= 844
+    page.locator(".lt-review-verdict", has_text="Defective").click()
+    expect(page.locator(SAVED)).to_have_count(1)
+    assert verdicts(server, batch) == ["defective"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
