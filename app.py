@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from threading import Thread
 
 # Read when the libraries are imported: no statistics, no look-ups of other hosts.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -52,7 +53,8 @@ def main() -> None:
     """Load the model and serve until interrupted."""
     options = parse_arguments()
     scorer = load_scorer(options.model, device=options.device)
-    scorer.warm_up()
+    # Behind the page's start: the held-out images are read once, and kept on disk.
+    Thread(target=scorer.warm_up, daemon=True).start()
     folders = () if options.public else tuple(options.folder)
     workspace = Workspace(options.work, folders, options.public, SHIPPED_RUNS)
     build_app(scorer, workspace=workspace).launch(

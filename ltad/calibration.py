@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -184,26 +184,29 @@ class Calibration:
     """Limits for every class under any settings, computed on demand and remembered.
 
     Args:
-        readings: class name -> readings of its held-out normal pictures; may be empty for some
-            classes, not for all.
+        counts: class name -> held-out normal images; zero for some classes, not for all.
+        read: class name -> their readings; called once for a class, when it is first needed.
         texts: (class names, words) -> (n, d) text embeddings of [words; s_c].
     """
 
     def __init__(
-        self, readings: dict[str, Readings], texts: Callable[[list[str], str], Tensor]
+        self, counts: Mapping[str, int], read: Callable[[str], Readings],
+        texts: Callable[[list[str], str], Tensor],
     ) -> None:
-        self._readings = {name: r for name, r in readings.items() if len(r)}
-        self._texts = texts
+        self._counts = {name: count for name, count in counts.items() if count}
+        self._read, self._texts = read, texts
+        self._readings: dict[str, Readings] = {}
+        self._reading = Lock()
         self._known: OrderedDict[tuple[str, ScoreSettings], NormalScores] = OrderedDict()
         self._lock = Lock()
 
     def limits(self, class_name: str, settings: ScoreSettings, rate: float) -> Limits:
         """Limits of one class; pooled over all when it has too few pictures for the rate."""
-        own = self._readings.get(class_name)
-        if own is not None and len(own) + 1 >= 1.0 / rate:
+        own = self._counts.get(class_name)
+        if own is not None and own + 1 >= 1.0 / rate:
             own_scores = self._normal([class_name], settings)[0]
             return limits_of(own_scores, rate, settings.lam, is_pooled=False)
-        parts = self._normal(list(self._readings), settings)
+        parts = self._normal(list(self._counts), settings)
         alone = len(parts) == 1 and own is not None
         return limits_of(pooled(parts), rate, settings.lam, is_pooled=not alone)
 
@@ -216,16 +219,22 @@ class Calibration:
                 self._known.update({(n, settings): m for n, m in measured.items()})
         with self._lock:
             found = [self._known.get((n, settings)) for n in names]
-            while len(self._known) > REMEMBERED + len(self._readings):
+            while len(self._known) > REMEMBERED + len(self._counts):
                 self._known.popitem(last=False)
         return [m or self._measure([n], settings)[n] for n, m in zip(names, found, strict=True)]
+
+    def _own(self, name: str) -> Readings:
+        with self._reading:
+            if name not in self._readings:
+                self._readings[name] = self._read(name)
+            return self._readings[name]
 
     @torch.inference_mode()
     def _measure(self, names: list[str], settings: ScoreSettings) -> dict[str, NormalScores]:
         normal = self._texts(names, settings.normal_prompt)
         abnormal = self._texts(names, settings.abnormal_prompt)
         return {
-            name: NormalScores.of(self._readings[name], normal[i], abnormal[i], settings)
+            name: NormalScores.of(self._own(name), normal[i], abnormal[i], settings)
             for i, name in enumerate(names)
         }
 

@@ -249,18 +249,17 @@ class Scorer:
         """Limits from the held-out normal pictures that the model folder carries."""
         if self.calibrator is not self:
             return self.calibrator.calibration
-        prepared = {
-            name: [self.prepare(picture) for picture in pictures]
-            for name, pictures in self.checkpoint.calibration.items()
-        }
-        with torch.inference_mode():
-            self._reader.encode([p for group in prepared.values() for p in group])
-            readings = {n: self._reader.read_all(g, n) for n, g in prepared.items() if g}
-        return Calibration(readings, lambda names, words: self.texts(names, words))
+        images = self.checkpoint.calibration
+        return Calibration(
+            {name: len(own) for name, own in images.items()},
+            lambda name: self._reader.read_all([self.prepare(i) for i in images[name]], name),
+            lambda names, words: self.texts(names, words),
+        )
 
     def warm_up(self) -> None:
-        """Do once, before the first visitor, what the first answer would wait for."""
-        self.calibration.limits(self.class_names[0], self.score_settings(), FALSE_ALARM_RATE)
+        """Do once, before the first visitor, what the first answer of each class would wait for."""
+        for name in self.class_names:
+            self.calibration.limits(name, self.score_settings(), FALSE_ALARM_RATE)
 
     def _detect(
         self, prepared: Prepared, class_name: str | None, settings: ScoreSettings, rate: float

@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from ltad import scoring
-from ltad.calibration import NormalScores, limits_of, standing
+from ltad.calibration import (
+    Calibration,
+    NormalScores,
+    Readings,
+    ScoreSettings,
+    limits_of,
+    standing,
+)
 
 
 def test_scores_equal_a_numpy_transcription_of_equations_1_to_5():
@@ -127,3 +134,21 @@ def test_the_combined_scale_ends_where_sums_end():
         "combined": (1.0, 8.0),  # 3 + 5, not 1 + 1.5 x 8
     }
     assert limits_of(normal, 0.5, 20.0, False).scale["combined"] == (1.0, 13.0)
+
+
+def test_a_class_with_enough_images_reads_no_other_class():
+    read = []
+
+    def readings(name: str) -> Readings:
+        read.append(name)
+        values = torch.rand(30, 4, 4, generator=torch.Generator().manual_seed(len(read)))
+        return Readings(values, torch.zeros(30, 2, 4, 4))
+
+    calibration = Calibration({"a": 30, "b": 30, "few": 3, "none": 0}, readings,
+                              lambda names, words: torch.zeros(len(names), 2))
+    settings = ScoreSettings("a", "a broken", 1.0, 1.0, 1, 16)
+    for rate in (0.05, 0.1):
+        assert not calibration.limits("a", settings, rate).is_pooled
+    assert read == ["a"]
+    assert calibration.limits("few", settings, 0.05).is_pooled
+    assert read == ["a", "b", "few"]

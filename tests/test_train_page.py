@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -189,7 +190,7 @@ def teach(page: Any, address: str, folder: Path, workspace: Workspace) -> None:
     page.reload()
     page.get_by_role("tab", name="Train").click()
     expect(page.locator(".lt-lesson h3")).to_contain_text("by hand")
-    expect(page.locator(".lt-state")).to_have_text("Finished")
+    expect(page.locator(".lt-state")).to_have_text(re.compile("^Finished"))
     expect(page.locator("#lt-train-figures")).to_contain_text("train --data")
     expect(page.locator("#lt-losses .main-svg").first).to_be_visible()
     expect(page.locator(".lt-shot button")).to_have_count(0)
