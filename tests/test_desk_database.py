@@ -138,6 +138,18 @@ def test_a_decision_remembers_what_the_model_said(database: Database):
     assert (seen.model, seen.threshold, seen.score) == ("other", 3.0, 3.25)
 
 
+def test_only_good_and_defective_items_with_a_score_count_as_reviewed(database: Database):
+    batch, ids = _batch(database, 5)
+    other, other_ids = _batch(database, 1)
+    for item_id, score in [*zip(ids[:4], (1.0, 2.0, 3.0, 4.0), strict=True), (other_ids[0], 5.0)]:
+        database.record_result(item_id, **vars(_result(score)))
+    for item_id, verdict in zip(ids, ("good", "defective", "unsure", "", "good"), strict=True):
+        database.decide(item_id, verdict, "anna")
+    database.decide(other_ids[0], "good", "anna")
+    assert sorted(database.reviewed([batch.id])) == [("gear", 1.0, 0), ("gear", 2.0, 1)]
+    assert len(database.reviewed([batch.id, other.id])) == 3
+
+
 def test_undo_appends_what_stood_before_and_leaves_others_alone(database: Database):
     batch, ids = _batch(database)
     mask = database.put_blob(b"mask")

@@ -109,6 +109,16 @@ def test_regions_of_a_mask_are_its_parts():
     assert np.array_equal(region_mask(regions, (53, 37)), mask)
 
 
+def test_equal_regions_come_largest_first_and_the_smallest_may_be_just_large_enough():
+    mask = np.zeros((10, 10), dtype=bool)
+    mask[0, :2] = mask[2, :3] = mask[4, :5] = True
+    values = np.ones((10, 10), np.float32)
+    assert [r.area for r in regions_of_mask(mask, values)] == [5, 3, 2]
+    assert [r.area for r in regions_of_mask(mask, values, 0.03)] == [5, 3]  # 3 of 100 pixels
+    values[0, 0] = 2.0
+    assert [r.area for r in regions_of_mask(mask, values)] == [2, 5, 3]
+
+
 def test_the_persons_mask_wins(detection):
     size = (96, 80)
     mask = np.zeros((80, 96), dtype=bool)
@@ -167,6 +177,14 @@ def test_ignored_pixels_cannot_raise_the_score(detection):
     )
     more = ignore | np.roll(ignore, 9, axis=1)
     assert apply_ignore(alarming, more, pool).score <= judged.score
+
+
+def test_a_window_that_holds_one_ignored_pixel_does_not_count(detection):
+    ignore = np.zeros((5, 5), dtype=bool)
+    ignore[:, [0, 2]] = True
+    values = np.tile(np.float32([9, 10, 9, 1, 3]), (5, 1))  # the mean of 10 and 0 is 5
+    maps = dict.fromkeys(("anomaly_map", "reconstruction_map", "semantic_map"), values)
+    assert apply_ignore(replace(detection, **maps), ignore, 2).score == 2.0
 
 
 def test_ignoring_tells_what_it_did(detection):

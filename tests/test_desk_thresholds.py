@@ -51,6 +51,12 @@ def test_a_threshold_between_separated_scores_lies_halfway():
     assert miss_rate_threshold(pairs, 0.5) == 7.0
 
 
+def test_of_equally_good_thresholds_the_one_that_misses_least_is_taken():
+    # Below 1: 2 hits of 4 alarms; at 3.5: 1 of 1; both an F1 of 2 / 3, and all between less.
+    pairs = [(1.0, True), (2.0, False), (3.0, False), (4.0, True)]
+    assert best_f1_threshold(pairs) == np.nextafter(1.0, 0.0)
+
+
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.29, 0.5])
 def test_a_miss_rate_is_kept_and_no_higher_reviewed_score_keeps_it(seed: int, rate: float):

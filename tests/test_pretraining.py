@@ -22,7 +22,15 @@ from ltad.pretraining.frozen import TextStates, pool_features, text_states, towe
 from ltad.pretraining.heads import JointHeads
 from ltad.pretraining.losses import PlaceLogits, means_no_damage, names_another, names_it
 from ltad.pretraining.pool import SEEN_PART_CLASSES, Pair, build_pool, make_pair, seen_defects
-from ltad.pretraining.probe import Reader, Views, compare, groups_of, words_by_defect
+from ltad.pretraining.probe import (
+    Reader,
+    Views,
+    compare,
+    groups_of,
+    naming,
+    phrase,
+    words_by_defect,
+)
 from ltad.pretraining.train import (
     Lesson,
     PretrainingSettings,
@@ -269,3 +277,14 @@ def test_probe_measures_what_a_direction_finds(tiny_encoder):
     table = words_by_defect(reader, own, "last map", ["broken", "red"])
     assert list(table.index) == ["broken", "red"] and list(table.columns) == ["crack"]
     assert table.loc["red", "crack"] == 0.5  # the same images on both sides
+
+
+def test_naming_is_the_share_of_good_images_nearest_to_their_own_name(tiny_encoder):
+    texts = tiny_encoder.text_embeddings([[phrase("", name)] for name in ("screw", "hex nut")])
+    screw, nut = (text[:, None, None].expand(-1, 2, 2) for text in texts)
+    views = {
+        name: {"good": Views({"last map": torch.stack(maps).half()}, None)}
+        for name, maps in {"screw": [screw, 3 * screw, nut], "hex_nut": [nut, nut]}.items()
+    }
+    found = naming(Reader(tiny_encoder), views, ["screw", "hex_nut"])
+    assert found == {"screw": pytest.approx(2 / 3), "hex_nut": 1.0}

@@ -65,6 +65,7 @@ def test_conformal_threshold_is_the_right_order_statistic():
     assert scoring.conformal_threshold(scores, 0.05) == 19
     assert scoring.conformal_threshold(scores, 0.10) == 18
     assert scoring.conformal_threshold(scores, 0.50) == 10
+    assert scoring.conformal_threshold(np.arange(1.0, 21.0), 0.05) == 20  # ceil(21 x 0.95)
     assert scoring.conformal_threshold(np.array([3.0]), 0.05) == 3
 
 
@@ -99,6 +100,16 @@ def test_regions_give_boxes_areas_and_peaks():
     assert (first.left, first.top, first.right, first.bottom) == (20, 12, 26, 18)
     assert (first.area, first.score) == (36, 5.0)
     assert (second.area, second.score) == (24, 1.0)
+
+
+def test_a_region_is_not_scored_by_its_neighbour_and_may_be_just_large_enough():
+    anomaly_map = np.zeros((20, 20), np.float32)
+    anomaly_map[2:10, 2] = anomaly_map[9, 2:10] = 1.0  # an L of 15 pixels
+    anomaly_map[2:6, 5:9] = 4.0  # 16 pixels, inside the box of the L
+    assert [r.area for r in scoring.regions(anomaly_map, 0.5)] == [16]
+    assert [(r.area, r.score) for r in scoring.regions(anomaly_map, 0.5, 15)] == [
+        (16, 4.0), (15, 1.0)
+    ]
 
 
 def test_a_score_stands_among_good_images():

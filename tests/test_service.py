@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ltad import load_scorer
+from ltad import load_scorer, scoring
 from ltad.data.parts import render_part
 from ltad.types import (
     CheckpointError,
@@ -33,11 +33,42 @@ def test_detection_fields_agree_with_each_other(tiny_scorer, picture):
         found.anomaly_map, found.reconstruction_map + found.lam * found.semantic_map, rtol=1e-5
     )
     assert found.is_anomalous == (found.score > found.threshold)
-    assert found.semantic_map.min() >= 0 and found.semantic_map.max() <= 1
     assert sum(found.class_probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert list(found.class_probabilities.values()) == sorted(
         found.class_probabilities.values(), reverse=True
     )
+
+
+def test_scores_and_regions_are_those_of_the_maps(tiny_scorer, picture):
+    found = tiny_scorer.score(picture, "leather", false_alarm_rate=0.9)
+    pool = tiny_scorer.config.model.score_pool
+    for score, name in ((found.score, "anomaly_map"),
+                        (found.reconstruction_score, "reconstruction_map"),
+                        (found.semantic_score, "semantic_map")):
+        values = torch.from_numpy(getattr(found, name))[None]
+        highest = torch.nn.functional.avg_pool2d(values, pool, stride=1).max().item()
+        assert score == pytest.approx(highest, rel=1e-4), name
+    quiet = tiny_scorer.score(picture, "leather", false_alarm_rate=0.01)
+    for one in (found, quiet):
+        assert one.regions == tuple(scoring.regions(one.anomaly_map, one.pixel_threshold))
+    assert found.is_anomalous and found.regions != quiet.regions
+    assert quiet.pixel_threshold != quiet.threshold
+
+
+def test_a_given_class_counts_whatever_is_recognised(tiny_scorer, picture):
+    own, other = (tiny_scorer.score(picture, name) for name in ("leather", "screw"))
+    assert (own.class_name, other.class_name) == ("leather", "screw")
+    assert own.class_probabilities == other.class_probabilities
+    assert not np.array_equal(own.semantic_map, other.semantic_map)
+
+
+def test_the_texts_of_each_class_are_its_own_and_kept(tiny_scorer):
+    names = ["screw", "leather"]
+    indices = [tiny_scorer.detector.index(name) for name in names]
+    expected = tiny_scorer.detector.texts(tiny_scorer.encoder, "a dusty", indices)
+    for _ in range(2):
+        torch.testing.assert_close(tiny_scorer.texts(names, "a dusty"), expected)
+    assert not torch.equal(*expected)
 
 
 def test_recognition_ranks_the_true_class_first(tiny_scorer):
@@ -112,6 +143,7 @@ def test_a_small_class_is_calibrated_with_the_pooled_pictures_and_says_so(tiny_s
         ({"normal_prompt": "  "}, PromptError, "normal prompt"),
         ({"tau": 0.0}, SettingError, "tau"),
         ({"lam": -1.0}, SettingError, "lam"),
+        ({"false_alarm_rate": 0.0}, SettingError, "between 0 and 1"),
         ({"false_alarm_rate": 1.0}, SettingError, "between 0 and 1"),
         ({"abnormal_prompt": "word " * 80}, PromptError, "tokens"),
     ],
