@@ -26,7 +26,7 @@ def texts(names: list[str], words: str) -> torch.Tensor:
 
 
 def calibration(**classes: Readings) -> Calibration:
-    return Calibration(classes, texts)
+    return Calibration({n: len(r) for n, r in classes.items()}, classes.__getitem__, texts)
 
 
 @pytest.mark.parametrize(("images", "is_pooled"), [(19, False), (18, True)])
