@@ -101,6 +101,7 @@ def test_table_sorts_and_leads_to_a_class_whose_threshold_can_be_dragged(page: P
     page.locator("#lt-run-table [data-lt-class='screw']").click()
     shown(page, 20)
     handle = page.locator(".lt-run-handle")
+    expect(handle).to_have_count(1, timeout=PATIENCE)  # all classes had one each
     expect(handle).to_be_visible(timeout=PATIENCE)
     handle.scroll_into_view_if_needed()
     before = page.locator(".lt-run-shares").inner_text()
