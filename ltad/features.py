@@ -1,12 +1,16 @@
-"""Patch features: the encoder's taps on one grid (the paper's section 4)."""
+"""Patch features: the encoder's taps on one grid (the paper's section 4), and few for many."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+PROJECTION = 32
+"""Dimensions of the random projection on which `coreset` compares distances."""
 
 
 def to_grid(layer: Tensor, grid: int) -> Tensor:
@@ -24,3 +28,22 @@ def patch_features(taps: Sequence[Tensor], grid: int) -> Tensor:
 def split_layers(patches: Tensor, channels: Sequence[int]) -> tuple[Tensor, ...]:
     """The layers p_l of patch features (B, C, G, G): the inverse of the concatenation."""
     return patches.split(list(channels), dim=1)
+
+
+def coreset(points: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Indices (size,) of points that stand for all (n, C) float32, as PatchCore makes its memory.
+
+    Greedy k-centre choice on a random projection; the first point is random.
+    """
+    projected = torch.from_numpy(
+        points @ rng.standard_normal((points.shape[1], PROJECTION), dtype=np.float32)
+    )
+    squares = projected.square().sum(dim=1)
+    nearest = torch.full_like(squares, torch.inf)
+    chosen = [int(rng.integers(len(points)))]
+    for _ in range(size - 1):
+        # |a - b|^2 as |a|^2 - 2 a.b + |b|^2: one product with a vector a step
+        last = torch.add(squares, projected @ projected[chosen[-1]], alpha=-2)
+        torch.minimum(nearest, last.add_(squares[chosen[-1]]), out=nearest)
+        chosen.append(int(nearest.argmax()))
+    return np.array(chosen)

@@ -9,8 +9,8 @@ from ltad.again import evaluate_again
 from ltad.report import write_report
 from ltad.run_files import new_run_folder
 from ltad.run_tables import description, percent, printed_comparison, printed_results
+from ltad.run_writing import ship_run
 from ltad.runs import Run, delete_run, read_run, run_names
-from ltad.shipped_run import ship_run
 from ltad.types import CheckpointError
 from ltad.workspace import Workspace
 

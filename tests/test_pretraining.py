@@ -32,8 +32,8 @@ from ltad.pretraining.probe import (
     words_by_defect,
 )
 from ltad.pretraining.train import (
-    Lesson,
     PretrainingSettings,
+    TrainingInputs,
     draw_prompts,
     every_prompt,
     train_joint_space,
@@ -93,21 +93,21 @@ def _any_inputs() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def lesson(pool, model, tmp_path, monkeypatch):
+def inputs(pool, model, tmp_path, monkeypatch):
     align, tokenizer = model
     features = pool_features(pool, align, TAPS, 4, tmp_path)
     texts = TextStates(align, tokenizer, tmp_path / "texts.safetensors")
     texts.prepare([*every_prompt(pool.pairs),
-                   *train.phrased(NAMES, train.PHRASINGS, train.MOST_NAMES)[0]])
+                   *words.phrased(NAMES, words.PHRASINGS, words.MOST_NAMES)[0]])
     monkeypatch.setattr(train, "TAPS", TAPS)
-    return Lesson(pool, features, texts, NAMES)
+    return TrainingInputs(pool, features, texts, NAMES)
 
 
-def new_heads(model, lesson) -> JointHeads:
+def new_heads(model, inputs) -> JointHeads:
     align, _ = model
-    classifier = torch.randn(40, lesson.features.heads.shape[2],
+    classifier = torch.randn(40, inputs.features.heads.shape[2],
                              generator=torch.Generator().manual_seed(5))
-    return train.new_heads(align, classifier, lesson.features, SETTINGS)
+    return train.new_heads(align, classifier, inputs.features, SETTINGS)
 
 
 def test_unseen_classes_and_defects_are_kept_out(work):
@@ -118,9 +118,9 @@ def test_unseen_classes_and_defects_are_kept_out(work):
         assert pair.subject.replace(" ", "_") in SEEN_PART_CLASSES
         assert pair.flaw not in UNSEEN_DEFECT_TYPES
     assert all(len(seen_defects(name)) >= 3 for name in SEEN_PART_CLASSES)
-    told = " ".join(words.every_word())
+    every = " ".join(words.every_word())
     for word in ("hole", "dent", "deform", "warp", "bent", "punctur", "pierc"):
-        assert word not in told
+        assert word not in every
     assert not set(words.HELD_OUT_DAMAGED + words.HELD_OUT_HARMLESS) & set(words.every_word())
 
 
@@ -167,27 +167,27 @@ def test_losses_prefer_the_right_answer():
     assert means_no_damage(seen).item() == pytest.approx(32.0)
 
 
-def test_a_stopped_training_ends_with_the_same_weights(model, lesson, tmp_path, monkeypatch):
-    whole = new_heads(model, lesson)
-    train_joint_space(whole, lesson, SETTINGS, _made(tmp_path / "a"), save_every=1)
+def test_a_stopped_training_ends_with_the_same_weights(model, inputs, tmp_path, monkeypatch):
+    whole = new_heads(model, inputs)
+    train_joint_space(whole, inputs, SETTINGS, _made(tmp_path / "a"), save_every=1)
     original = train.step_losses
 
-    def stop_at_two(heads, lesson, settings, step):
+    def stop_at_two(heads, inputs, settings, step):
         if step == 2:
             raise KeyboardInterrupt
-        return original(heads, lesson, settings, step)
+        return original(heads, inputs, settings, step)
 
     monkeypatch.setattr(train, "step_losses", stop_at_two)
     with pytest.raises(KeyboardInterrupt):
-        train_joint_space(new_heads(model, lesson), lesson, SETTINGS, _made(tmp_path / "b"), 1)
+        train_joint_space(new_heads(model, inputs), inputs, SETTINGS, _made(tmp_path / "b"), 1)
     monkeypatch.setattr(train, "step_losses", original)
-    resumed = new_heads(model, lesson)
-    train_joint_space(resumed, lesson, SETTINGS, tmp_path / "b", save_every=1)
+    resumed = new_heads(model, inputs)
+    train_joint_space(resumed, inputs, SETTINGS, tmp_path / "b", save_every=1)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
     other = PretrainingSettings(**{**vars(SETTINGS), "seed": 9})
     with pytest.raises(SettingError, match="other settings"):
-        train_joint_space(resumed, lesson, other, tmp_path / "b")
+        train_joint_space(resumed, inputs, other, tmp_path / "b")
 
 
 def _made(folder):
@@ -196,9 +196,9 @@ def _made(folder):
 
 
 @torch.inference_mode()
-def test_heads_fold_into_the_encoder(model, lesson, pool, tmp_path):
+def test_heads_fold_into_the_encoder(model, inputs, pool, tmp_path):
     align, tokenizer = model
-    heads = new_heads(model, lesson)
+    heads = new_heads(model, inputs)
     for parameter in heads.parameters():
         parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
     heads.fold_into(align)

@@ -14,8 +14,8 @@ from small_runs import write_small_run
 
 from ltad.metrics import image_auroc
 from ltad.run_tables import printed_results
+from ltad.run_writing import NOT_HERE, ship_run
 from ltad.runs import read_run, run_names
-from ltad.shipped_run import NOT_HERE, ship_run
 from ltad.types import CheckpointError, SettingError
 from ltad.ui import results_html, results_table, results_views
 from ltad.ui.results_store import RunReader

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ltad.coreset import coreset
+from ltad.features import coreset
 from ltad.seeds import generator
 
 KINDS = ("squared", "scaled", "cosine", "mahalanobis", "nearest")

@@ -45,7 +45,6 @@ def align_config(vocabulary: int, joint_width: int, image_size: int) -> AlignCon
         joint_width: d, a multiple of 8.
         image_size: side of the input in pixels.
     """
-    stages = len(CHANNELS) + 1
     return AlignConfig(
         text_config={
             "vocab_size": vocabulary, "hidden_size": TEXT_WIDTH,
@@ -62,7 +61,7 @@ def align_config(vocabulary: int, joint_width: int, image_size: int) -> AlignCon
             "expand_ratios": [*EXPANSIONS, HEAD_EXPANSION],
             "depthwise_padding": [], "hidden_act": "relu6", "squeeze_expansion_ratio": 1e-6,
             "hidden_dim": max(image_size // 16, 16), "batch_norm_eps": NORM_EPSILON,
-            "drop_connect_rate": 0.0, "num_hidden_layers": stages,
+            "drop_connect_rate": 0.0,
         },
         projection_dim=joint_width,
         temperature_init_value=0.05,

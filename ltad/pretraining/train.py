@@ -39,13 +39,6 @@ from ltad.pretraining.losses import (
     naming_loss,
     subject_loss,
 )
-from ltad.pretraining.names import (
-    HELD_OUT_PHRASINGS,
-    MOST_NAMES,
-    PHRASINGS,
-    imagenet_names,
-    phrased,
-)
 from ltad.pretraining.pool import Pair, Pool, build_pool, pool_folder
 from ltad.pretraining.sources import SOURCES
 from ltad.pretraining.towers import exact_towers
@@ -63,7 +56,6 @@ RECIPE_FILE = "pretraining.json"
 NOTICE_FILE = "NOTICE.md"
 TAPS = (6, 14, 19)
 """Ends of stages 3, 5 and 6 of EfficientNet-Lite1: 40, 112 and 192 channels."""
-READ_TAPS = TAPS
 ROLES = ("normal", "damaged", "this flaw", "another flaw", "another flaw", "harmless", "sound")
 """The prompts of one pair in a step; all are held against the first."""
 DAMAGED, TOUCHED = 0.15, 0.0
@@ -121,14 +113,14 @@ class PretrainingSettings:
             )
 
 
-class Lesson:
+class TrainingInputs:
     """All that a step reads: frozen features, text states, and what the pairs show."""
 
     def __init__(
         self, pool: Pool, features: PoolFeatures, texts: TextStates, names: list[list[str]]
     ) -> None:
         self.pairs, self.features, self.texts = pool.pairs, features, texts
-        self.name_texts, classes = phrased(names, PHRASINGS, MOST_NAMES)
+        self.name_texts, classes = words.phrased(names, words.PHRASINGS, words.MOST_NAMES)
         self.name_classes = torch.tensor(classes)
         shares = np.array([PART_SHARE if p.origin == "part" else 1.0 for p in pool.pairs])
         self.chances = shares / shares.sum()
@@ -149,8 +141,8 @@ def every_prompt(pairs: Sequence[Pair]) -> list[str]:
 def draw_prompts(pair: Pair, rng: np.random.Generator) -> list[str]:
     """One prompt for each of `ROLES`."""
     own, near = words.FLAW_WORDS.get(pair.flaw, words.DAMAGED), words.NEAR[pair.flaw]
-    others = [w for kind, told in words.FLAW_WORDS.items()
-              if kind != pair.flaw and kind not in near for w in told]
+    others = [w for kind, own_words in words.FLAW_WORDS.items()
+              if kind != pair.flaw and kind not in near for w in own_words]
     names = called(pair)
     subject = names[0] if rng.random() < 0.6 else str(rng.choice(names))
     chosen = (
@@ -163,29 +155,29 @@ def draw_prompts(pair: Pair, rng: np.random.Generator) -> list[str]:
 
 
 def step_losses(
-    heads: JointHeads, lesson: Lesson, settings: PretrainingSettings, step: int
+    heads: JointHeads, inputs: TrainingInputs, settings: PretrainingSettings, step: int
 ) -> dict[str, Tensor]:
     """The weighted losses of one step; their sum is minimised."""
     rng = generator(settings.seed, 2, step)
-    chosen = rng.choice(len(lesson.pairs), settings.batch_pairs, replace=False, p=lesson.chances)
-    pairs = [lesson.pairs[i] for i in chosen]
+    chosen = rng.choice(len(inputs.pairs), settings.batch_pairs, replace=False, p=inputs.chances)
+    pairs = [inputs.pairs[i] for i in chosen]
     prompts = [text for pair in pairs for text in draw_prompts(pair, rng)]
-    texts = heads.text(lesson.texts(prompts)).unflatten(0, (len(pairs), len(ROLES)))
+    texts = heads.text(inputs.texts(prompts)).unflatten(0, (len(pairs), len(ROLES)))
     differences = texts[:, 1:] - texts[:, :1]
-    patch_logits = _patch_logits(heads, lesson, settings, chosen, differences, step)
+    patch_logits = _patch_logits(heads, inputs, settings, chosen, differences, step)
     last_good, last_bad = (
-        heads.last_map(torch.from_numpy(lesson.features.heads[2 * chosen + twin]))
+        heads.last_map(torch.from_numpy(inputs.features.heads[2 * chosen + twin]))
         for twin in (0, 1)
     )
-    last_logits = _logits(last_bad, last_good, lesson.features.head_damage[chosen],
+    last_logits = _logits(last_bad, last_good, inputs.features.head_damage[chosen],
                           DAMAGED_ON_HEAD, differences)
-    named = rng.integers(0, len(lesson.name_texts), settings.naming_batch // 2)
+    named = rng.integers(0, len(inputs.name_texts), settings.naming_batch // 2)
     losses = {
         "naming": naming_loss(
-            heads.text(lesson.texts([lesson.name_texts[i] for i in named])),
-            heads.class_directions(), lesson.name_classes[named],
+            heads.text(inputs.texts([inputs.name_texts[i] for i in named])),
+            heads.class_directions(), inputs.name_classes[named],
         ),
-        "subjects": _subjects(heads, lesson, pairs, last_good, last_bad),
+        "subjects": _subjects(heads, inputs, pairs, last_good, last_bad),
     }
     for prefix, logits in (("", patch_logits), ("last ", last_logits)):
         losses[f"{prefix}this"] = names_it(logits)[:, :2].mean()
@@ -195,20 +187,20 @@ def step_losses(
 
 
 def _patch_logits(
-    heads: JointHeads, lesson: Lesson, settings: PretrainingSettings, chosen: np.ndarray,
+    heads: JointHeads, inputs: TrainingInputs, settings: PretrainingSettings, chosen: np.ndarray,
     differences: Tensor, step: int,
 ) -> PlaceLogits:
     """Logits at drawn places: damaged ones often, since there are few."""
     random = torch_generator(settings.seed, 3, step)
-    damage = lesson.features.damage[chosen]
+    damage = inputs.features.damage[chosen]
     chances = 1.0 + (DAMAGE_DRAWN - 1.0) * (damage > DAMAGED)
     places = [
         torch.multinomial(chance, min(settings.places, damage.shape[1]), generator=random)
         for chance in (chances, torch.ones_like(chances))
     ]
     flawed, good = (
-        heads.patches(torch.from_numpy(lesson.features.patches[2 * chosen + twin]).gather(
-            1, drawn[:, :, None].expand(-1, -1, lesson.features.patches.shape[2])
+        heads.patches(torch.from_numpy(inputs.features.patches[2 * chosen + twin]).gather(
+            1, drawn[:, :, None].expand(-1, -1, inputs.features.patches.shape[2])
         ))
         for twin, drawn in ((1, places[0]), (0, places[1]))
     )
@@ -227,11 +219,11 @@ def _logits(
 
 
 def _subjects(
-    heads: JointHeads, lesson: Lesson, pairs: list[Pair], good: Tensor, bad: Tensor
+    heads: JointHeads, inputs: TrainingInputs, pairs: list[Pair], good: Tensor, bad: Tensor
 ) -> Tensor:
     """Both twins are about the subject's name, among those of the batch."""
     subjects = sorted({pair.subject for pair in pairs})
-    texts = heads.text(lesson.texts([words.phrase("", subject) for subject in subjects]))
+    texts = heads.text(inputs.texts([words.phrase("", subject) for subject in subjects]))
     targets = torch.tensor([subjects.index(pair.subject) for pair in pairs] * 2)
     return subject_loss(torch.cat([good, bad]).mean(dim=1), texts, targets)
 
@@ -242,22 +234,22 @@ def learning_rate(step: int, settings: PretrainingSettings) -> float:
             * 0.5 * (1 + math.cos(math.pi * step / settings.steps)))
 
 
-def train_names(heads: JointHeads, lesson: Lesson, settings: PretrainingSettings) -> None:
+def train_names(heads: JointHeads, inputs: TrainingInputs, settings: PretrainingSettings) -> None:
     """Teach the text projection the classifier's directions, everything else as it starts."""
     optimizer = torch.optim.AdamW(heads.text.parameters(), lr=settings.learning_rate,
                                   weight_decay=settings.weight_decay)
     directions = heads.class_directions().detach()
-    states = lesson.texts(lesson.name_texts)
+    states = inputs.texts(inputs.name_texts)
     for step in tqdm(range(settings.naming_steps), desc="names"):
         named = generator(settings.seed, 1, step).integers(0, len(states), settings.naming_batch)
-        loss = naming_loss(heads.text(states[named]), directions, lesson.name_classes[named])
+        loss = naming_loss(heads.text(states[named]), directions, inputs.name_classes[named])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
 
 def train_joint_space(
-    heads: JointHeads, lesson: Lesson, settings: PretrainingSettings, work: Path,
+    heads: JointHeads, inputs: TrainingInputs, settings: PretrainingSettings, work: Path,
     save_every: int = 200,
 ) -> None:
     """All heads together, or from where a killed training stopped."""
@@ -266,7 +258,7 @@ def train_joint_space(
     state = work / STATE_FILE
     first = _resume(heads, optimizer, state, settings)
     if first == 0:
-        train_names(heads, lesson, settings)
+        train_names(heads, inputs, settings)
     began = time.monotonic()
     with (
         (work / "log.jsonl").open("a", encoding="utf-8") as log,
@@ -274,7 +266,7 @@ def train_joint_space(
     ):
         for step in bar:
             optimizer.param_groups[0]["lr"] = learning_rate(step, settings)
-            losses = step_losses(heads, lesson, settings, step)
+            losses = step_losses(heads, inputs, settings, step)
             optimizer.zero_grad()
             sum(losses.values()).backward()
             torch.nn.utils.clip_grad_norm_(heads.parameters(), 5.0)
@@ -328,14 +320,15 @@ def pretrain(
     pool = build_pool(work, settings.pairs, settings.image_size, settings.seed)
     folder = pool_folder(work, settings.pairs, settings.image_size, settings.seed)
     features = pool_features(pool, model, TAPS, settings.grid, folder)
-    names = imagenet_names(work)
+    names = words.imagenet_names(work)
     texts = TextStates(model, tokenizer, work / "texts.safetensors")
-    texts.prepare([*every_prompt(pool.pairs), *phrased(names, PHRASINGS, MOST_NAMES)[0]])
+    named, _ = words.phrased(names, words.PHRASINGS, words.MOST_NAMES)
+    texts.prepare([*every_prompt(pool.pairs), *named])
     heads = new_heads(model, classifier, features, settings)
-    train_joint_space(heads, Lesson(pool, features, texts, names), settings, work)
+    train_joint_space(heads, TrainingInputs(pool, features, texts, names), settings, work)
     heads.fold_into(model)
     model.text_model.half()
-    reading = FeatureSettings(settings.image_size, READ_TAPS, settings.rm_grid, settings.grid)
+    reading = FeatureSettings(settings.image_size, TAPS, settings.rm_grid, settings.grid)
     AlignEncoder(model, tokenizer, reading).save(out, shard_size=SHARD_SIZE)
     heads.save_semantic_start(out)
     (out / RECIPE_FILE).write_text(json.dumps({
@@ -369,7 +362,7 @@ def new_heads(
 def naming_accuracy(heads: JointHeads, names: list[list[str]], model, tokenizer) -> dict:
     """Share of ImageNet's usual names, in held-out phrasings, whose own direction is the nearest
     ("top1") or among the five nearest ("top5")."""
-    texts, classes = phrased(names, HELD_OUT_PHRASINGS, 1)
+    texts, classes = words.phrased(names, words.HELD_OUT_PHRASINGS, 1)
     states = torch.cat([
         text_states(model, tokenizer, texts[i : i + TEXT_BATCH])
         for i in range(0, len(texts), TEXT_BATCH)

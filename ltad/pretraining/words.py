@@ -2,13 +2,18 @@
 
 A prompt is one word or phrase and a subject: "a cracked screw", "a screw with a crack". Words for
 holes, dents and warps are never used in training, since those flaws are kept out as well.
+
+ImageNet's 1,000 classes are told by up to three of their WordNet names in several phrasings; other
+phrasings are held out, to see whether a name is understood or a sentence remembered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from ltad.data.captions import article
+from ltad.pretraining.sources import CLASS_NAMES, fetch
 
 FLAW_WORDS: Mapping[str, tuple[str, ...]] = {
     "crack": ("cracked", "fractured", "with a crack", "with cracks"),
@@ -70,6 +75,13 @@ HELD_OUT_HARMLESS = ("purple", "huge", "golden", "ceramic", "oval", "orange", "f
 """Never seen in training; the probe asks what they do."""
 
 
+PHRASINGS = ("a photo of a {}", "{}", "a {}", "a close up photo of a {}", "an image of a {}",
+             "a picture of the {}", "a bright photo of a {}")
+HELD_OUT_PHRASINGS = ("a photograph of one {}", "here is a {} on a table",
+                      "a cropped photo of the {}")
+MOST_NAMES = 3
+
+
 def phrase(words: str, subject: str) -> str:
     """``("broken", "screw")`` -> "a broken screw"; ``("with a crack", "screw")`` -> "a screw with
     a crack"; ``("", "screw")`` -> "a screw"."""
@@ -84,3 +96,24 @@ def every_word() -> tuple[str, ...]:
     """All words of training, each once."""
     flaws = [w for words in FLAW_WORDS.values() for w in words]
     return tuple(dict.fromkeys([*SOUND, *DAMAGED, *HARMLESS, *flaws]))
+
+
+def imagenet_names(work: str | Path) -> list[list[str]]:
+    """For each of the 1,000 classes, in the classifier's order, its names; the first is usual."""
+    folder = fetch(CLASS_NAMES, work) / "timm/data/_info"
+    synsets = (folder / "imagenet_synsets.txt").read_text(encoding="utf-8").split()
+    lines = (folder / "imagenet_synset_to_lemma.txt").read_text(encoding="utf-8").splitlines()
+    names = dict(line.split("\t", 1) for line in lines if "\t" in line)
+    return [[name.strip() for name in names[synset].split(",")] for synset in synsets]
+
+
+def phrased(
+    names: list[list[str]], phrasings: tuple[str, ...], most: int
+) -> tuple[list[str], list[int]]:
+    """Texts and the class index of each: every phrasing of up to `most` names a class."""
+    texts, classes = [], []
+    for index, own in enumerate(names):
+        for name in own[:most]:
+            texts += [phrasing.format(name) for phrasing in phrasings]
+            classes += [index] * len(phrasings)
+    return texts, classes

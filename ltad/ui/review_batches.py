@@ -12,7 +12,7 @@ from typing import Any
 from ltad.desk.collect import MAX_FILES, collect, collect_server_folder
 from ltad.desk.deletion import days_left, free_pictures
 from ltad.desk.records import Batch, DeskError, ItemSummary, NewItem
-from ltad.desk.sampling import random_sample
+from ltad.desk.thresholds import random_sample
 from ltad.types import LTADError
 from ltad.ui.review_desk import Desk, number
 

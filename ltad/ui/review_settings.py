@@ -9,7 +9,7 @@ from ltad.desk.database import check_choice
 from ltad.desk.feedback import Feedback, feedback
 from ltad.desk.masks import decode_mask, encode_mask
 from ltad.desk.records import Batch, DeskError, ThresholdChoice
-from ltad.desk.sampling import estimate_from_sample
+from ltad.desk.thresholds import estimate_from_sample
 from ltad.ui.review_desk import Desk, number, png_url, read_painting
 from ltad.ui.text import readable
 
@@ -43,7 +43,7 @@ class SettingEndpoints:
             items are `anomalous` by it, and by what is in force, `anomalous_now`. Precision, recall
             and F1 know the reviewed items only, most of which lie above a threshold: `below` and
             `below_reviewed` count those that do not, and `sample` is what the batch's random
-            sample says (`ltad.desk.sampling.SampleEstimate`).
+            sample says (`ltad.desk.thresholds.SampleEstimate`).
         """
         database = self._desk.database
         batch = database.batch(number(batch_id, "batch"))
