@@ -4,8 +4,8 @@ A picture raises an alarm when its score is above the threshold of its class. Ev
 on stored scores and costs no look at a picture.
 
 People review worst first, so figures on what they reviewed flatter. Only a random sample knows
-what is missed: the first items of a batch in an order that depends on nothing but their ids, so that
-nobody can pick it, and it needs no place to be kept.
+what is missed: the first items of a batch in an order that depends on nothing but their ids, so
+that nobody can pick it, and it needs no place to be kept.
 """
 
 from __future__ import annotations
