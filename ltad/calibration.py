@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock
 
@@ -239,42 +239,42 @@ class Calibration:
         }
 
 
-def standing(score: float, normal_scores: Sequence[float]) -> str:
+def standing(score: float, limits: Limits) -> str:
     """How suspicious a score is, in terms of good images, as exactly as so many allow.
 
     By exchangeability, a new good image outscores all n held-out ones once in n + 1 times.
 
     Args:
         score: combined image score.
-        normal_scores: those of n held-out good images of the class, n >= 1.
+        limits: of the class; the scores of its held-out good images count, at least one.
     """
-    count, below = len(normal_scores), sum(normal < score for normal in normal_scores)
+    count = limits.pictures
+    below = sum(normal < score for normal in limits.normal_scores)
+    whose = ("of all classes together, because this class has too few of its own"
+             if limits.is_pooled else "of this class")
+    images = f"{count} held-out good images {whose}"
     if below == count:
-        return (f"Higher than all {count} held-out good images: at most about 1 good part in "
-                f"{count + 1} looks this suspicious.")
+        return (f"Higher than all {images}: at most about 1 good part in {count + 1} looks this "
+                "suspicious.")
     if below == 0:
-        return f"Lower than all {count} held-out good images."
-    return (f"Higher than {below} of {count} held-out good images: about 1 good part in "
-            f"{max(2, round((count + 1) / (count + 1 - below)))} looks this suspicious."
-            if 2 * below >= count else f"Higher than {below} of {count} held-out good images.")
+        return f"Lower than all {images}."
+    if 2 * below < count:
+        return f"Higher than {below} of {images}."
+    share = round((count + 1) / (count + 1 - below))
+    return f"Higher than {below} of {images}: about 1 good part in {share} looks this suspicious."
 
 
 def explain(scores: dict[str, float], limits: Limits) -> str:
-    """Where the score stands among good images, which branch raised the alarm, and what the
-    threshold rests on."""
-    place = standing(scores["combined"], limits.normal_scores)
+    """Where the score stands among good images, and which branch raised the alarm."""
+    place = standing(scores["combined"], limits)
     over = [b for b in ("reconstruction", "semantic") if scores[b] > limits.thresholds[b]]
-    basis = f"{limits.pictures} held-out good pictures " + (
-        "of all classes together, because this class has too few of its own"
-        if limits.is_pooled else "of this class"
-    )
     if scores["combined"] <= limits.thresholds["combined"]:
         aside = f"; the {over[0]} branch alone is above its own threshold" if over else ""
-        return f"{place} No alarm: the score lies within the range of {basis}{aside}."
+        return f"{place} No alarm: the score lies within the range of good images{aside}."
     if len(over) == 2:
         cause = "Both branches raise the alarm"
     elif over:
         cause = f"The {over[0]} branch raises the alarm; the other stays within its range"
     else:
         cause = "Neither branch is above its own threshold; only their sum is"
-    return f"{place} {cause}. The range comes from {basis}."
+    return f"{place} {cause}."

@@ -86,7 +86,7 @@ def test_another_rate_or_prompt_is_measured_anew():
         (0, 9, 9, "The semantic branch raises the alarm; the other stays within its range."),
         (0, 0, 9, "Neither branch is above its own threshold; only their sum is."),
         (0, 9, 0, "No alarm: .*; the semantic branch alone is above its own threshold."),
-        (0, 0, 0, r"No alarm: the score lies within the range of 3 .* of this class\.$"),
+        (0, 0, 0, r"all 3 .* of this class\. No alarm: the score lies within .* of good images\.$"),
     ],
 )
 def test_the_explanation_names_the_branch(reconstruction, semantic, combined, words):

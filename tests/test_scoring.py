@@ -6,6 +6,7 @@ import torch
 
 from ltad import scoring
 from ltad.calibration import (
+    BRANCHES,
     Calibration,
     NormalScores,
     Readings,
@@ -113,14 +114,18 @@ def test_a_region_is_not_scored_by_its_neighbour_and_may_be_just_large_enough():
 
 
 def test_a_score_stands_among_good_images():
-    good = tuple(range(1, 20))  # nineteen of them
-    assert standing(30.0, good) == ("Higher than all 19 held-out good images: at most about 1 good "
-                                    "part in 20 looks this suspicious.")
+    scores = np.arange(1.0, 20.0)  # nineteen of them
+    places, one = dict.fromkeys(BRANCHES, scores), dict.fromkeys(BRANCHES, 1.0)
+    normal = NormalScores(places, places, one, one)
+    good = limits_of(normal, 0.05, 1.0, is_pooled=False)
+    assert standing(30.0, good) == ("Higher than all 19 held-out good images of this class: at "
+                                    "most about 1 good part in 20 looks this suspicious.")
     # 16 of 19 lie below, so that 4 of 20 places are left: one in five
-    assert standing(16.5, good) == ("Higher than 16 of 19 held-out good images: about 1 good part "
-                                    "in 5 looks this suspicious.")
-    assert standing(2.5, good) == "Higher than 2 of 19 held-out good images."
-    assert standing(0.0, good) == "Lower than all 19 held-out good images."
+    assert standing(16.5, good).endswith("about 1 good part in 5 looks this suspicious.")
+    assert standing(2.5, good) == "Higher than 2 of 19 held-out good images of this class."
+    assert standing(0.0, good) == "Lower than all 19 held-out good images of this class."
+    pooled = limits_of(normal, 0.05, 1.0, is_pooled=True)
+    assert "all classes together" in standing(30.0, pooled)
 
 
 def test_the_combined_scale_ends_where_sums_end():
