@@ -166,6 +166,8 @@ class Store:
             with _process_lock(f"{self.path}.backup.lock"):
                 partial.unlink(missing_ok=True)
                 self._connection().execute("VACUUM INTO ?", (str(partial),))
+                # A commit beside the copy could not move its pages into the main file.
+                self._connection().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 with partial.open("rb") as file:
                     os.fsync(file.fileno())
                 partial.replace(target)
