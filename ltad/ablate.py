@@ -40,7 +40,8 @@ def evaluate_row(study: Study, row: Row, base: Config, group: str) -> ModelEvalu
         group: which rows its run belongs with, in words.
     """
     began = time.monotonic()
-    config, branches = row.config(base), measured_branches(row)
+    config = row.config(base)
+    branches = measured_branches(row, config)
     measure, stages = row_measure(study, row, config)
     trained = time.monotonic()
     evaluation = evaluate_tests(study.tests, measure, study.counts, branches)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from ltad.baselines import BANK
-from ltad.calibration import BRANCHES
 from ltad.config import Config
 from ltad.data.named_splits import NATURAL_COUNTS
+from ltad.metrics import ALL_BRANCHES
 from ltad.published import published
 from ltad.seeds import generator
 from ltad.types import SettingError
@@ -69,10 +69,10 @@ class Row:
     method: str = ""
 
     def __post_init__(self) -> None:
-        if self.branch not in BRANCHES:
+        if self.branch not in ALL_BRANCHES:
             raise SettingError(
                 f"branch of row {self.id} is {self.branch!r}, but it must be one of "
-                + ", ".join(BRANCHES) + "."
+                + ", ".join(ALL_BRANCHES) + "."
             )
 
     def config(self, base: Config) -> Config:
@@ -198,6 +198,8 @@ TABLES: dict[str, tuple[Row, ...]] = {
         Row("main.2", "LTAD without SAD", "reconstruction", method="LTAD w/o SAD"),
         Row("main.3", "LTAD", "combined", method="LTAD"),
         Row("main.4", BANK, "combined", is_bank=True),
+        Row("main.5", "LTAD without the reference branch", "combined", {"reference_size": 0}),
+        Row("main.6", "Reference branch alone", "reference", {"reference_size": 256}),
     ),
     "table6": (
         _numbered("6.1", "reconstruction", changes=_UNIAD,

@@ -15,6 +15,8 @@ from ltad import scoring
 from ltad.features import to_grid
 
 BRANCHES = ("combined", "reconstruction", "semantic")
+REFERENCE = "reference"
+"""The fourth branch, of the models that have one."""
 SCALE_QUANTILES = (0.5, 0.995)
 SCALE_STRETCH = 1.5
 REMEMBERED = 128
@@ -25,20 +27,26 @@ class Readings:
     """What the detector reads from n pictures before any prompt comes in.
 
     Attributes:
-        reconstruction: S_rec on the grid, (n, G, G) float32.
+        reconstruction: S_rec on the grid, (n, G, G) float32; None where nothing was trained.
         projected: p^ on the semantic grid, (n, d, G', G').
+        reference: S_ref on the semantic grid, (n, G', G'), or None without that branch.
+        semantic_unit: the values of S_sem that count as 0 and as 1 in the sum, where the branches
+            are on the scale of good images; None for the sum of equation (5).
     """
 
-    reconstruction: Tensor
+    reconstruction: Tensor | None
     projected: Tensor
+    reference: Tensor | None = None
+    semantic_unit: tuple[float, float] | None = None
 
     def __len__(self) -> int:
-        return len(self.reconstruction)
+        return len(self.projected)
 
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """What turns readings into scores: the prompts' words, lambda, tau, pooling, map size."""
+    """What turns readings into scores: the prompts' words, lambda, tau, pooling, map size, and the
+    weight of the reference branch."""
 
     normal_prompt: str
     abnormal_prompt: str
@@ -46,11 +54,12 @@ class ScoreSettings:
     tau: float
     pool: int
     size: int
+    reference_weight: float = 0.0
 
 
 @dataclass(frozen=True)
 class BranchMaps:
-    """The three pixel maps of n pictures, (n, S, S), keyed by branch, and their image scores."""
+    """The pixel maps of n images, (n, S, S), keyed by branch, and their image scores (n,)."""
 
     maps: dict[str, Tensor]
     scores: dict[str, Tensor]
@@ -67,29 +76,62 @@ def semantic_grid(
     )
 
 
-def _branches(reconstruction: Tensor, semantic: Tensor, lam: float) -> dict[str, Tensor]:
-    combined = scoring.combine(reconstruction, semantic, lam)
-    return dict(zip(BRANCHES, (combined, reconstruction, semantic), strict=True))
+def _branches(
+    reconstruction: Tensor | None, semantic: Tensor, reference: Tensor | None,
+    readings: Readings, settings: ScoreSettings,
+) -> dict[str, Tensor]:
+    """Every branch by name, the sum first; S_sem as a probability."""
+    parts = {"reconstruction": reconstruction, "semantic": semantic, REFERENCE: reference}
+    known = {name: part for name, part in parts.items() if part is not None}
+    return {"combined": combined_of(known, readings.semantic_unit, settings), **known}
+
+
+def combined_of(
+    parts: Mapping[str, Tensor], semantic_unit: tuple[float, float] | None,
+    settings: ScoreSettings,
+) -> Tensor:
+    """S of the branches that there are, maps of any one shape, S_sem as a probability.
+
+    Equation (5), with the reference branch added by its weight; or, where the branches are on the
+    scale of good images, their weighted mean, so that 1 stays the worst place of a good image.
+    """
+    weights = {"reconstruction": 1.0, "semantic": settings.lam,
+               REFERENCE: settings.reference_weight}
+    if semantic_unit is None:
+        total = scoring.combine(parts["reconstruction"], parts["semantic"], settings.lam)
+        if REFERENCE in parts:
+            total = total + settings.reference_weight * parts[REFERENCE]
+        return total
+    zero, one = semantic_unit
+    in_units = {**parts, "semantic": (parts["semantic"] - zero) / (one - zero)}
+    whole = sum(weights[name] for name in parts) or 1.0
+    return sum(weights[name] / whole * part for name, part in in_units.items())
 
 
 def image_scores(
-    reconstruction: Tensor, semantic: Tensor, settings: ScoreSettings
+    readings: Readings, semantic: Tensor, settings: ScoreSettings
 ) -> dict[str, Tensor]:
-    """Image scores (n,) by branch of S_rec (n, G, G) and S_sem (n, G', G')."""
+    """Image scores (n,) by branch of readings and their S_sem (n, G', G')."""
     pooled_maps = (
-        scoring.pooled_map(g.float(), settings.size, settings.pool)
-        for g in (reconstruction, semantic)
+        None if g is None else scoring.pooled_map(g.float(), settings.size, settings.pool)
+        for g in (readings.reconstruction, semantic, readings.reference)
     )
-    return {k: scoring.image_score(v) for k, v in _branches(*pooled_maps, settings.lam).items()}
+    found = _branches(*pooled_maps, readings, settings)
+    return {k: scoring.image_score(v) for k, v in found.items()}
 
 
 def branch_maps(
     readings: Readings, normal: Tensor, abnormal: Tensor, settings: ScoreSettings
 ) -> BranchMaps:
     """Maps and image scores of `readings` under t_n and t_a, (d,) or (n, d)."""
-    grids = (readings.reconstruction.float(), semantic_grid(readings, normal, abnormal, settings))
-    maps = (scoring.upsample(grid, settings.size) for grid in grids)
-    return BranchMaps(_branches(*maps, settings.lam), image_scores(*grids, settings))
+    semantic = semantic_grid(readings, normal, abnormal, settings)
+    maps = (
+        None if g is None else scoring.upsample(g.float(), settings.size)
+        for g in (readings.reconstruction, semantic, readings.reference)
+    )
+    return BranchMaps(
+        _branches(*maps, readings, settings), image_scores(readings, semantic, settings)
+    )
 
 
 @dataclass(frozen=True)
@@ -113,11 +155,13 @@ class NormalScores:
     ) -> NormalScores:
         """Scores of `readings` under t_n and t_a, measured on the grid."""
         semantic = semantic_grid(readings, normal, abnormal, settings)
-        reconstruction = readings.reconstruction.float()
-        fine = to_grid(reconstruction[:, None], semantic.shape[-1])[:, 0]
-        places = {b: v.cpu().numpy() for b, v in _branches(fine, semantic, settings.lam).items()}
+        fine = None
+        if readings.reconstruction is not None:
+            fine = to_grid(readings.reconstruction.float()[:, None], semantic.shape[-1])[:, 0]
+        found = _branches(fine, semantic, readings.reference, readings, settings)
+        places = {b: v.cpu().numpy() for b, v in found.items()}
         quantiles = {b: np.quantile(v, SCALE_QUANTILES) for b, v in places.items()}
-        scores = image_scores(reconstruction, semantic, settings)
+        scores = image_scores(readings, semantic, settings)
         return cls(
             {b: v.cpu().numpy() for b, v in scores.items()},
             {b: v.max(axis=(1, 2)) for b, v in places.items()},
@@ -128,11 +172,12 @@ class NormalScores:
 
 def pooled(parts: list[NormalScores]) -> NormalScores:
     """The scores of several classes as one; quantiles are averaged over the classes."""
+    branches = parts[0].scores
     return NormalScores(
-        {b: np.concatenate([p.scores[b] for p in parts]) for b in BRANCHES},
-        {b: np.concatenate([p.peaks[b] for p in parts]) for b in BRANCHES},
-        {b: float(np.mean([p.low[b] for p in parts])) for b in BRANCHES},
-        {b: float(np.mean([p.high[b] for p in parts])) for b in BRANCHES},
+        {b: np.concatenate([p.scores[b] for p in parts]) for b in branches},
+        {b: np.concatenate([p.peaks[b] for p in parts]) for b in branches},
+        {b: float(np.mean([p.low[b] for p in parts])) for b in branches},
+        {b: float(np.mean([p.high[b] for p in parts])) for b in branches},
     )
 
 
@@ -159,21 +204,33 @@ class Limits:
     normal_scores: tuple[float, ...]
 
 
-def limits_of(normal: NormalScores, rate: float, lam: float, is_pooled: bool) -> Limits:
-    """Conformal thresholds at false-alarm rate `rate`, and the drawing scale."""
+def limits_of(
+    normal: NormalScores, rate: float, largest: float | None, is_pooled: bool
+) -> Limits:
+    """Conformal thresholds at false-alarm rate `rate`, and the drawing scale.
+
+    Args:
+        normal: scores of held-out good images.
+        rate: false alarms accepted, in (0, 1).
+        largest: what the semantic branch can add to the sum at most, or None where that has no
+            meaning.
+        is_pooled: of several classes.
+    """
     scale = {
         b: (normal.low[b], normal.low[b] + SCALE_STRETCH * max(normal.high[b] - normal.low[b],
                                                              1e-6 * (1 + abs(normal.low[b]))))
-        for b in BRANCHES
+        for b in normal.scores
     }
     low, high = scale["semantic"]
     scale["semantic"] = (min(low, 0.5), max(min(high, 1.0), 0.5))
-    low, high = scale["combined"]
-    # S_sem ends at 1, so no colour is spent on sums that cannot occur.
-    scale["combined"] = (low, max(min(high, scale["reconstruction"][1] + lam), low * (1 + 1e-6)))
+    if largest is not None:
+        low, high = scale["combined"]
+        # S_sem ends at 1, so no colour is spent on sums that cannot occur.
+        high = min(high, scale["reconstruction"][1] + largest)
+        scale["combined"] = (low, max(high, low * (1 + 1e-6)))
     return Limits(
-        {b: scoring.conformal_threshold(normal.scores[b], rate) for b in BRANCHES},
-        {b: float(np.median(normal.scores[b])) for b in BRANCHES},
+        {b: scoring.conformal_threshold(v, rate) for b, v in normal.scores.items()},
+        {b: float(np.median(v)) for b, v in normal.scores.items()},
         scoring.conformal_threshold(normal.peaks["combined"], rate),
         scale, is_pooled, len(normal.scores["combined"]),
         tuple(np.sort(normal.scores["combined"]).tolist()),
@@ -205,10 +262,14 @@ class Calibration:
         own = self._counts.get(class_name)
         if own is not None and own + 1 >= 1.0 / rate:
             own_scores = self._normal([class_name], settings)[0]
-            return limits_of(own_scores, rate, settings.lam, is_pooled=False)
+            return limits_of(own_scores, rate, self._largest(settings), is_pooled=False)
         parts = self._normal(list(self._counts), settings)
         alone = len(parts) == 1 and own is not None
-        return limits_of(pooled(parts), rate, settings.lam, is_pooled=not alone)
+        return limits_of(pooled(parts), rate, self._largest(settings), is_pooled=not alone)
+
+    def _largest(self, settings: ScoreSettings) -> float | None:
+        is_published = all(r.semantic_unit is None for r in self._readings.values())
+        return settings.lam if is_published else None
 
     def _normal(self, names: list[str], settings: ScoreSettings) -> list[NormalScores]:
         with self._lock:
@@ -267,14 +328,16 @@ def standing(score: float, limits: Limits) -> str:
 def explain(scores: dict[str, float], limits: Limits) -> str:
     """Where the score stands among good images, and which branch raised the alarm."""
     place = standing(scores["combined"], limits)
-    over = [b for b in ("reconstruction", "semantic") if scores[b] > limits.thresholds[b]]
+    over = [b for b in scores if b != "combined" and scores[b] > limits.thresholds[b]]
     if scores["combined"] <= limits.thresholds["combined"]:
         aside = f"; the {over[0]} branch alone is above its own threshold" if over else ""
         return f"{place} No alarm: the score lies within the range of good images{aside}."
-    if len(over) == 2:
-        cause = "Both branches raise the alarm"
-    elif over:
-        cause = f"The {over[0]} branch raises the alarm; the other stays within its range"
-    else:
-        cause = "Neither branch is above its own threshold; only their sum is"
-    return f"{place} {cause}."
+    within = [b for b in scores if b != "combined" and b not in over]
+    if not over:
+        return f"{place} No branch is above its own threshold; only their sum is."
+    raised = (f"The {' and '.join(over)} branch{'es' if len(over) > 1 else ''} "
+              f"raise{'' if len(over) > 1 else 's'} the alarm")
+    if within:
+        raised += (f"; {' and '.join(within)} stay{'' if len(within) > 1 else 's'} within "
+                   f"{'their' if len(within) > 1 else 'its'} range")
+    return f"{place} {raised}."

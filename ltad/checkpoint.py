@@ -64,6 +64,7 @@ class Checkpoint:
             second = detector.with_parts(
                 reconstruction=second.reconstruction,
                 semantic=detector.semantic if has_own_phi else second.semantic,
+                **({"reference": second.reference} if second.reference is not None else {}),
             )
         return replace(self, detector=detector, second=second)
 
@@ -157,9 +158,9 @@ def load_checkpoint(folder: str | Path, encoder: Encoder) -> Checkpoint:
 
 
 def _learned_in_phase_2(detector: Detector) -> nn.ModuleDict:
-    return nn.ModuleDict({
-        "reconstruction": detector.reconstruction, "semantic": detector.semantic,
-    })
+    parts = {"reconstruction": detector.reconstruction, "semantic": detector.semantic,
+             "reference": detector.reference}
+    return nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
 
 
 def _read_second(folder: Path, detector: Detector) -> Detector | None:

@@ -7,7 +7,6 @@ from argparse import Namespace
 from pathlib import Path
 
 from ltad.ablations import ABNORMAL_PROMPTS, NORMAL_PROMPTS
-from ltad.calibration import BRANCHES
 from ltad.desk.tables import guarded
 from ltad.loading import load_scorer
 from ltad.prompt_lab.bench import MAP_SCALE, read_bench
@@ -116,7 +115,7 @@ def _picture(scorer: Scorer, experiment: Experiment, options: Namespace) -> None
         for reading in readings:
             print(str(reading.pair).ljust(width), *([state] if state else []), *(
                 f"{b} {reading.scores[b]:.4g} (threshold {reading.thresholds[b]:.4g})"
-                for b in BRANCHES
+                for b in reading.scores
             ), sep="  ")
     if options.csv:
         frame = readings_frame(next(iter(found.values())), class_name, found.get("after", ()))

@@ -81,6 +81,12 @@ class ModelSettings:
             (not in the paper).
         residual: what S_rec measures the residual by: "squared", equation (1); "scaled", "cosine",
             "mahalanobis" or "nearest" (not in the paper; see `ltad.models.residual`).
+        reference_size: good patches that the reference branch keeps for each class; 0 for no such
+            branch (not in the paper; see `ltad.models.reference`).
+        reference_weight: of S_ref in the sum, as `lam` is of S_sem.
+        good_units: put every branch on the scale of good images of its class, 0 for their middle
+            place and 1 for the worst place of the middle one, and take the weighted mean of the
+            branches for their sum (not in the paper).
         hidden_width, layers, heads, feedforward, dropout: the RM's transformer (open; UniAD).
         neighbour_mask: side of the masked neighbourhood in attention, odd; 0 masks nothing (open).
         score_pool: side in pixels of the average pooling before the maximum (open; UniAD).
@@ -103,6 +109,9 @@ class ModelSettings:
     semantic_start: str = "random"
     standardize: bool = False
     residual: str = "squared"
+    reference_size: int = 0
+    reference_weight: float = 0.0
+    good_units: bool = False
     hidden_width: int = 256
     layers: int = 4
     heads: int = 8
@@ -119,6 +128,9 @@ class ModelSettings:
             _require(all(prompts_of(getattr(self, name))), name, getattr(self, name),
                      "one or more prompts with ' | ' between them, none of them empty")
         _require(self.lam >= 0, "lam", self.lam, "zero or more")
+        _require(self.reference_weight >= 0, "reference_weight", self.reference_weight,
+                 "zero or more")
+        _require(self.reference_size >= 0, "reference_size", self.reference_size, "zero or more")
         _require(self.tau > 0, "tau", self.tau, "above zero")
         for name in ("name_length", "hidden_width", "layers", "heads", "feedforward",
                      "score_pool", "decoder_width", "decoder_expansion"):
@@ -157,6 +169,9 @@ class TrainingSettings:
         noise_scale: n of the feature jitter N(0,1) * ||p_i|| / C * n (open; UniAD's 20).
         minimum_steps: a phase runs at least this many optimiser steps (open; 0), because an epoch
             of a few images is a fraction of a batch.
+        views: how images are turned for the reference branch (not in the paper): "none";
+            "rotations" by quarter turns; "mirrored" as well; or "auto", those turns under which a
+            class's images still look like its other images (`ltad.training.reference`).
         balance_classes: draw every class equally often in phase 2, whatever its count (not in the
             paper).
         validation_fraction: share of each class's images held out for calibration (open).
@@ -180,6 +195,7 @@ class TrainingSettings:
     noise_scale: float = 20.0
     minimum_steps: int = 0
     balance_classes: bool = False
+    views: str = "none"
     validation_fraction: float = 0.15
     calibration: str = "held_out"
     seed: int = 0
@@ -198,6 +214,7 @@ class TrainingSettings:
                  "phase 1 there is nothing to synthesise features with")
         _require(0 <= self.validation_fraction < 0.9, "validation_fraction",
                  self.validation_fraction, "in [0, 0.9)")
+        _one_of("views", self.views, ("none", "rotations", "mirrored", "auto"))
         _one_of("calibration", self.calibration, ("held_out", "second_training"))
 
     @property

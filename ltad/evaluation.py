@@ -82,7 +82,7 @@ class Evaluation:
         found = self.results.to_dict()
         for entry in [*found["classes"], *found["summary"].values()]:
             for metric in METRICS:
-                entry[metric] = {branch: entry[metric].get(branch) for branch in BRANCHES}
+                entry[metric] = {b: entry[metric].get(b) for b in self.results.branches}
         found["missing"] = {
             metric: [entry["class_name"] for entry in found["classes"]
                      if any(entry[metric][branch] is None for branch in self.branches)]
@@ -256,7 +256,7 @@ def calibration_table(
     branches: Sequence[str],
 ) -> pd.DataFrame:
     """Image scores of held-out good pictures: ``class_name`` and a column a branch of `BRANCHES`,
-    NaN for those that were not measured.
+    NaN for those that were not measured, and of "reference" where it was.
 
     Args:
         store: features of the training pictures.
@@ -273,4 +273,5 @@ def calibration_table(
                 {"class_name": name, **dict(zip(branches, values, strict=True))}
                 for values in zip(*columns, strict=True)
             ]
-    return pd.DataFrame(rows, columns=["class_name", *BRANCHES])
+    further = [branch for branch in branches if branch not in BRANCHES]
+    return pd.DataFrame(rows, columns=["class_name", *BRANCHES, *further])

@@ -17,7 +17,8 @@ from ltad.types import SettingError
 
 COLOURS = ("#3d7ea6", "#ee6c4d", "#2a9d6f", "#9b6bb3", "#c9971c", "#d1495b", "#5b7f95", "#7a8b3c")
 GREY = "rgba(128, 134, 145, {})"
-DASHES = {"combined": "solid", "reconstruction": "dash", "semantic": "dot"}
+DASHES = {"combined": "solid", "reconstruction": "dash", "semantic": "dot",
+          "reference": "dashdot"}
 
 
 def head_to_tail(run: Run) -> list[str]:

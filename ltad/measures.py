@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from ltad.baselines import NearestNeighbourBank
-from ltad.calibration import BRANCHES, BranchMaps, Readings, ScoreSettings, branch_maps
+from ltad.calibration import (
+    BRANCHES,
+    REFERENCE,
+    BranchMaps,
+    Readings,
+    ScoreSettings,
+    branch_maps,
+)
 from ltad.config import Config
 from ltad.data.feature_store import FeatureStore
 from ltad.encoders.base import Encoder
@@ -22,8 +29,13 @@ def settings_of(config: Config) -> ScoreSettings:
     model = config.model
     return ScoreSettings(
         model.normal_prompt, model.abnormal_prompt, model.lam, model.tau, model.score_pool,
-        config.features.image_size,
+        config.features.image_size, model.reference_weight,
     )
+
+
+def branches_of(detector: Detector) -> tuple[str, ...]:
+    """The branches that a detector has, the sum first."""
+    return BRANCHES if detector.reference is None else (*BRANCHES, REFERENCE)
 
 
 @torch.inference_mode()
@@ -38,11 +50,12 @@ def detector_measure(
         encoder: the one it was trained on.
         settings: prompts, lambda, tau, pooling and size.
         named_as: for each class the index of the class whose name is used; by default its own.
-        branches: those that are wanted. Where one alone is, the other's half of the detector does
-            not run, and its maps mean nothing.
+        branches: those that are wanted. The parts of the detector that none of these needs do not
+            run, and their maps mean nothing.
     """
-    runs_reconstruction, runs_semantic = (
-        set(branches) != {other} for other in ("semantic", "reconstruction")
+    runs_reconstruction, runs_semantic, runs_reference = (
+        bool({"combined", own} & set(branches))
+        for own in ("reconstruction", "semantic", REFERENCE)
     )
     used = range(len(detector.class_names)) if named_as is None else named_as
     normal, abnormal = (
@@ -55,14 +68,16 @@ def detector_measure(
         reconstruction = torch.zeros(len(places), 1, 1, device=encoder.device)
         projected = torch.zeros(len(places), normal.shape[-1], 1, 1, device=encoder.device)
         coarse = _batch(store.patches, places, encoder.device)
+        index, reference = detector.index(name), None
         if runs_reconstruction:
-            reconstruction = detector.reconstruction.scores(coarse, detector.index(name))
+            reconstruction = detector.reconstruction_scores(coarse, index)
+        same = store.fine_patches is store.patches
+        fine = coarse if same else _batch(store.fine_patches, places, encoder.device)
         if runs_semantic:
-            same = store.fine_patches is store.patches
-            fine = coarse if same else _batch(store.fine_patches, places, encoder.device)
             projected = detector.semantic(fine)
-        index = detector.index(name)
-        readings = Readings(reconstruction, projected)
+        if runs_reference:
+            reference = detector.reference_scores(fine, index)
+        readings = Readings(reconstruction, projected, reference, detector.semantic_unit(index))
         return branch_maps(readings, normal[index], abnormal[index], settings)
 
     return measure

@@ -12,6 +12,8 @@ import numpy as np
 from ltad.metrics_pixel import PixelScores, area_under_roc, average_precision, f1_max
 
 BRANCHES = ("combined", "reconstruction", "semantic")
+ALL_BRANCHES = (*BRANCHES, "reference")
+"""With the branch that only some models have."""
 METRICS = ("image", "pixel")
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 
 from ltad.baselines import BANK
-from ltad.calibration import BRANCHES, ScoreSettings
+from ltad.calibration import ScoreSettings
 from ltad.data.feature_store import FeatureStore, build_store
 from ltad.data.longtail import resample_again
 from ltad.evaluation import Evaluation, calibration_table, evaluate_tests, ordered_tests
-from ltad.measures import bank_measure, detector_measure
+from ltad.measures import bank_measure, branches_of, detector_measure
 from ltad.run_writing import encoder_facts, record, settings_facts, split_facts
 from ltad.runs import Run
 from ltad.service import Scorer
@@ -71,9 +71,10 @@ def evaluate_model(
     tests = _tests(scorer, samples, features, progress)
     encoded = time.monotonic()
     settings = settings or scorer.score_settings()
-    measure = detector_measure(scorer.detector, scorer.encoder, settings)
+    branches = branches_of(scorer.detector)
+    measure = detector_measure(scorer.detector, scorer.encoder, settings, branches=branches)
     evaluation = evaluate_tests(
-        tests, measure, scorer.checkpoint.about["split_counts"], BRANCHES,
+        tests, measure, scorer.checkpoint.about["split_counts"], branches,
         scorer.checkpoint.recogniser, progress,
     )
     facts = {
@@ -144,9 +145,10 @@ def _calibration(scorer: Scorer, settings: ScoreSettings) -> pd.DataFrame:
         if pictures:
             scores = scorer.calibrator.measure(pictures, name, settings).scores
             rows.append(pd.DataFrame({"class_name": name, **{
-                branch: scores[branch].double().cpu().numpy() for branch in BRANCHES
+                branch: scores[branch].double().cpu().numpy()
+                for branch in branches_of(scorer.detector)
             }}))
-    empty = pd.DataFrame(columns=["class_name", *BRANCHES])
+    empty = pd.DataFrame(columns=["class_name", *branches_of(scorer.detector)])
     return pd.concat(rows, ignore_index=True) if rows else empty
 
 

@@ -74,8 +74,13 @@ class PictureReader:
         index = self._detector.index(class_name)
 
         def compute_reconstruction() -> dict[str, Tensor]:
-            patches = self._features_of(prepared)["patches"][None].float()
-            return {"scores": self._detector.reconstruction.scores(patches, index)}
+            features = self._features_of(prepared)
+            scores = {}
+            if self._detector.reconstruction is not None:
+                patches = features["patches"][None].float()
+                scores["scores"] = self._detector.reconstruction_scores(patches, index)
+            reference = self._detector.reference_scores(features["fine"][None].float(), index)
+            return scores if reference is None else {**scores, "reference": reference}
 
         def compute_projected() -> dict[str, Tensor]:
             fine = self._features_of(prepared)["fine"][None].float()
@@ -84,15 +89,20 @@ class PictureReader:
         key = f"{self._detector_key}-{prepared.key}"
         scores = self._readings.get_or_compute(f"{key}-{index}", compute_reconstruction)
         projected = self._readings.get_or_compute(key, compute_projected)
-        return Readings(scores["scores"], projected["projected"])
+        return Readings(
+            scores.get("scores"), projected["projected"], scores.get("reference"),
+            self._detector.semantic_unit(index),
+        )
 
     def read_all(self, prepared: Sequence[Prepared], class_name: str) -> Readings:
         """The readings of several images of one class together; `projected` is float16."""
         self.encode(prepared)
         each = [self.read(p, class_name) for p in prepared]
         return Readings(
-            torch.cat([r.reconstruction for r in each]),
+            _together([r.reconstruction for r in each]),
             torch.cat([r.projected for r in each]).half(),
+            _together([r.reference for r in each]),
+            each[0].semantic_unit,
         )
 
     @cached_property
@@ -116,3 +126,8 @@ class PictureReader:
         grids = (self._settings.grid, self._settings.semantic_grid)
         coarse, fine = (patch_features(taps, grid).half() for grid in grids)
         return [{"patches": c, "fine": f} for c, f in zip(coarse, fine, strict=True)]
+
+
+def _together(each: list[Tensor | None]) -> Tensor | None:
+    """The tensors as one; None where the detector has no such branch."""
+    return None if each[0] is None else torch.cat(each)

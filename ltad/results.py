@@ -14,7 +14,7 @@ import numpy as np
 
 from ltad.data.longtail import majority
 from ltad.intervals import percentile_interval
-from ltad.metrics import BRANCHES, METRICS
+from ltad.metrics import ALL_BRANCHES, BRANCHES, METRICS
 
 FIGURES = {
     "image_average_precision": "image AP",
@@ -33,8 +33,8 @@ class ClassResult:
     Attributes:
         class_name: the class.
         train_count: training pictures that it had, which decides between High and Low.
-        image, pixel: AUROC in [0, 1] by branch ("combined", "reconstruction", "semantic"), or
-            None where the test set has one label only.
+        image, pixel: AUROC in [0, 1] by branch ("combined", "reconstruction", "semantic",
+            and "reference" where there is one), or None where the test set has one label only.
         image_average_precision, image_f1_max, pixel_average_precision, pixel_f1_max, aupro: of
             the combined branch, in [0, 1], or None if not measured or not defined.
         resampled_image_auroc, resampled_pixel_auroc: of the combined branch, a value for each
@@ -77,6 +77,12 @@ class Results:
             "Low": [r.class_name for r in self.classes if r.class_name in low],
         }
 
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """`BRANCHES`, and "reference" where some class has it."""
+        known = {b for r in self.classes for metric in METRICS for b in getattr(r, metric)}
+        return tuple(b for b in ALL_BRANCHES if b in BRANCHES or b in known)
+
     def summary(self) -> dict[str, dict[str, dict[str, float | None]]]:
         """Means over classes: group ("All", "High", "Low") -> metric -> branch -> fraction.
 
@@ -84,7 +90,7 @@ class Results:
         """
         return {
             group: {
-                metric: {branch: self._mean(names, metric, branch) for branch in BRANCHES}
+                metric: {branch: self._mean(names, metric, branch) for branch in self.branches}
                 for metric in METRICS
             }
             for group, names in self.groups().items()
@@ -150,9 +156,11 @@ class Results:
 
     def table(self) -> str:
         """The results as plain text, AUROC in percent, with the means below the classes."""
-        rows = [_row(r.class_name, r.train_count, r.image, r.pixel) for r in self.classes]
-        means = [_row(g, "", m["image"], m["pixel"]) for g, m in self.summary().items()]
-        heading = ["class", "train"] + [f"{m} {b}" for m in METRICS for b in BRANCHES]
+        branches = self.branches
+        rows = [_row(r.class_name, r.train_count, r.image, r.pixel, branches)
+                for r in self.classes]
+        means = [_row(g, "", m["image"], m["pixel"], branches) for g, m in self.summary().items()]
+        heading = ["class", "train"] + [f"{m} {b}" for m in METRICS for b in branches]
         lines = [_ruled(heading, rows, means)]
         for metric, names in self.missing().items():
             if names:
@@ -192,8 +200,10 @@ def _percent(value: float | None) -> str:
     return "n/a" if value is None else f"{100 * value:.2f}"
 
 
-def _row(name: str, count: int | str, image: dict, pixel: dict) -> list[str]:
-    values = [image.get(b) for b in BRANCHES] + [pixel.get(b) for b in BRANCHES]
+def _row(
+    name: str, count: int | str, image: dict, pixel: dict, branches: tuple[str, ...]
+) -> list[str]:
+    values = [image.get(b) for b in branches] + [pixel.get(b) for b in branches]
     return [name, str(count), *map(_percent, values)]
 
 

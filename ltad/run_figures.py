@@ -30,7 +30,8 @@ from ltad.runs import METRICS, Run
 from ltad.types import SettingError
 
 _VERDICT_COLOURS = ("#9aa3b2", "#3d7ea6", "#c9971c", "#d1345b")
-_SYMBOLS = {"combined": "circle", "reconstruction": "square", "semantic": "diamond"}
+_SYMBOLS = {"combined": "circle", "reconstruction": "square", "semantic": "diamond",
+            "reference": "cross"}
 _SCALE = [(0.0, "#1b1041"), (0.35, "#681f7a"), (0.6, "#be3460"), (0.82, "#f0743e"),
           (1.0, "#fde26c")]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ltad.calibration import BRANCHES
+from ltad.calibration import BRANCHES, REFERENCE
 from ltad.types import CheckpointError, SettingError
 
 FORMAT = 1
@@ -73,14 +73,15 @@ def read_json(folder: Path, file: str) -> dict[str, Any]:
 
 
 def read_table(folder: Path, file: str, columns: Sequence[str]) -> pd.DataFrame:
-    """A table with exactly these columns. Raises CheckpointError."""
+    """A table with exactly these columns, and "reference" behind the other branches where the
+    run's model has that branch. Raises CheckpointError."""
     try:
         table = pd.read_csv(
-            folder / file, dtype=_TEXT | dict.fromkeys(BRANCHES, float), keep_default_na=False,
-            na_values={branch: [""] for branch in BRANCHES},
+            folder / file, dtype=_TEXT | dict.fromkeys((*BRANCHES, REFERENCE), float),
+            keep_default_na=False, na_values={b: [""] for b in (*BRANCHES, REFERENCE)},
         )
     except (OSError, ValueError) as error:
         raise torn(folder, f"{file}: {error}") from error
-    if list(table.columns) != list(columns):
+    if [c for c in table.columns if c != REFERENCE] != list(columns):
         raise torn(folder, f"{file} has the columns {', '.join(table.columns)}")
     return table

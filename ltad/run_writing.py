@@ -15,7 +15,7 @@ import torch
 import transformers
 
 from ltad import __version__
-from ltad.calibration import BRANCHES, ScoreSettings
+from ltad.calibration import BRANCHES, REFERENCE, ScoreSettings
 from ltad.data import dagm, visa
 from ltad.data.folders import plain_classes
 from ltad.encoders.base import Encoder
@@ -74,7 +74,11 @@ def images_table(evaluation: Evaluation, root: Path) -> pd.DataFrame:
         **{branch: evaluation.scores.get(branch, np.nan) for branch in BRANCHES},
         "recognised": evaluation.recognised,
     })
-    return table[list(IMAGE_COLUMNS)]
+    columns = list(IMAGE_COLUMNS)
+    if REFERENCE in evaluation.scores:
+        table[REFERENCE] = evaluation.scores[REFERENCE]
+        columns.insert(columns.index(BRANCHES[-1]) + 1, REFERENCE)
+    return table[columns]
 
 
 def _below(root: Path, path: Path | None) -> str:

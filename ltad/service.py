@@ -20,7 +20,7 @@ from torch import Tensor
 from ltad import scoring
 from ltad.cache import ByteCache, TensorCache
 from ltad.calibration import (
-    BRANCHES,
+    REFERENCE,
     BranchMaps,
     Calibration,
     ScoreSettings,
@@ -112,6 +112,7 @@ class Scorer:
         lam: float | None = None,
         tau: float | None = None,
         false_alarm_rate: float = FALSE_ALARM_RATE,
+        reference_weight: float | None = None,
     ) -> Detection:
         """Score one picture. What is left out takes the model's own value.
 
@@ -121,12 +122,14 @@ class Scorer:
             normal_prompt, abnormal_prompt: v^n and v^a.
             lam, tau: of equations (5) and (3).
             false_alarm_rate: share of good pictures that may raise an alarm, in (0, 1).
+            reference_weight: of the reference branch; 0 leaves LTAD's own two branches.
 
         Raises:
             ImageError, UnknownClassError, PromptError, SettingError: what was wrong with each.
         """
         return self.score_batch(
-            [image], class_name, normal_prompt, abnormal_prompt, lam, tau, false_alarm_rate
+            [image], class_name, normal_prompt, abnormal_prompt, lam, tau, false_alarm_rate,
+            reference_weight,
         )[0]
 
     @torch.inference_mode()
@@ -139,9 +142,10 @@ class Scorer:
         lam: float | None = None,
         tau: float | None = None,
         false_alarm_rate: float = FALSE_ALARM_RATE,
+        reference_weight: float | None = None,
     ) -> list[Detection]:
         """Score several pictures, in order; arguments and errors as in `score`."""
-        settings = self.score_settings(normal_prompt, abnormal_prompt, lam, tau)
+        settings = self.score_settings(normal_prompt, abnormal_prompt, lam, tau, reference_weight)
         if not 0 < false_alarm_rate < 1:
             raise SettingError(
                 f"The false-alarm rate is {false_alarm_rate}, but it must be between 0 and 1."
@@ -173,11 +177,12 @@ class Scorer:
     def score_settings(
         self, normal_prompt: str | None = None, abnormal_prompt: str | None = None,
         lam: float | None = None, tau: float | None = None,
+        reference_weight: float | None = None,
     ) -> ScoreSettings:
         """The model's settings with the given ones in their place, validated."""
         model = self.config.model
         given = {"normal_prompt": normal_prompt, "abnormal_prompt": abnormal_prompt,
-                 "lam": lam, "tau": tau}
+                 "lam": lam, "tau": tau, "reference_weight": reference_weight}
         for label in ("normal_prompt", "abnormal_prompt"):
             if given[label] is not None and not given[label].strip():
                 raise PromptError(
@@ -188,6 +193,7 @@ class Scorer:
         return ScoreSettings(
             " ".join(model.normal_prompt.split()), " ".join(model.abnormal_prompt.split()),
             float(model.lam), float(model.tau), model.score_pool, self.config.features.image_size,
+            float(model.reference_weight),
         )
 
     def unknown_words(self, words: str) -> list[str]:
@@ -270,18 +276,18 @@ class Scorer:
         abnormal = self.texts([name], settings.abnormal_prompt)
         measured = branch_maps(self._reader.read(prepared, name), normal, abnormal, settings)
         limits = self.calibration.limits(name, settings, rate)
-        scores = {b: float(measured.scores[b][0]) for b in BRANCHES}
+        scores = {b: float(v[0]) for b, v in measured.scores.items()}
         score, threshold = scores["combined"], limits.thresholds["combined"]
         pixel_threshold = scoring.region_limit(score, threshold, limits.pixel_threshold)
-        maps = {b: measured.maps[b][0].float().cpu().numpy() for b in BRANCHES}
+        maps = {b: v[0].float().cpu().numpy() for b, v in measured.maps.items()}
         unknown = [w for p in (settings.normal_prompt, settings.abnormal_prompt)
                    for w in self.unknown_words(p)]
         return Detection(
-            score, scores["reconstruction"], scores["semantic"], threshold,
+            score, scores.get("reconstruction"), scores["semantic"], threshold,
             is_anomalous=score > threshold,
             class_name=name, class_probabilities=seen.probabilities, is_recognised=seen.is_known,
             was_class_given=class_name is not None,
-            anomaly_map=maps["combined"], reconstruction_map=maps["reconstruction"],
+            anomaly_map=maps["combined"], reconstruction_map=maps.get("reconstruction"),
             semantic_map=maps["semantic"], map_scale=limits.scale,
             pixel_threshold=pixel_threshold,
             regions=tuple(scoring.regions(maps["combined"], pixel_threshold)),
@@ -289,4 +295,7 @@ class Scorer:
             normal_prompt=settings.normal_prompt, abnormal_prompt=settings.abnormal_prompt,
             lam=settings.lam, tau=settings.tau, false_alarm_rate=rate,
             unknown_words=tuple(dict.fromkeys(unknown)),
+            reference_map=maps.get(REFERENCE), reference_score=scores.get(REFERENCE),
+            reference_weight=settings.reference_weight if REFERENCE in maps else 0.0,
+            is_in_units=self.config.model.good_units,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ltad.ablations import Row, derangement
-from ltad.calibration import BRANCHES
+from ltad.calibration import BRANCHES, REFERENCE
 from ltad.config import Config
 from ltad.data.feature_store import FeatureStore, build_store
 from ltad.encoders.base import Encoder
@@ -16,7 +16,8 @@ from ltad.evaluation import Measure, ordered_tests
 from ltad.measures import bank_measure, detector_measure, settings_of
 from ltad.models import Detector
 from ltad.training.data import TrainingData
-from ltad.training.phase2 import PARTS
+from ltad.training.phase2 import PARTS, ClassTexts
+from ltad.training.reference import fit_reference, fit_units
 from ltad.training.stages import (
     key_hash,
     pictures_hash,
@@ -132,13 +133,17 @@ class Study:
         return calibration_positions(self.store, self.data.positions.tolist(), self.held_out)
 
 
-def measured_branches(row: Row) -> tuple[str, ...]:
+def measured_branches(row: Row, config: Config) -> tuple[str, ...]:
     """The branches that a row measures, the one that it is judged by first."""
-    return BRANCHES if row.branch == "combined" and not row.is_bank else (row.branch,)
+    if row.branch != "combined" or row.is_bank:
+        return (row.branch,)
+    return (*BRANCHES, REFERENCE) if config.model.reference_size else BRANCHES
 
 
 def needed_stages(row: Row, config: Config) -> tuple[str, ...]:
     """The stages that a row's scores come from, in order."""
+    if row.branch == REFERENCE:
+        return ()
     parts = PARTS if row.branch == "combined" else (row.branch,)
     return parts if config.training.skip_phase1 else ("phase1", *parts)
 
@@ -158,7 +163,16 @@ def trained_detector(study: Study, row: Row, config: Config) -> tuple[Detector, 
         detector, study.encoder, study.data, needed_stages(row, config), study.stages,
         study.identity,
     )
-    return detector.eval().requires_grad_(False), stages
+    detector.eval().requires_grad_(False)
+    if detector.reference is not None and row.branch in ("combined", REFERENCE):
+        fit_reference(
+            detector, study.encoder, study.store, study.data.positions.tolist(), study.features
+        )
+    if config.model.good_units:
+        texts = ClassTexts.of(detector, study.encoder)
+        fit_units(detector, study.store, study.calibration(row, config),
+                  (texts.normal, texts.abnormal))
+    return detector, stages
 
 
 def row_measure(study: Study, row: Row, config: Config) -> tuple[Measure, dict[str, str]]:
@@ -173,7 +187,7 @@ def row_measure(study: Study, row: Row, config: Config) -> tuple[Measure, dict[s
     if row.shuffles_names:
         named_as = derangement(len(study.class_names), config.training.seed)
     measure = detector_measure(
-        detector, study.encoder, settings_of(config), named_as, measured_branches(row)
+        detector, study.encoder, settings_of(config), named_as, measured_branches(row, config)
     )
     return measure, stages
 

@@ -114,19 +114,24 @@ class Detection:
         class_probabilities: recognised class -> probability, descending; sums to 1.
         is_recognised: False when the picture looks like none of the classes.
         was_class_given: True when the caller named the class.
-        anomaly_map, reconstruction_map, semantic_map: S, S_rec >= 0 and S_sem in [0, 1].
+        anomaly_map, reconstruction_map, semantic_map: S, S_rec and S_sem in [0, 1]. S_rec, with its
+            score, is None where nothing was trained.
         map_scale: fixed (low, high) of each map for drawing, keyed "combined",
-            "reconstruction", "semantic".
+            "reconstruction", "semantic", and "reference" where there is that branch.
         pixel_threshold: the anomaly-map value above which a pixel belongs to a region; see
             `ltad.scoring.region_limit`.
         regions: suspicious regions, highest score first.
         explanation: one sentence saying which branch raised the alarm.
         normal_prompt, abnormal_prompt, lam, tau, false_alarm_rate: the settings used.
         unknown_words: words of the prompts that the vocabulary does not hold whole.
+        reference_map, reference_score, reference_weight: of the reference branch, S_ref; None, None
+            and 0 in a model without one.
+        is_in_units: each branch counts in units of good images, and the score is their weighted
+            mean; else it is the sum of equation (5).
     """
 
     score: float
-    reconstruction_score: float
+    reconstruction_score: float | None
     semantic_score: float
     threshold: float
     is_anomalous: bool
@@ -135,7 +140,7 @@ class Detection:
     is_recognised: bool
     was_class_given: bool
     anomaly_map: np.ndarray
-    reconstruction_map: np.ndarray
+    reconstruction_map: np.ndarray | None
     semantic_map: np.ndarray
     map_scale: dict[str, tuple[float, float]]
     pixel_threshold: float
@@ -147,6 +152,21 @@ class Detection:
     tau: float
     false_alarm_rate: float
     unknown_words: tuple[str, ...] = field(default=())
+    reference_map: np.ndarray | None = None
+    reference_score: float | None = None
+    reference_weight: float = 0.0
+    is_in_units: bool = False
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """What each branch counts in the score, by name; shares of 1 where `is_in_units`."""
+        weights = {"reconstruction": 1.0, "semantic": self.lam}
+        if self.reconstruction_map is None:
+            del weights["reconstruction"]
+        if self.reference_map is not None:
+            weights["reference"] = self.reference_weight
+        whole = (sum(weights.values()) or 1.0) if self.is_in_units else 1.0
+        return {name: weight / whole for name, weight in weights.items()}
 
     @property
     def is_judged(self) -> bool:

@@ -153,7 +153,8 @@ def test_another_model_brings_its_own_settings(shelf, tiny_scorer):
 
 
 def test_score_takes_a_model(shelf, tiny_scorer):
-    picture, settings = Image.new("RGB", (40, 40), (9, 90, 200)), ("screw", "", "", 5.0, 1.0, 0.05)
+    picture = Image.new("RGB", (40, 40), (9, 90, 200))
+    settings = ("screw", "", "", 5.0, 1.0, 0.05, 0.0)
     first = inspect.score(shelf, picture, *settings, False)
     again = inspect.score(shelf, picture, *settings, False, "mine")
     assert first["score"] == pytest.approx(again["score"], rel=1e-4)

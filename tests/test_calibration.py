@@ -81,10 +81,10 @@ def test_another_rate_or_prompt_is_measured_anew():
 @pytest.mark.parametrize(
     ("reconstruction", "semantic", "combined", "words"),
     [
-        (9, 9, 9, "Both branches raise the alarm."),
-        (9, 0, 9, "The reconstruction branch raises the alarm; the other stays within"),
-        (0, 9, 9, "The semantic branch raises the alarm; the other stays within its range."),
-        (0, 0, 9, "Neither branch is above its own threshold; only their sum is."),
+        (9, 9, 9, "The reconstruction and semantic branches raise the alarm."),
+        (9, 0, 9, "The reconstruction branch raises the alarm; semantic stays within its range."),
+        (0, 9, 9, "The semantic branch raises the alarm; reconstruction stays within its range."),
+        (0, 0, 9, "No branch is above its own threshold; only their sum is."),
         (0, 9, 0, "No alarm: .*; the semantic branch alone is above its own threshold."),
         (0, 0, 0, r"all 3 .* of this class\. No alarm: the score lies within .* of good images\.$"),
     ],

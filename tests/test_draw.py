@@ -132,7 +132,7 @@ def test_the_highest_place_lies_on_what_is_painted_or_away_from_it():
 
 def test_the_endpoint_tells_before_after_and_coverage(tiny_scorer, part):
     model = tiny_scorer.config.model
-    settings = ("leather", "", "", model.lam, model.tau, 0.05)
+    settings = ("leather", "", "", model.lam, model.tau, 0.05, 0.0)
     strokes = [{"kind": "hole", "points": [[0.5, 0.5]], "width": 0.3}]
     record = draw.draw_defect(ModelShelf(tiny_scorer), part, strokes, *settings, True)
     painted, mask = draw_strokes(part, read_strokes(strokes))
@@ -193,7 +193,7 @@ def test_an_alarm_finds_only_what_the_map_shows(
 def test_a_part_that_the_model_does_not_know_is_not_judged(tiny_scorer):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8))
     strokes = [Stroke("hole", LINE, width=0.3)]
-    numbers = ("", "", tiny_scorer.config.model.lam, tiny_scorer.config.model.tau, 0.05)
+    numbers = ("", "", tiny_scorer.config.model.lam, tiny_scorer.config.model.tau, 0.05, 0.0)
     trial = draw.try_defect(tiny_scorer, noise, strokes, "", *numbers)
     assert trial.before.verdict == trial.after.verdict == "not judged"
     shown = draw_answer.trial_html(trial.before, trial.after, trial.coverage, True)

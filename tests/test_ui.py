@@ -256,9 +256,9 @@ def test_inspect_photo_passes_the_settings_on():
     shelf = ModelShelf(scorer)
     photo = inspect.load_photo(shelf, "stand-in", sent(32, 16))
     verdict, maps, notes = inspect.inspect_photo(
-        shelf, False, photo, "stand-in", "gear", " a good ", "a frobbed", 3.0, 0.5, 0.1
+        shelf, False, photo, "stand-in", "gear", " a good ", "a frobbed", 3.0, 0.5, 0.1, 2.0
     )
-    assert scorer.asked == ((32, 16), "gear", "a good", "a frobbed", 3.0, 0.5, 0.1)
+    assert scorer.asked == ((32, 16), "gear", "a good", "a frobbed", 3.0, 0.5, 0.1, 2.0)
     assert "Anomalous" in verdict and "lt-maps" in maps and "frobbed" in notes
 
 

@@ -19,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 from ltad.data.arrays import open_array
+from ltad.data.views import turned
 from ltad.encoders.base import Encoder
 from ltad.features import patch_features
 from ltad.images import READING, read_image
@@ -57,6 +58,7 @@ def build_store(
     root: str | Path,
     batch_size: int = 32,
     progress: bool = True,
+    view: str = "",
 ) -> FeatureStore:
     """Compute the features of `samples`, or open them where they were computed before.
 
@@ -68,18 +70,20 @@ def build_store(
         root: folder of all stores.
         batch_size: pictures per pass.
         progress: show a bar.
+        view: read every image turned so, one of `ltad.data.views.VIEWS`; "" as it is.
 
     Raises:
         DatasetError: no picture, an unreadable picture (named), or a full disk.
     """
     if not samples:
         raise DatasetError("There is no picture to read features from.")
-    folder = Path(root) / f"{encoder.fingerprint}-{_contents(samples)}"
+    suffix = f"-{view}" if view else ""
+    folder = Path(root) / f"{encoder.fingerprint}-{_contents(samples)}{suffix}"
     store, marker = _open(folder, tuple(samples), encoder), folder / PROGRESS_FILE
     done = json.loads(marker.read_text())["pictures"] if marker.exists() else 0
     starts = range(done, len(samples), batch_size)
     for start in tqdm(starts, desc="features", unit="batch", disable=not (progress and starts)):
-        _fill(store, encoder, start, min(start + batch_size, len(samples)))
+        _fill(store, encoder, start, min(start + batch_size, len(samples)), view)
         for array in (store.patches, store.fine_patches, store.latents):
             array.flush()
         _mark(marker, min(start + batch_size, len(samples)))
@@ -87,8 +91,11 @@ def build_store(
 
 
 @torch.inference_mode()
-def _fill(store: FeatureStore, encoder: Encoder, start: int, stop: int) -> None:
-    pixels = torch.stack([encoder.pixels(_read(s)) for s in store.samples[start:stop]])
+def _fill(
+    store: FeatureStore, encoder: Encoder, start: int, stop: int, view: str
+) -> None:
+    images = (turned(_read(sample), view) for sample in store.samples[start:stop])
+    pixels = torch.stack([encoder.pixels(image) for image in images])
     features = encoder.image_features(pixels, with_latent=True)
     settings = encoder.settings
     store.patches[start:stop] = patch_features(features.taps, settings.grid).half().cpu().numpy()

@@ -167,9 +167,11 @@ def heatmap_png(evidence: Evidence, side: int = HEATMAP_SIDE) -> bytes:
 
 
 def stacked_maps(detection: Detection, map_type: str = "float32") -> np.ndarray:
-    """The maps (3, H, W) in the order of `BRANCHES`, float16 only where all values fit."""
+    """The maps (3, H, W) in the order of `BRANCHES`, and a fourth of the reference branch where
+    there is one; float16 only where all values fit."""
     maps = np.stack([
-        detection.anomaly_map, detection.reconstruction_map, detection.semantic_map
+        one for one in (detection.anomaly_map, detection.reconstruction_map,
+                        detection.semantic_map, detection.reference_map) if one is not None
     ]).astype(np.float32)
     does_fit = float(np.abs(maps).max()) <= _LARGEST_HALF
     return maps.astype(np.float16) if map_type == "float16" and does_fit else maps

@@ -23,7 +23,8 @@ from ltad.types import Detection, SettingError
 
 MINIMUM_AREA = 0.0003
 """Share of the picture below which a region is left out; 15 pixels of 224 x 224."""
-_MAPS = ("anomaly_map", "reconstruction_map", "semantic_map")
+_SCORES = {"anomaly_map": "score", "reconstruction_map": "reconstruction_score",
+           "semantic_map": "semantic_score", "reference_map": "reference_score"}
 
 
 @dataclass(frozen=True)
@@ -247,15 +248,16 @@ def apply_ignore(detection: Detection, ignore: np.ndarray, pool: int) -> Detecti
     ignored = resize_mask(ignore, (width, height))
     if not ignored.any():
         return detection
-    maps = {name: np.where(ignored, np.float32(0), getattr(detection, name)) for name in _MAPS}
+    known = {name: getattr(detection, name) for name in _SCORES}
+    maps = {name: np.where(ignored, np.float32(0), values)
+            for name, values in known.items() if values is not None}
     window = min(pool, height, width)
     is_free = functional.max_pool2d(torch.from_numpy(ignored)[None].float(), window, 1)[0] == 0
-    scores = [_highest_window(maps[name], is_free, window) for name in _MAPS]
-    is_anomalous = scores[0] > detection.threshold
+    scores = {_SCORES[name]: _highest_window(values, is_free, window)
+              for name, values in maps.items()}
+    is_anomalous = scores["score"] > detection.threshold
     return replace(
-        detection, **maps,
-        score=scores[0], reconstruction_score=scores[1], semantic_score=scores[2],
-        is_anomalous=is_anomalous,
+        detection, **maps, **scores, is_anomalous=is_anomalous,
         regions=tuple(scoring.regions(maps["anomaly_map"], detection.pixel_threshold)),
         explanation=_explanation(
             detection.is_anomalous, is_anomalous, bool(is_free.any()), float(ignored.mean())

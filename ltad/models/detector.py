@@ -13,14 +13,18 @@ from ltad.config import Config, prompts_of
 from ltad.encoders.base import Encoder
 from ltad.models.names import PseudoClassNames
 from ltad.models.reconstruction import ReconstructionModule
+from ltad.models.reference import ReferenceBranch
 from ltad.models.residual import ResidualScore
 from ltad.models.semantic import SemanticHead
 from ltad.models.synthesis import FeatureSynthesizer
 from ltad.types import PromptError, UnknownClassError
 
+UNIT_BRANCHES = ("reconstruction", "semantic", "reference")
+
 
 class Detector(nn.Module):
-    """s_c, the synthesis VAE, RM and Phi for a list of classes. The encoder stands outside.
+    """s_c, the synthesis VAE, RM, Phi and, beside the paper, the reference branch for a list of
+    classes. The encoder stands outside.
 
     Args:
         class_names: the classes in the order of their indices.
@@ -52,6 +56,12 @@ class Detector(nn.Module):
                 encoder.channels, encoder.joint_width, model.layer_pooling,
                 len(self.class_names) if model.text_classifier == "learned" else 0,
             )
+        self.reference = ReferenceBranch(
+            len(self.class_names), sum(encoder.channels), model.reference_size
+        ) if model.reference_size else None
+        if model.good_units:
+            self.register_buffer("units", torch.tensor([0.0, 1.0]).repeat(
+                len(self.class_names), len(UNIT_BRANCHES), 1))
 
     def with_parts(self, **parts: nn.Module) -> Detector:
         """A detector that shares everything with this one but `parts`, by attribute name."""
@@ -68,6 +78,34 @@ class Detector(nn.Module):
                 + ", ".join(self.class_names) + "."
             )
         return self.class_names.index(class_name)
+
+    def unit(self, branch: str, index: int) -> tuple[float, float]:
+        """(zero, one) of a branch on one class's good images, in the branch's own units: the
+        middle place, and the middle image score. (0, 1), so nothing, where none is kept."""
+        if not self.config.model.good_units:
+            return 0.0, 1.0
+        zero, one = self.units[index, UNIT_BRANCHES.index(branch)].tolist()
+        return zero, one
+
+    def semantic_unit(self, index: int) -> tuple[float, float] | None:
+        """`unit` of S_sem, or None where the branches are summed as the paper does."""
+        return self.unit("semantic", index) if self.config.model.good_units else None
+
+    def reconstruction_scores(self, patches: Tensor, index: int) -> Tensor:
+        """S_rec (B, G, G) of (B, C, G, G), in `unit`."""
+        return self._in_units("reconstruction", self.reconstruction.scores(patches, index), index)
+
+    def reference_scores(self, fine: Tensor, index: int) -> Tensor | None:
+        """S_ref (B, G', G') of (B, C, G', G') in `unit`, or None without a reference branch."""
+        if self.reference is None:
+            return None
+        return self._in_units("reference", self.reference.scores(fine, index), index)
+
+    def _in_units(self, branch: str, scores: Tensor, index: int) -> Tensor:
+        if not self.config.model.good_units:
+            return scores
+        zero, one = self.unit(branch, index)
+        return (scores - zero) / (one - zero)
 
     def texts(self, encoder: Encoder, words: str, indices: Sequence[int]) -> Tensor:
         """T([words; s_c]) for each class index, (n, d); raw or unit length as configured.

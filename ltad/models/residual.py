@@ -20,11 +20,16 @@ BANK_SIZE = 256
 """Good residuals kept for each class by "nearest"; more of them rank photographs no better."""
 LARGEST = 6e4
 """Of half precision, in which whitening and bank are kept."""
-MOST_CANDIDATES = 8 * BANK_SIZE
+CANDIDATES = 8
+"""Good residuals, for each one kept, that a bank is chosen from."""
 POOLED_WEIGHT = 1.0
 """How many images the other classes' residuals count for beside a class's own."""
 RIDGE = 0.03
 """Share of the mean variance that is added to every direction before inversion."""
+SHORT = 64
+"""Dimensions of the random projection on which a large bank is searched first."""
+FINALISTS = 16
+"""Entries of a large bank whose exact distances are compared."""
 
 
 class ResidualScore(nn.Module):
@@ -36,11 +41,19 @@ class ResidualScore(nn.Module):
             the distance of the residual under the covariance of its class's good residuals;
             "nearest", under the same covariance its distance to the nearest good residual.
         classes, channels: sizes of what is kept of good images.
+        bank_size: good residuals kept for each class by "nearest".
+        pooled_weight: how many images the other classes' residuals count for.
+        ridge: share of the mean variance added to every direction.
     """
 
-    def __init__(self, kind: str, classes: int, channels: int) -> None:
+    def __init__(
+        self, kind: str, classes: int, channels: int, bank_size: int = BANK_SIZE,
+        pooled_weight: float = POOLED_WEIGHT, ridge: float = RIDGE,
+    ) -> None:
         super().__init__()
         self.kind = kind
+        self.bank_size, self.pooled_weight, self.ridge = bank_size, pooled_weight, ridge
+        self._short: dict[int, tuple[Tensor, Tensor]] = {}
         if kind == "scaled":
             self.register_buffer("scale", torch.ones(classes, channels))
         if kind in ("mahalanobis", "nearest"):
@@ -64,9 +77,8 @@ class ResidualScore(nn.Module):
         if self.kind == "mahalanobis":
             return self._whitened(residual, class_index).square().mean(dim=-1).sqrt()
         if self.kind == "nearest":
-            begin, end = ([0, *self.ends.tolist()][class_index + i] for i in (0, 1))
-            whitened, bank = self._whitened(residual, class_index), self.bank[begin:end].float()
-            nearest = torch.cdist(whitened.flatten(0, -2), bank).amin(dim=1)
+            whitened = self._whitened(residual, class_index)
+            nearest = self._nearest(whitened.flatten(0, -2), class_index)
             return nearest.view(whitened.shape[:-1]) * residual.shape[1] ** -0.5
         return residual.square().sum(dim=1)
 
@@ -75,16 +87,32 @@ class ResidualScore(nn.Module):
         centred = residual.movedim(1, -1) - self.mean[class_index]
         return centred @ self.whitening[class_index].float()
 
+    def _nearest(self, rows: Tensor, class_index: int) -> Tensor:
+        """Distance (n,) of whitened rows (n, C) to the bank; in a large bank to the nearest of
+        those that are nearest in a random projection."""
+        begin, end = ([0, *self.ends.tolist()][class_index + i] for i in (0, 1))
+        if end - begin <= SHORT * FINALISTS:
+            return torch.cdist(rows, self.bank[begin:end].float()).amin(dim=1)
+        if class_index not in self._short:
+            random = torch.from_numpy(generator(0, 72).standard_normal((rows.shape[1], SHORT)))
+            random = random.float().to(rows.device)
+            self._short[class_index] = (random, self.bank[begin:end].float() @ random)
+        random, short = self._short[class_index]
+        found = torch.cdist(rows @ random, short).topk(FINALISTS, dim=1, largest=False).indices
+        finalists = self.bank[begin:end][found].float()
+        return (finalists - rows[:, None]).norm(dim=2).amin(dim=1)
+
     @torch.no_grad()
     def fit(self, residuals: Callable[[], Iterable[tuple[Tensor, int]]]) -> None:
         """Learn the scales from good images.
 
         A class of few images borrows the shape of its covariance from all: the mean over the
-        classes, brought to the class's own level, counts for `POOLED_WEIGHT` images more of it.
+        classes, brought to the class's own level, counts for `pooled_weight` images more of it.
 
         Args:
             residuals: goes through (B, C, G, G) of some images and their class, in any order.
         """
+        self._short = {}
         if self.kind in ("scaled", "mahalanobis", "nearest"):
             self._fit_scales(residuals())
         if self.kind == "nearest":
@@ -105,13 +133,13 @@ class ResidualScore(nn.Module):
         mean = first / images.clamp(min=1)[:, None]
         raw = second / images.clamp(min=1)[:, None, None]
         covariance = raw - mean[:, :, None] * mean[:, None, :]
-        own = images / (images + POOLED_WEIGHT)
+        own = images / (images + self.pooled_weight).clamp(min=1e-9)
         if self.kind == "scaled":
             power = _borrowed(raw, own, seen).diagonal(dim1=1, dim2=2)
             self.scale.copy_(power.clamp(min=1e-12).sqrt())
             return
         covariance = _borrowed(covariance, own, seen)
-        ridge = RIDGE * _level(covariance)[:, None]
+        ridge = self.ridge * _level(covariance)[:, None]
         values, vectors = torch.linalg.eigh(covariance)
         self.mean.copy_(mean)
         whitening = vectors / (values.clamp(min=0) + ridge).sqrt()[:, None, :]
@@ -121,14 +149,17 @@ class ResidualScore(nn.Module):
         """Keep those whitened residuals of each class that lie far from one another."""
         found: dict[int, list[Tensor]] = {}
         for residual, index in residuals:
-            found.setdefault(index, []).append(self._whitened(residual, index).flatten(0, -2).cpu())
+            found.setdefault(index, []).append(
+                self._whitened(residual, index).flatten(0, -2).cpu().half()
+            )
         banks = []
         for index in range(len(self.ends)):
-            rows, random = torch.cat(found[index]), generator(0, 71, index)
-            if len(rows) > MOST_CANDIDATES:
-                rows = rows[random.choice(len(rows), MOST_CANDIDATES, replace=False)]
-            if len(rows) > BANK_SIZE:
-                rows = rows[coreset(rows.numpy(), BANK_SIZE, random)]
+            rows, random = torch.cat(found.pop(index)), generator(0, 71, index)
+            if len(rows) > CANDIDATES * self.bank_size:
+                rows = rows[random.choice(len(rows), CANDIDATES * self.bank_size, replace=False)]
+            rows = rows.float()
+            if len(rows) > self.bank_size:
+                rows = rows[coreset(rows.numpy(), self.bank_size, random)]
             banks.append(rows.clamp(-LARGEST, LARGEST).half())
         device = self.bank.device
         self.bank = torch.cat(banks).to(device)
@@ -136,6 +167,7 @@ class ResidualScore(nn.Module):
 
     def _load_from_state_dict(self, state_dict, prefix, *arguments) -> None:
         """A bank comes in whatever length it was fitted to."""
+        self._short = {}
         if self.kind == "nearest" and f"{prefix}bank" in state_dict:
             self.bank = torch.empty_like(state_dict[f"{prefix}bank"], device=self.bank.device)
         super()._load_from_state_dict(state_dict, prefix, *arguments)

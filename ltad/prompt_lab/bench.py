@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ltad import scoring
-from ltad.calibration import BRANCHES, ScoreSettings
+from ltad.calibration import BRANCHES, REFERENCE, ScoreSettings, combined_of
 from ltad.data.feature_store import FeatureStore, build_store
 from ltad.evaluation import load_mask
 from ltad.metrics import image_auroc
@@ -56,6 +56,7 @@ class Bench:
     masks: np.ndarray
     has_mask: np.ndarray
     reconstruction: Tensor
+    reference: Tensor | None
     left_out: tuple[str, ...]
     seconds: float
 
@@ -126,26 +127,32 @@ def read_bench(
         np.array([sample.is_defective for sample in chosen]),
         np.stack([blank if mask is None else mask for mask in masks]),
         np.array([mask is not None for mask in masks]),
-        _reconstruction(scorer, store, chosen),
+        *_prompt_free(scorer, store, chosen),
         tuple(name for name in names if name not in known), time.monotonic() - began,
     )
 
 
 @torch.inference_mode()
-def _reconstruction(
+def _prompt_free(
     scorer: Scorer, store: FeatureStore, samples: Sequence[Sample]
-) -> Tensor:
-    """S_rec of each image under its own class; `samples` come class after class."""
-    grid = scorer.config.features.grid
-    found = torch.empty(len(store), grid, grid)
+) -> tuple[Tensor, Tensor | None]:
+    """S_rec and S_ref of each image under its own class; `samples` come class after class."""
+    sizes = scorer.config.features
+    found = torch.empty(len(store), sizes.grid, sizes.grid)
+    reference = None
+    if scorer.detector.reference is not None:
+        reference = torch.empty(len(store), sizes.semantic_grid, sizes.semantic_grid)
     for name, places in groupby(range(len(store)), key=lambda i: samples[i].class_name):
         own = list(places)
         for start in range(0, len(own), BATCH):
             chosen = own[start : start + BATCH]
             patches = _load(scorer, store.patches[chosen])
             index = scorer.detector.index(name)
-            found[chosen] = scorer.detector.reconstruction.scores(patches, index).cpu()
-    return found
+            found[chosen] = scorer.detector.reconstruction_scores(patches, index).cpu()
+            if reference is not None:
+                fine = _load(scorer, store.fine_patches[chosen])
+                reference[chosen] = scorer.detector.reference_scores(fine, index).cpu()
+    return found, reference
 
 
 def _load(scorer: Scorer, features: np.ndarray) -> Tensor:
@@ -175,7 +182,8 @@ def measure_pairs(
     counts = scorer.checkpoint.about["split_counts"]
     by_class = []
     for number, (name, positions) in enumerate(tqdm(bench.positions.items(), desc="AUROC")):
-        tally = _Tally(bench, len(pairs), settings)
+        unit = scorer.detector.semantic_unit(scorer.detector.index(name))
+        tally = _Tally(bench, len(pairs), settings, unit)
         for start in range(0, len(positions), BATCH):
             chosen = positions[start : start + BATCH]
             projected = scorer.detector.semantic(_load(scorer, bench.store.fine_patches[chosen]))
@@ -198,36 +206,43 @@ def _text_differences(scorer: Scorer, class_names: list[str], pairs: Sequence[Pa
 class _Tally:
     """The scores of one class under every pair, batch after batch."""
 
-    def __init__(self, bench: Bench, pairs: int, settings: ScoreSettings) -> None:
-        self._bench, self._settings = bench, settings
-        self._scores = [{b: [] for b in BRANCHES} for _ in range(pairs)]
-        shared = PixelScores(bins=PIXEL_BINS)
+    def __init__(
+        self, bench: Bench, pairs: int, settings: ScoreSettings,
+        semantic_unit: tuple[float, float] | None,
+    ) -> None:
+        self._bench, self._settings, self._unit = bench, settings, semantic_unit
+        self._free = {"reconstruction": bench.reconstruction} | (
+            {} if bench.reference is None else {REFERENCE: bench.reference}
+        )
+        self._branches = (*BRANCHES, *(b for b in self._free if b not in BRANCHES))
+        self._scores = [{b: [] for b in self._branches} for _ in range(pairs)]
+        shared = {b: PixelScores(bins=PIXEL_BINS) for b in self._free}
         self._pixels = [
-            {b: shared if b == "reconstruction" else PixelScores(bins=PIXEL_BINS)
-             for b in BRANCHES}
+            {b: shared.get(b) or PixelScores(bins=PIXEL_BINS) for b in self._branches}
             for _ in range(pairs)
         ]
 
     def add(self, chosen: list[int], logits: Tensor) -> None:
         """Score the pictures at `chosen`; `logits` is (pairs, b, G', G')."""
-        grid = self._bench.reconstruction[chosen].to(logits.device)
-        pooled, drawn = self._views(grid)
+        views = {b: self._views(grid[chosen].to(logits.device)) for b, grid in self._free.items()}
         masked = self._bench.has_mask[chosen]
         masks = self._bench.masks[chosen][masked]
-        own_score = scoring.image_score(pooled).tolist()
         if masked.any():
-            _count(self._pixels[0]["reconstruction"], masks, drawn, masked)
+            for branch, (_, drawn) in views.items():
+                _count(self._pixels[0][branch], masks, drawn, masked)
         for number, semantic_grid in enumerate(torch.sigmoid(logits / self._settings.tau)):
             semantic_pooled, semantic = self._views(semantic_grid)
-            combined = scoring.combine(pooled, semantic_pooled, self._settings.lam)
             scores, pixels = self._scores[number], self._pixels[number]
-            scores["reconstruction"] += own_score
-            scores["semantic"] += scoring.image_score(semantic_pooled).tolist()
-            scores["combined"] += scoring.image_score(combined).tolist()
+            pooled = {b: view for b, (view, _) in views.items()} | {"semantic": semantic_pooled}
+            for branch, view in {**pooled, "combined": self._combined(pooled)}.items():
+                scores[branch] += scoring.image_score(view).tolist()
             if masked.any():
                 _count(pixels["semantic"], masks, semantic, masked)
-                combined = scoring.combine(drawn, semantic, self._settings.lam)
-                _count(pixels["combined"], masks, combined, masked)
+                drawn = {b: view for b, (_, view) in views.items()} | {"semantic": semantic}
+                _count(pixels["combined"], masks, self._combined(drawn), masked)
+
+    def _combined(self, parts: dict[str, Tensor]) -> Tensor:
+        return combined_of(parts, self._unit, self._settings)
 
     def _views(self, grid: Tensor) -> tuple[Tensor, Tensor]:
         """Grid scores pooled for the image score, and upsampled for the pixels."""
@@ -238,8 +253,8 @@ class _Tally:
         """The class's AUROC under each pair."""
         return [
             ClassResult(
-                name, train_count, {b: image_auroc(labels, scores[b]) for b in BRANCHES},
-                {b: pixels[b].auroc() for b in BRANCHES},
+                name, train_count, {b: image_auroc(labels, scores[b]) for b in self._branches},
+                {b: pixels[b].auroc() for b in self._branches},
             )
             for scores, pixels in zip(self._scores, self._pixels, strict=True)
         ]

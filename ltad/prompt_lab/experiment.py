@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from ltad.calibration import BRANCHES
 from ltad.metrics import METRICS
 from ltad.prompt_lab.bench import Bench, PairGrid, measure_pairs
 from ltad.prompt_lab.names import replace_names
@@ -128,7 +127,7 @@ def _percents(figures: Mapping[str, Mapping[str, float | None]]) -> dict[str, fl
     return {
         f"{metric}_{branch}": None if figures[metric][branch] is None
         else round(100 * figures[metric][branch], 3)
-        for metric in METRICS for branch in BRANCHES
+        for metric in METRICS for branch in figures[metric]
     }
 
 

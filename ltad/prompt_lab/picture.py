@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ltad.calibration import BRANCHES
 from ltad.images import ImageSource
 from ltad.prompt_lab.pairs import Pair
 from ltad.service import FALSE_ALARM_RATE, Prepared, Scorer
@@ -57,8 +56,8 @@ def read_picture(
         measured = scorer.measure([prepared], class_name, settings)
         limits = scorer.calibration.limits(class_name, settings, rate)
         readings.append(PictureReading(
-            pair, {b: measured.maps[b][0].float().cpu().numpy() for b in BRANCHES},
-            {b: float(measured.scores[b][0]) for b in BRANCHES}, limits.thresholds, limits.scale,
+            pair, {b: v[0].float().cpu().numpy() for b, v in measured.maps.items()},
+            {b: float(v[0]) for b, v in measured.scores.items()}, limits.thresholds, limits.scale,
         ))
     return tuple(readings)
 
@@ -82,7 +81,7 @@ def readings_frame(
         {**({"state": state} if state else {}),
          "normal_prompt": r.pair.normal, "abnormal_prompt": r.pair.abnormal,
          "class_name": class_name,
-         **{f"{b}_{kind}": values[b] for b in BRANCHES
+         **{f"{b}_{kind}": values[b] for b in r.scores
             for kind, values in (("score", r.scores), ("threshold", r.thresholds))}}
         for state, found in states.items() for r in found
     ])

@@ -26,7 +26,8 @@ from ltad.seeds import generator
 from ltad.training.data import TrainingData
 from ltad.training.loop import Report
 from ltad.training.phase1 import train_phase1
-from ltad.training.phase2 import train_phase2
+from ltad.training.phase2 import ClassTexts, train_phase2
+from ltad.training.reference import fit_reference, fit_units
 from ltad.types import DatasetError, Sample
 
 MOST_CALIBRATION_PICTURES = 32
@@ -86,6 +87,7 @@ def train(
                      title="phase 2 for the thresholds")
         second.eval()
     detector.eval()
+    views = _beside_the_paper(detector, second, encoder, store, learned, kept, held_out, features)
     facts = {
         "split": "none", "split_seed": 0,
         **(about or {}),
@@ -94,6 +96,7 @@ def train(
         "held_out_pictures": {n: 0 if second else len(held_out[n]) for n in class_names},
         "calibration_pictures": {n: len(held_out[n]) for n in class_names},
         "calibrated_on_training_pictures": not any(held_out.values()),
+        **({"views": views} if views else {}),
         "seconds": round(time.monotonic() - began, 1),
         "torch": torch.__version__, "python": platform.python_version(),
     }
@@ -109,6 +112,24 @@ def train(
     for state in states:
         state.unlink(missing_ok=True)
     return checkpoint
+
+
+def _beside_the_paper(
+    detector: Detector, second: Detector | None, encoder: Encoder, store: FeatureStore,
+    learned: list[int], kept: list[int], held_out: dict[str, list[int]], features: str | Path,
+) -> dict[str, list[str]]:
+    """Reference branch and units, where the configuration has them; the turns by class."""
+    views: dict[str, list[str]] = {}
+    for one, positions in ((detector, learned), (second, kept)):
+        if one is not None and one.reference is not None:
+            views = fit_reference(one, encoder, store, positions, features)
+    if detector.config.model.good_units:
+        texts = ClassTexts.of(detector, encoder)
+        judge = second or detector
+        fit_units(judge, store, calibration_positions(store, kept, held_out),
+                  (texts.normal, texts.abnormal))
+        detector.units.copy_(judge.units)
+    return views
 
 
 def training_pictures(samples: Sequence[Sample]) -> list[Sample]:
@@ -131,14 +152,20 @@ def hold_out(
     """Positions outside the calibration, and per class the positions kept for it.
 
     A class gives its share only while that leaves it ten pictures to learn from for each one held
-    out or more; the smallest give none, and are calibrated with all others' pooled.
+    out or more; the smallest give none, and are calibrated with all others' pooled. Where all are
+    that small, each gives a quarter if there is a reference branch: images that it holds itself
+    cannot say how far a new one lies.
     """
+    sizes = [len(store.indices(name)) for name in class_names]
+    gives_quarter = config.model.reference_size > 0 and max(sizes) < 10
     kept: list[int] = []
     held: dict[str, list[int]] = {}
     for number, name in enumerate(class_names):
         positions = np.asarray(store.indices(name))
         count = int(len(positions) * config.training.validation_fraction)
         count = min(count, MOST_CALIBRATION_PICTURES) if len(positions) >= 10 else 0
+        if gives_quarter and len(positions) > 1:
+            count = max(1, len(positions) // 4)
         order = generator(config.training.seed, 80, number).permutation(len(positions))
         held[name] = sorted(positions[order[:count]].tolist())
         kept += sorted(positions[order[count:]].tolist())
@@ -162,6 +189,7 @@ def _untrained_copy(detector: Detector) -> Detector:
     return detector.with_parts(
         reconstruction=copy.deepcopy(detector.reconstruction),
         semantic=copy.deepcopy(detector.semantic),
+        **({"reference": copy.deepcopy(detector.reference)} if detector.reference else {}),
     )
 
 

@@ -9,16 +9,21 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+import numpy as np
+
 from ltad.heatmap import heat_png
 from ltad.types import Detection, Region
 from ltad.ui import pictures
 from ltad.ui.text import apart, escape, notice, number, readable
 
 MAPS = (
-    ("combined", "anomaly_map", "Combined", "S = S<sub>rec</sub> + λ S<sub>sem</sub>"),
-    ("reconstruction", "reconstruction_map", "Reconstruction", "S<sub>rec</sub>"),
-    ("semantic", "semantic_map", "Semantic", "S<sub>sem</sub>"),
+    ("combined", "anomaly_map", "Combined"),
+    ("reconstruction", "reconstruction_map", "Reconstruction"),
+    ("semantic", "semantic_map", "Semantic"),
+    ("reference", "reference_map", "Reference"),
 )
+_SIGNS = {"reconstruction": "S<sub>rec</sub>", "semantic": "S<sub>sem</sub>",
+          "reference": "S<sub>ref</sub>"}
 _ICONS = {
     "bad": "<path d='M6 6l8 8M14 6l-8 8'/>",
     "good": "<path d='M5 10.5l3.5 3.5L15 7'/>",
@@ -67,7 +72,7 @@ def empty_answer(has_examples: bool) -> str:
     return (
         "<div class='lt-empty'><h2>Show me a part</h2>"
         f"<p>Drop a photograph into the field, paste one, or use the camera{choice}. The verdict, "
-        "three heatmaps and the suspicious regions appear here.</p></div>"
+        "heatmaps and the suspicious regions appear here.</p></div>"
     )
 
 
@@ -192,34 +197,62 @@ def class_html(detection: Detection) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Map:
+    """A map of a Detection as the page shows it: branch, values (H, W), title and formula."""
+
+    key: str
+    values: np.ndarray
+    title: str
+    formula: str
+
+
+def maps_of(detection: Detection) -> list[Map]:
+    """The maps that there are, the sum first."""
+    return [
+        Map(key, getattr(detection, attribute), title, _SIGNS.get(key) or sum_formula(detection))
+        for key, attribute, title in MAPS if getattr(detection, attribute) is not None
+    ]
+
+
+def sum_formula(detection: Detection) -> str:
+    """What the score is made of: equation (5), or which share of it each branch has."""
+    weights = detection.weights
+    if not detection.is_in_units:
+        further = " + μ S<sub>ref</sub>" if weights.get("reference") else ""
+        return f"S = S<sub>rec</sub> + λ S<sub>sem</sub>{further}"
+    return " + ".join(f"{100 * weight:.0f}% {_SIGNS[name]}"
+                      for name, weight in weights.items() if weight)
+
+
 def maps_html(
     detection: Detection, photo: Photo, outline_url: str = "", effect: str = ""
 ) -> str:
-    """The three maps over the photograph, with the values under the pointer packed beside them.
+    """The maps over the photograph, with the values under the pointer packed beside them.
 
     Args:
         detection, photo: what is drawn.
         outline_url: a transparent picture that is laid over each.
         effect: HTML right under the maps.
     """
-    maps = [getattr(detection, attribute) for _, attribute, _, _ in MAPS]
-    height, width = maps[0].shape
-    packed, ranges = pictures.pack_maps(maps)
-    figures = "".join(
-        _figure_html(detection, outline_url, key, attribute, title, formula)
-        for key, attribute, title, formula in MAPS
-    )
+    maps = maps_of(detection)
+    height, width = detection.anomaly_map.shape
+    packed, ranges = pictures.pack_maps([one.values for one in maps])
+    figures = "".join(_figure_html(detection, outline_url, one) for one in maps)
     return (
         f"<div class='lt-maps' data-packed='{packed}' data-ranges='{json.dumps(ranges)}' "
         f"data-width='{width}' data-height='{height}' "
         f"data-words='{escape(detection.normal_prompt)} / {escape(detection.abnormal_prompt)}' "
-        f"style='--lt-photo:url({photo.jpeg_url});--lt-aspect:{photo.width}/{photo.height}'>"
+        f"style='--lt-photo:url({photo.jpeg_url});--lt-aspect:{photo.width}/{photo.height};"
+        f"--lt-count:{len(maps)}'>"
         f"{figures}</div>{effect}{scores_html(detection)}{regions_html(detection, photo)}"
     )
 
 
 def scores_html(detection: Detection) -> str:
     """How the score relates to its parts and to the highest pixel, which need not agree."""
+    if detection.is_in_units:
+        return _unit_scores_html(detection)
     weighted = detection.lam * detection.semantic_score
     return (
         f"<p class='lt-quiet lt-scores'>The score is the highest mean over a patch of the combined "
@@ -230,11 +263,22 @@ def scores_html(detection: Detection) -> str:
     )
 
 
-def _figure_html(
-    detection: Detection, outline_url: str, key: str, attribute: str, title: str, formula: str
-) -> str:
+def _unit_scores_html(detection: Detection) -> str:
+    """The same where branches count in units of good images, and which of them are in the score."""
+    used = [name for name, weight in detection.weights.items() if weight]
+    idle = [name for name in detection.weights if name not in used]
+    without = f" The {idle[0]} branch has no part in it." if len(idle) == 1 else ""
+    return (
+        f"<p class='lt-quiet lt-scores'>The verdict used: <b>{' + '.join(used)}</b>.{without} Each "
+        "branch is put on the scale of held-out good images of the class: 0 is an ordinary place, "
+        "1 the most suspicious place of an ordinary image. The score is the highest mean over a "
+        "patch of the combined map, so a single pixel may lie above it.</p>"
+    )
+
+
+def _figure_html(detection: Detection, outline_url: str, one: Map) -> str:
+    key, title, formula, values = one.key, one.title, one.formula, one.values
     low, high = detection.map_scale[key]
-    values = getattr(detection, attribute)
     heat = pictures.data_url(heat_png(values, low, high), "image/png")
     low_text, high_text = apart(low, high)
     boxes, tick = "", ""

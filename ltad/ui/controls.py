@@ -19,7 +19,7 @@ NORMAL_WORDS = ("a", "a normal", "a good", "a flawless")
 ABNORMAL_WORDS = ("a broken", "a damaged", "an abnormal", "a defective")
 FALSE_ALARM_RATE = 0.05
 MOST_LETTERS = 200
-KEYS = ("class", "normal", "abnormal", "lambda", "tau", "rate")
+KEYS = ("class", "normal", "abnormal", "lambda", "tau", "rate", "reference")
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,27 @@ def default_settings(scorer: Any) -> dict[str, Any]:
     """The model's own settings, by `KEYS`."""
     model = scorer.config.model
     values = (AUTOMATIC, model.normal_prompt, model.abnormal_prompt, model.lam, model.tau,
-              FALSE_ALARM_RATE)
+              FALSE_ALARM_RATE, model.reference_weight)
     return dict(zip(KEYS, values, strict=True))
 
 
 def slider_ranges(scorer: Any) -> dict[str, tuple[float, float, float]]:
     """Lowest, highest and step of the numbers, by key."""
     model = scorer.config.model
+    weights = (0.0, 2.0, 0.05)
     return {
-        "lambda": (0.0, 2 * model.lam or 1000.0, model.lam / 100 or 5.0),
+        "lambda": weights if model.good_units else
+        (0.0, 2 * model.lam or 1000.0, model.lam / 100 or 5.0),
         "tau": (0.1, max(10.0, 2 * model.tau), 0.1),
         "rate": (0.01, 0.5, 0.01),
+        "reference": weights if model.good_units else
+        (0.0, 2 * model.reference_weight or 1.0, model.reference_weight / 100 or 0.01),
     }
+
+
+def has_reference(scorer: Any) -> bool:
+    """Whether the model has a reference branch, whose weight can be chosen."""
+    return scorer.config.model.reference_size > 0
 
 
 def class_choices(scorer: Any) -> list[tuple[str, str]]:
@@ -93,6 +102,7 @@ def settings_updates(scorer: Any, values: dict[str, Any]) -> list[dict[str, Any]
     ]
     for key, (low, high, step) in ranges.items():
         updates.append(gr.update(minimum=low, maximum=high, step=step, value=values[key]))
+    updates[-1]["visible"] = has_reference(scorer)
     return updates
 
 
@@ -120,13 +130,14 @@ def build_controls(shelf: ModelShelf) -> Controls:
         "abnormal", "Words for anomalous, vᵃ", own["abnormal"], ABNORMAL_WORDS
     )
     notes = gr.HTML(elem_id="lt-notes")
-    lam, tau, rate = (
-        gr.Slider(low, high, own[key], step=step, label=label, info=info, buttons=[])
+    lam, tau, rate, reference = (
+        gr.Slider(low, high, own[key], step=step, label=label, info=info, buttons=[],
+                  visible=key != "reference" or has_reference(scorer))
         for (key, (low, high, step)), label, info in zip(
             ranges.items(), _SLIDER_LABELS, _SLIDER_HINTS, strict=True
         )
     )
-    settings = [class_name, normal, abnormal, lam, tau, rate]
+    settings = [class_name, normal, abnormal, lam, tau, rate, reference]
     defaults = gr.Textbox(defaults_text(scorer, names[0]), visible=False, label="Defaults")
     reset = gr.Button("Reset to the model's defaults", size="sm")
     keys = json.dumps(KEYS)
@@ -135,9 +146,11 @@ def build_controls(shelf: ModelShelf) -> Controls:
     return Controls(model, settings, defaults, notes)
 
 
-_SLIDER_LABELS = ("λ, weight of the semantic map", "τ, temperature", "False alarms accepted")
+_SLIDER_LABELS = ("λ, weight of the semantic map", "τ, temperature", "False alarms accepted",
+                  "Weight of the reference map")
 _SLIDER_HINTS = (
-    None, None, "Share of good parts that may be called anomalous; sets the threshold."
+    None, None, "Share of good parts that may be called anomalous; sets the threshold.",
+    "At 0 the score is LTAD's own two branches, as published.",
 )
 
 

@@ -46,9 +46,11 @@ class Trial:
 def try_defect(
     scorer: Any, picture: Image.Image, strokes: Sequence[Stroke], class_name: str,
     normal_prompt: str, abnormal_prompt: str, lam: float, tau: float, false_alarm_rate: float,
+    reference_weight: float | None = None,
 ) -> Trial:
     """Paint and score. The class recognised on the good picture also judges the painted one."""
-    numbers = (*typed_prompts(scorer, normal_prompt, abnormal_prompt), lam, tau, false_alarm_rate)
+    numbers = (*typed_prompts(scorer, normal_prompt, abnormal_prompt), lam, tau, false_alarm_rate,
+               reference_weight)
     before = scorer.score(picture, class_name or None, *numbers)
     painted, mask = draw_strokes(picture, strokes)
     after = replace(  # as sure of the class as before
@@ -107,7 +109,7 @@ def _read_drawing(drawing: str) -> dict[str, Any]:
 def draw_defect(
     shelf: ModelShelf, image: Image.Image | None, strokes: Any, class_name: str,
     normal_prompt: str, abnormal_prompt: str, lam: float, tau: float, false_alarm_rate: float,
-    include_pictures: bool, model: str = "",
+    reference_weight: float, include_pictures: bool, model: str = "",
 ) -> dict[str, Any]:
     """Paint strokes on a good picture and score both: the API's view of the tab."""
     if image is None:
@@ -115,7 +117,7 @@ def draw_defect(
     drawn = read_strokes([] if strokes is None else strokes)
     trial = try_defect(
         shelf.scorer(model), _reduced(image), drawn, class_name, normal_prompt, abnormal_prompt,
-        lam, tau, false_alarm_rate,
+        lam, tau, false_alarm_rate, reference_weight,
     )
     record = {
         "before": detection_record(trial.before), "after": detection_record(trial.after),

@@ -22,7 +22,7 @@ def empty_answer(has_examples: bool) -> str:
     return (
         "<div class='lt-empty'><h2>Would it be found?</h2>"
         f"<p>{choice}, then paint a scratch, a stain, a hole or a crack on it. The score before "
-        "and after, the three maps and how much of your defect they cover appear here while you "
+        "and after, the maps and how much of your defect they cover appear here while you "
         "paint.</p></div>"
     )
 

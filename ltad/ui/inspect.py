@@ -63,6 +63,7 @@ def inspect_photo(
     lam: float,
     tau: float,
     false_alarm_rate: float,
+    reference_weight: float | None = None,
 ) -> tuple[str, str, str]:
     """The verdict, the maps and the notes on the prompts, each as HTML."""
     if isinstance(photo, answer.Photo) and photo.model != model:
@@ -76,7 +77,8 @@ def inspect_photo(
     if photo is None:
         return answer.empty_answer(has_examples), "", notes
     detection = scorer.score(
-        photo.prepared, class_name or None, normal, abnormal, lam, tau, false_alarm_rate
+        photo.prepared, class_name or None, normal, abnormal, lam, tau, false_alarm_rate,
+        reference_weight,
     )
     effect = answer.effect_html(words_effect(scorer, photo, detection))
     maps = answer.maps_html(detection, photo, effect=effect) + saves_html(detection)
@@ -115,35 +117,37 @@ def score(
     lam: float,
     tau: float,
     false_alarm_rate: float,
+    reference_weight: float,
     include_maps: bool,
     model: str = "",
 ) -> dict[str, Any]:
-    """Score one picture: the verdict's numbers, and with `include_maps` the three maps as lists."""
+    """Score one picture: the verdict's numbers, and with `include_maps` the maps as lists."""
     if image is None:
         raise LTADError("There is no picture. Send one.")
     scorer = shelf.scorer(model)
     normal, abnormal = typed_prompts(scorer, normal_prompt, abnormal_prompt)
     detection = scorer.score(
-        image, class_name or None, normal, abnormal, lam, tau, false_alarm_rate
+        image, class_name or None, normal, abnormal, lam, tau, false_alarm_rate, reference_weight
     )
     return detection_record(detection, include_maps)
 
 
 def detection_record(detection: Detection, include_maps: bool = False) -> dict[str, Any]:
     """A Detection as plain data for JSON."""
-    maps = {key: getattr(detection, attribute) for key, attribute, _, _ in answer.MAPS}
     height, width = detection.anomaly_map.shape
     plain = {
         name: value
         for name, value in vars(detection).items()
-        if not isinstance(value, np.ndarray | tuple)
+        if not isinstance(value, np.ndarray | tuple) and not name.endswith("_map")
     }
     plain["verdict"] = detection.verdict
     plain["regions"] = [vars(region) for region in detection.regions]
     plain["unknown_words"] = list(detection.unknown_words)
     plain["map_size"] = {"width": width, "height": height}
     if include_maps:
-        plain["maps"] = {key: values.round(5).tolist() for key, values in maps.items()}
+        plain["maps"] = {
+            one.key: one.values.round(5).tolist() for one in answer.maps_of(detection)
+        }
     return plain
 
 
@@ -192,7 +196,7 @@ def build_inspect(
 _OPACITY = (
     "<label class='lt-opacity'>Heatmap opacity <input type='range' min='0' max='100' value='75' "
     "data-lt-opacity aria-label='Heatmap opacity'></label>"
-    "<span class='lt-quiet'>Point at a map to read all three, double-click to enlarge it.</span>"
+    "<span class='lt-quiet'>Point at a map to read all of them, double-click to enlarge it.</span>"
 )
 
 
@@ -288,7 +292,7 @@ def _build_endpoint(shelf: ModelShelf, image: gr.Image, controls: Controls) -> N
         api_name="score",
         api_description="Score one picture: class, probabilities, score, threshold, verdict "
         "(anomalous, normal, or not judged: it looks like none of the model's classes and no class "
-        "was given), regions; with include_maps also the three maps as nested lists. The model is "
+        "was given), regions; with include_maps also its maps as nested lists. The model is "
         "one of those that the endpoint models lists.",
     )
     gr.api(friendly(shelf.names), api_name="models", api_description="The names of the models.")

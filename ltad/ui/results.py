@@ -26,7 +26,8 @@ from ltad.workspace import Workspace
 ALL = ""
 FALSE_ALARM_RATE = 0.05
 BRANCHES = [("Run's own", ALL), ("Combined", "combined"),
-            ("Reconstruction", "reconstruction"), ("Semantic", "semantic")]
+            ("Reconstruction", "reconstruction"), ("Semantic", "semantic"),
+            ("Reference", "reference")]
 SHOWN = [("All", ALL), ("All errors", "errors"),
          *[(heading, verdict) for verdict, heading in VERDICTS.items()],
          ("Where the runs disagree", "disagree")]

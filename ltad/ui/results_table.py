@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from ltad.desk.tables import guard
-from ltad.metrics import BRANCHES, METRICS
+from ltad.metrics import ALL_BRANCHES as BRANCHES
+from ltad.metrics import METRICS
 from ltad.published import published
 from ltad.results import FIGURES
 from ltad.run_tables import class_intervals, group_intervals
