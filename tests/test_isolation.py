@@ -191,7 +191,7 @@ def test_the_attacks_left_nothing_behind(public, private):
 
 
 def test_ones_own_upload_is_taken_and_only_by_its_own_key(public, secret):
-    settings = ("", "a", "a broken", 5, 1, 0.05, False, "")
+    settings = ("", "a", "a broken", 5, 1, 0.05, 0, False, "")
     mine = {"path": public.anns, "meta": {"_type": "gradio.FileData"}}
     assert public.call("score", mine, *settings, who=ANN).status_code == 200
     assert public.call("score", mine, *settings, who=BO).status_code == 500

@@ -22,7 +22,7 @@ from ltad.ui import build_app, launch_options, pictures, upload
 from ltad.workspace import Workspace
 
 # Class, words, lambda, tau, rate, maps, model: accepted by the endpoint, as one test shows.
-SETTINGS = ("", "a", "a broken", 5, 1, 0.05, False, "")
+SETTINGS = ("", "a", "a broken", 5, 1, 0.05, 0, False, "")
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from ltad.models.residual import ResidualScore
 
-RIDGE = 0.02
-"""Share of the mean variance added to every direction. Chosen on photographs (0.01 to 0.3)."""
+RIDGE = 0.5
+"""Share of the mean variance added to every direction. Chosen on photographs (0.02 to 0.5)."""
 
 
 def smoothed(patches: Tensor) -> Tensor:
