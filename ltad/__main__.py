@@ -191,6 +191,11 @@ def _score(group) -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     parser.add_argument("--checkpoint", default="assets/demo", help="model folder or hub name")
     parser.add_argument("--class-name", default=None, help="by default it is recognised")
+    parser.add_argument("--reference", type=Path, default=None, metavar="DIR",
+                        help="one to eight images of good parts: the images are compared with "
+                        "these, and the model need not know the part")
+    parser.add_argument("--name", default="", metavar="WORDS",
+                        help="what the part is, for example 'door hinge'; with --reference")
     parser.add_argument("--false-alarm-rate", type=float, default=0.05,
                         help="share of good pictures that may raise an alarm")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

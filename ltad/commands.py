@@ -18,10 +18,12 @@ from ltad.ablate import report_table, run_table, seconds_of
 from ltad.ablations import rows_of
 from ltad.commands_data import parts_folder, tell_counts, tell_faults, training_samples
 from ltad.config import Config, preset
+from ltad.data.folders import SUFFIXES
 from ltad.data.layouts import load_dataset
 from ltad.encoders import load_encoder
 from ltad.loading import load_scorer
 from ltad.model_runs import ModelEvaluation, evaluate_bank, evaluate_model
+from ltad.reference_mode import ReferenceScorer
 from ltad.run_files import new_run_folder
 from ltad.run_tables import printed_results
 from ltad.runs import Run
@@ -186,9 +188,14 @@ def ablate(options: Namespace) -> None:
 
 def score(options: Namespace) -> None:
     """``python -m ltad score``"""
-    scorer = load_scorer(options.checkpoint, options.device)
+    scorer, class_name = load_scorer(options.checkpoint, options.device), options.class_name
+    if options.reference:
+        scorer = _beside(scorer, options)
+        class_name = scorer.class_names[0]
+    elif options.name:
+        raise SettingError("--name says what the images of --reference DIR are. Give both.")
     found = scorer.score_batch(
-        options.images, options.class_name, options.normal_prompt, options.abnormal_prompt,
+        options.images, class_name, options.normal_prompt, options.abnormal_prompt,
         options.lam, options.tau, options.false_alarm_rate,
     )
     if options.json:
@@ -203,6 +210,19 @@ def score(options: Namespace) -> None:
         verdict = d.verdict.upper() if d.is_anomalous or not d.is_judged else d.verdict
         known = "" if d.is_recognised else "  (looks like none of the parts this model knows)"
         print(f"{verdict:10}  {d.score:10.4g} / {d.threshold:.4g}  {d.class_name}{known}  {path}")
+
+
+def _beside(base: Scorer, options: Namespace) -> ReferenceScorer:
+    """A scorer of the part in the folder of good images."""
+    if options.class_name:
+        raise SettingError("--class-name names a class of the model, but with --reference the part "
+                           "is the one of that folder. Leave it out.")
+    folder = options.reference
+    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES) \
+        if folder.is_dir() else []
+    if not images:
+        raise SettingError(f"There is no image in the folder {options.reference}.")
+    return ReferenceScorer(base, images, options.name)
 
 
 def tokens(options: Namespace) -> None:

@@ -69,6 +69,10 @@ class PictureReader:
         """Patch features on the RM's grid, (1, C, G, G) float16."""
         return self._features_of(prepared)["patches"][None]
 
+    def fine(self, prepared: Sequence[Prepared]) -> Tensor:
+        """Patch features of images on the semantic grid, (n, C, G', G') float32."""
+        return torch.stack([self._features_of(p)["fine"] for p in prepared]).float()
+
     def read(self, prepared: Prepared, class_name: str) -> Readings:
         """The readings of one image as one of the class; S_rec may depend on it, p^ does not."""
         index = self._detector.index(class_name)
@@ -86,7 +90,7 @@ class PictureReader:
             fine = self._features_of(prepared)["fine"][None].float()
             return {"projected": self._detector.semantic(fine)}
 
-        key = f"{self._detector_key}-{prepared.key}"
+        key = f"{self.detector_key}-{prepared.key}"
         scores = self._readings.get_or_compute(f"{key}-{index}", compute_reconstruction)
         projected = self._readings.get_or_compute(key, compute_projected)
         return Readings(
@@ -106,7 +110,8 @@ class PictureReader:
         )
 
     @cached_property
-    def _detector_key(self) -> str:
+    def detector_key(self) -> str:
+        """Short hash of encoder and detector."""
         digest = hashlib.sha256(self._encoder.fingerprint.encode())
         for name, tensor in sorted(self._detector.state_dict().items()):
             digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())

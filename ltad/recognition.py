@@ -12,7 +12,7 @@ from the true mean: a class with one picture reaches that much farther than one 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -113,6 +113,21 @@ class ClassRecogniser:
             _temperature(distances, checked_classes),
             factor * conformal_threshold(own, NONE_OF_THEM_RATE),
             tuple(np.bincount(train_classes, minlength=len(class_names)).tolist()),
+        )
+
+    def for_part(self, name: str, descriptors: Tensor) -> ClassRecogniser:
+        """One that knows a single other part, from descriptors (n, 2C) of good images of it.
+
+        It measures by this one's covariance, and its limit is this one's, or `MARGIN` times what
+        lies between each of those images and the mean of the others.
+        """
+        whitened = descriptors.cpu() @ self.whitening.T
+        count, mean = len(whitened), whitened.mean(dim=0, keepdim=True)
+        # From the mean of the others an image is n / (n - 1) times as far as from the mean of all.
+        apart = torch.cdist(whitened, mean).max() * count / max(count - 1, 1)
+        return replace(
+            self, class_names=(name,), means=mean, counts=(count,),
+            limit=max(self.limit, MARGIN * float(apart)),
         )
 
     def recognise(self, patches: Tensor) -> list[Recognition]:

@@ -12,6 +12,9 @@ from torch.nn import functional
 
 from ltad.types import Region
 
+LEAST_SEMANTIC_UNIT = 0.02
+"""Of a probability: a semantic branch that is silent on good images is not made shrill by that."""
+
 
 def reconstruction_score(reconstruction: Tensor, patches: Tensor) -> Tensor:
     """S_rec of equation (1): squared L2 distance over the channels, (B, G, G) >= 0.
@@ -76,6 +79,20 @@ def pooled_map(scores: Tensor, size: int, pool: int) -> Tensor:
 def image_score(pooled: Tensor) -> Tensor:
     """(B,) maximum of pooled maps (B, P, P) (open; UniAD's evaluation)."""
     return pooled.amax(dim=(1, 2))
+
+
+def good_unit(raw: Tensor, size: int, pool: int, least: float = 1e-6) -> tuple[float, float]:
+    """What counts as 0 and as 1 of a branch on good images: the middle place, and the middle
+    image score.
+
+    Args:
+        raw: the branch on some good images, (n, G, G).
+        size, pool: of `pooled_map`.
+        least: distance between the two, at least.
+    """
+    zero = float(raw.median())
+    worst = float(image_score(pooled_map(raw, size, pool)).median())
+    return zero, zero + max(worst - zero, least)
 
 
 def conformal_threshold(normal_scores: np.ndarray, false_alarm_rate: float) -> float:

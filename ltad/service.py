@@ -75,6 +75,11 @@ class Scorer:
         other._reader = self._reader.with_detector(detector)
         return other
 
+    @property
+    def detector_key(self) -> str:
+        """Short hash of encoder and detector."""
+        return self._reader.detector_key
+
     @cached_property
     def card(self) -> dict:
         """Facts for the page: encoder, classes and their training pictures, settings."""

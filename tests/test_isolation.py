@@ -40,6 +40,7 @@ PUBLIC_ENDPOINTS = [
     "desk_training", "desk_undo", "draw_defect", "models", "nearest_tokens", "prompt_auroc",
     "prompt_data", "prompt_drop", "prompt_grid", "prompt_refit", "prompt_replace", "prompt_save",
     "prompt_tokens", "run_confusion", "run_gallery", "run_table", "runs", "score",
+    "score_by_references",
     "vocabulary_map",
 ]
 PRIVATE_ENDPOINTS = sorted([
@@ -180,7 +181,7 @@ def test_a_private_endpoint_opens_uploads_only(private, endpoint, attack, canary
 
 def test_the_table_names_every_endpoint(public, private):
     assert sorted(public.parameters) == sorted(PUBLIC_ENDPOINTS)
-    assert sorted(private.parameters) == PRIVATE_ENDPOINTS and len(PRIVATE_ENDPOINTS) == 56
+    assert sorted(private.parameters) == PRIVATE_ENDPOINTS and len(PRIVATE_ENDPOINTS) == 57
 
 
 def test_the_attacks_left_nothing_behind(public, private):

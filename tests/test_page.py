@@ -455,3 +455,30 @@ def test_a_map_is_enlarged_and_zoomed(page: Page, folder: Path):
     assert large.bounding_box()["width"] > 2 * box["width"]
     page.get_by_role("button", name="Close").click()
     expect(page.locator("dialog.lt-large")).to_have_count(0)
+
+
+def test_a_part_that_nobody_trained_is_inspected_beside_good_photographs(
+    page: Page, folder: Path, tmp_path: Path
+):
+    good = []
+    for number in range(3):
+        good.append(tmp_path / f"washer {number}.png")
+        Image.fromarray(render_part("washer", 900 + number, 96).image).save(good[-1])
+    broken = tmp_path / "broken washer.png"
+    Image.fromarray(render_part("washer", 950, 96, "broken_piece").image).save(broken)
+    show(page, broken)
+    wait_for_answer(page)
+    page.get_by_role("button", name="Inspect a part that nobody trained").click()
+    page.get_by_role("button", name="Compare with these").click()
+    expect(page.get_by_text("There is no photograph of the part")).to_be_visible()
+    page.get_by_label("What it is, in words").fill("steel washer")
+    page.set_input_files("#lt-reference-files input[type=file]", good)
+    expect(page.locator("#lt-reference-files").get_by_text("washer 2")).to_be_visible()
+    page.get_by_role("button", name="Compare with these").click()
+    expect(page.get_by_text("Inspecting as “steel washer”")).to_be_visible()
+    expect(page.locator(".lt-class h3")).to_have_text("steel washer")
+    titles = page.locator(".lt-maps figcaption b")
+    expect(titles).to_have_text(["Combined", "Semantic", "Reference"])
+    page.get_by_role("button", name="Back to the model's own parts").click()
+    expect(titles).to_have_text(["Combined", "Reconstruction", "Semantic"])
+    expect(page.locator(".lt-class h3")).not_to_have_text("steel washer")

@@ -6,16 +6,21 @@ the covariance of the class's own good patches, so that what varies among good i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ltad.models.residual import ResidualScore
+from ltad.models.residual import BANK_SIZE, ResidualScore
 
 RIDGE = 0.5
 """Share of the mean variance added to every direction. Chosen on photographs (0.02 to 0.5)."""
+
+STILL_ALIKE = 1.6
+"""A turn is allowed while it brings an image at most this many times as far from the others as it
+was. On photographs: screws 1.5, concrete 1.3, tiles and solar cells 1.3 upside down and 2.3 on
+their side, a leather's grain 1.9 and more."""
 
 
 def smoothed(patches: Tensor) -> Tensor:
@@ -45,3 +50,23 @@ class ReferenceBranch(nn.Module):
         """S_ref (B, G, G) >= 0 of (B, C, G, G)."""
         known = smoothed(patches)
         return self.nearest(known, torch.zeros_like(known), class_index)
+
+
+@torch.no_grad()
+def allowed_turns(images: Tensor, turned: Mapping[str, Tensor]) -> list[str]:
+    """The turns under which images still look like one another (`STILL_ALIKE`).
+
+    Args:
+        images: patch features (n, C, G, G), n >= 2.
+        turned: turn -> those of the same images turned, (n, C, G, G).
+    """
+    branch = ReferenceBranch(1, images.shape[1], BANK_SIZE).to(images.device)
+    ratios: dict[str, list[float]] = {turn: [] for turn in turned}
+    for place in range(len(images)):
+        others = torch.cat([images[:place], images[place + 1 :]])
+        branch.fit(lambda others=others: [(others, 0)])
+        as_it_is = branch.scores(images[place : place + 1], 0).mean()
+        for turn, features in turned.items():
+            distance = branch.scores(features[place : place + 1], 0).mean()
+            ratios[turn].append(float(distance / as_it_is))
+    return [t for t, own in ratios.items() if torch.tensor(own).median() < STILL_ALIKE]

@@ -28,7 +28,7 @@ RIDGE = 0.03
 """Share of the mean variance that is added to every direction before inversion."""
 SHORT = 64
 """Dimensions of the random projection on which a large bank is searched first."""
-FINALISTS = 16
+FINALISTS = 4
 """Entries of a large bank whose exact distances are compared."""
 
 
@@ -140,10 +140,11 @@ class ResidualScore(nn.Module):
             return
         covariance = _borrowed(covariance, own, seen)
         ridge = self.ridge * _level(covariance)[:, None]
-        values, vectors = torch.linalg.eigh(covariance)
+        identity = torch.eye(channels, dtype=torch.float64)
+        factor = torch.linalg.cholesky(covariance + ridge[:, :, None] * identity)
+        inverse = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
         self.mean.copy_(mean)
-        whitening = vectors / (values.clamp(min=0) + ridge).sqrt()[:, None, :]
-        self.whitening.copy_(whitening.clamp(-LARGEST, LARGEST))
+        self.whitening.copy_(inverse.mT.clamp(-LARGEST, LARGEST))
 
     def _fit_bank(self, residuals: Iterable[tuple[Tensor, int]]) -> None:
         """Keep those whitened residuals of each class that lie far from one another."""

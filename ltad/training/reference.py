@@ -17,19 +17,12 @@ from ltad.data.views import ROTATIONS, VIEWS
 from ltad.encoders.base import Encoder
 from ltad.models import Detector
 from ltad.models.detector import UNIT_BRANCHES
-from ltad.models.reference import ReferenceBranch
-from ltad.models.residual import BANK_SIZE
+from ltad.models.reference import allowed_turns
 
 AT_ONCE = 16
 MOST_TURNED = 40
 """A class with more images than this has seen enough; turning them would cost more than it adds."""
-STILL_ALIKE = 1.6
-"""A turn is kept under "auto" while it brings an image this many times as far from the others as
-it was. On photographs: screws 1.5, concrete 1.3, tiles and solar cells 1.3 upside down and 2.3 on
-their side, a leather's grain 1.9 and more."""
 COMPARED = 8
-LEAST_SEMANTIC_UNIT = 0.02
-"""Of a probability: a semantic branch that is silent on good images is not made shrill by that."""
 
 
 def fit_reference(
@@ -71,25 +64,10 @@ def chosen_views(
     if len(own) == 1:
         return list(ROTATIONS)
     own = own[:COMPARED]
-    return [
-        view for view in ROTATIONS
-        if turned_distance(store, own, _turned(store, own, view, encoder, features), encoder)
-        < STILL_ALIKE
-    ]
-
-
-def turned_distance(
-    store: FeatureStore, own: Sequence[int], turned: FeatureStore, encoder: Encoder
-) -> float:
-    """How many times as far from the other images an image lies once it is turned, the median."""
-    branch = ReferenceBranch(1, store.patches.shape[1], BANK_SIZE).to(encoder.device)
-    ratios = []
-    for place, position in enumerate(own):
-        others = [p for p in own if p != position]
-        branch.fit(lambda others=others: [(_fine(store, others, encoder), 0)])
-        as_it_is = branch.scores(_fine(store, [position], encoder), 0).mean()
-        ratios.append(float(branch.scores(_fine(turned, [place], encoder), 0).mean() / as_it_is))
-    return float(np.median(ratios))
+    return allowed_turns(_fine(store, own, encoder), {
+        view: _fine(_turned(store, own, view, encoder, features), range(len(own)), encoder)
+        for view in ROTATIONS
+    })
 
 
 @torch.no_grad()
@@ -112,8 +90,10 @@ def fit_units(
         if len(places):
             index = detector.index(name)
             found[index] = torch.stack([
-                torch.tensor(_unit(raw, detector.config.features.image_size, model.score_pool,
-                                   LEAST_SEMANTIC_UNIT if branch == "semantic" else 1e-6))
+                torch.tensor(scoring.good_unit(
+                    raw, detector.config.features.image_size, model.score_pool,
+                    scoring.LEAST_SEMANTIC_UNIT if branch == "semantic" else 1e-6,
+                )) if raw is not None else torch.tensor([0.0, 1.0])
                 for branch, raw in _raw(detector, store, places, index, texts, device).items()
             ])
     if found:
@@ -140,14 +120,6 @@ def _raw(
         REFERENCE: detector.reference.scores(fine, index) if detector.reference else None,
     }
     return {branch: known[branch] for branch in UNIT_BRANCHES}
-
-
-def _unit(raw: Tensor | None, size: int, pool: int, least: float) -> tuple[float, float]:
-    if raw is None:
-        return 0.0, 1.0
-    zero = float(raw.median())
-    worst = float(scoring.image_score(scoring.pooled_map(raw, size, pool)).median())
-    return zero, zero + max(worst - zero, least)
 
 
 def _by_class(

@@ -113,8 +113,10 @@ def unjudged_html(detection: Detection) -> str:
         else "it is not above the threshold"
     return (
         "<p><b>This looks like none of the parts this model knows, or it is damaged beyond "
-        "recognition.</b> If it is one of them, choose its class by hand; if not, teach the model "
-        "this part in the Train tab.</p>"
+        "recognition.</b> If it is one of them, choose its class by hand. If not, "
+        "<button type='button' class='lt-link' data-lt-references>show one to eight good "
+        "ones</button> and it is judged at once, or teach the model this part in the Train "
+        "tab.</p>"
         f"<p class='lt-quiet'>Measured as {escape(readable(detection.class_name))}, the class "
         f"nearest to it, {side}; that class's threshold need not fit:</p>"
     )

@@ -50,7 +50,7 @@ def default_settings(scorer: Any) -> dict[str, Any]:
 def slider_ranges(scorer: Any) -> dict[str, tuple[float, float, float]]:
     """Lowest, highest and step of the numbers, by key."""
     model = scorer.config.model
-    weights = (0.0, 2.0, 0.05)
+    weights = (0.0, max(2.0, 2 * model.lam), 0.05)
     return {
         "lambda": weights if model.good_units else
         (0.0, 2 * model.lam or 1000.0, model.lam / 100 or 5.0),
@@ -88,9 +88,9 @@ def model_choices_now(shelf: ModelShelf, model: str) -> dict[str, Any]:
     return {key: value for key, value in update.items() if (key, value) != ("value", model)}
 
 
-def defaults_text(scorer: Any, model: str) -> str:
-    """The value of `Controls.defaults`."""
-    return json.dumps({"model": model, **default_settings(scorer)})
+def defaults_text(scorer: Any, model: str, values: dict[str, Any] | None = None) -> str:
+    """The value of `Controls.defaults`: `values` by `KEYS`, by default the model's own."""
+    return json.dumps({"model": model, **(values or default_settings(scorer))})
 
 
 def settings_updates(scorer: Any, values: dict[str, Any]) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from ltad.shelf import ModelShelf
 from ltad.types import Detection, LTADError
-from ltad.ui import answer, pictures
+from ltad.ui import answer, pictures, references
 from ltad.ui.controls import Controls, build_controls, configure, model_choices_now
 from ltad.ui.errors import friendly
 from ltad.ui.text import escape
@@ -64,11 +64,16 @@ def inspect_photo(
     tau: float,
     false_alarm_rate: float,
     reference_weight: float | None = None,
+    shown: references.References | None = None,
 ) -> tuple[str, str, str]:
-    """The verdict, the maps and the notes on the prompts, each as HTML."""
+    """The verdict, the maps and the notes on the prompts, each as HTML.
+
+    Args:
+        shown: what the visitor showed of a part that the model does not know.
+    """
     if isinstance(photo, answer.Photo) and photo.model != model:
         return gr.skip(), gr.skip(), gr.skip()  # it is being made ready for the new model
-    scorer = shelf.scorer(model)
+    scorer = references.scorer_for(shelf, model, shown)
     normal, abnormal = typed_prompts(scorer, normal_prompt, abnormal_prompt)
     unknown = [*scorer.unknown_words(normal), *scorer.unknown_words(abnormal)]
     notes = answer.prompt_notes(normal, abnormal, list(dict.fromkeys(unknown)))
@@ -186,10 +191,13 @@ def build_inspect(
             gr.HTML(_OPACITY, elem_id="lt-toolbar")
         with gr.Column(elem_classes=["lt-left", "lt-controls-place"], min_width=0):
             controls = build_controls(shelf)
-    _wire(shelf, image, controls, [verdict, maps, controls.notes], bool(examples))
+            panel = references.build_panel()
+    references.wire_panel(shelf, panel, controls)
+    _wire(shelf, image, controls, panel.state, [verdict, maps, controls.notes], bool(examples))
     chosen = _wire_models(shelf, controls, tab)
     _wire_address(shelf, image, controls, chosen)
     _build_endpoint(shelf, image, controls)
+    references.build_endpoint(shelf, detection_record, image)
     return image, controls
 
 
@@ -216,8 +224,8 @@ def _build_examples(image: gr.Image, examples: Sequence[Path]) -> None:
 
 
 def _wire(
-    shelf: ModelShelf, image: gr.Image, controls: Controls, outputs: list[gr.HTML],
-    has_examples: bool,
+    shelf: ModelShelf, image: gr.Image, controls: Controls, shown: gr.State,
+    outputs: list[gr.HTML], has_examples: bool,
 ) -> None:
     """Connect picture and controls to the one listener that answers."""
     photo = gr.State(time_to_live=3600)
@@ -227,7 +235,7 @@ def _wire(
     answered = gr.on(
         [ask.click, class_name.change, *[slider.change for slider in sliders]],
         friendly(partial(inspect_photo, shelf, has_examples)),
-        [photo, controls.model, *controls.settings], outputs, trigger_mode="always_last",
+        [photo, controls.model, *controls.settings, shown], outputs, trigger_mode="always_last",
         show_progress="hidden", api_visibility="private",
     )
     # An answer to other settings must not stay beside an error message.

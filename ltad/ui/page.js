@@ -70,6 +70,19 @@
     });
   new MutationObserver(nameExamples).observe(document, { childList: true, subtree: true });
 
+  // The offer beside "not judged" opens the panel that it speaks of.
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest?.("[data-lt-references]")) return;
+    const panel = document.getElementById("lt-references");
+    if (!panel.querySelector("#lt-reference-name")?.checkVisibility()) {
+      panel.querySelector("button")?.click();
+    }
+    setTimeout(() => {
+      panel.scrollIntoView({ block: "center", behavior: "smooth" });
+      panel.querySelector("#lt-reference-name :is(input, textarea)")?.focus({ preventScroll: true });
+    }, 150);
+  });
+
   // --- values under the pointer -------------------------------------------------------------
   const unpacked = new WeakMap(); // .lt-maps element -> { packed, values }; Gradio reuses elements
   const valuesOf = (maps) => { // a promise of three Float64Array
