@@ -23,6 +23,7 @@ from ltad.desk.records import (
     NewItem,
     ThresholdChoice,
 )
+from ltad.desk.tables import row
 
 REGION = {"left": 3, "top": 4, "right": 30, "bottom": 40, "area": 400, "score": 7.5}
 
@@ -173,6 +174,21 @@ def test_undo_appends_what_stood_before_and_leaves_others_alone(database: Databa
     assert [d.verdict for d in history] == ["good", "unsure", "defective", "unsure", "good", ""]
     assert [d.undoes for d in history] == [None] * 3 + [history[2].id, history[1].id, history[0].id]
     assert database.batch(batch.id).decided == 0
+
+
+def test_a_mask_stays_its_painters_whoever_decides_over_it(database: Database):
+    _, ids = _batch(database)
+    anns, bos = database.put_blob(b"ann's"), database.put_blob(b"bo's")
+    database.decide(ids[0], "defective", "Ann", mask_key=anns)
+    database.decide(ids[0], "defective", "Bo", note="deep", mask_key=anns)
+    kept = database.item(ids[0]).decision
+    assert (kept.person, kept.mask_person) == ("Bo", "Ann")
+    database.decide(ids[0], "defective", "Bo", mask_key=bos)
+    database.decide(ids[1], "defective", "Bo", mask_key=anns)  # the same painting on another image
+    database.decide(ids[2], "good", "Ann")
+    assert [database.item(i).decision.mask_person for i in ids[:3]] == ["Bo", "Bo", ""]
+    assert [one.mask_person for one in database.history(ids[0])] == ["Ann", "Ann", "Bo"]
+    assert row(database.item(ids[0]))["mask_person"] == "Bo"
 
 
 def test_undo_skips_a_decision_that_somebody_decided_over(database: Database):

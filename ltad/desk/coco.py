@@ -116,7 +116,7 @@ class CocoDocument:
     def _decision(self, item: Item) -> dict:
         decision = item.decision
         names = ("verdict", "defect_type", "note", "person", "created", "model", "threshold",
-                 "score", "imported")
+                 "score", "imported", "mask_person")
         facts = {name: getattr(decision, name) for name in names}
         if not decision.mask_key:
             return {**facts, "mask": None}

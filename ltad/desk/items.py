@@ -34,7 +34,10 @@ _ITEM = """
 DECISION = """
     decisions.id, item_id, decisions.revision, decisions.verdict, defect_type, note,
     COALESCE(mask_key, ''), person, created, model, decisions.threshold, decisions.score, undoes,
-    imported"""
+    imported, COALESCE((
+        SELECT first.person FROM decisions AS first
+        WHERE first.item_id = decisions.item_id AND first.mask_key = decisions.mask_key
+        ORDER BY first.id LIMIT 1), '')"""
 _FROM_ITEMS = "FROM items LEFT JOIN decisions ON decisions.id = items.decision_id"
 # The index items_by_suspicion is in this order, so nothing is sorted when a list is read.
 _BY_SUSPICION = "ORDER BY status IN ('failed', 'cancelled'), margin DESC, position"

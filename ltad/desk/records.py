@@ -108,6 +108,8 @@ class Decision:
         model, threshold, score: what the model said at that moment; the numbers may be None.
         undoes: id of the decision that this entry undid, or None.
         imported: when it came out of a file, or "" if it was made here.
+        mask_person: whose decision brought the mask, which later ones of other people may keep; ""
+            without a mask.
     """
 
     id: int
@@ -124,6 +126,7 @@ class Decision:
     score: float | None
     undoes: int | None = None
     imported: str = ""
+    mask_person: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ COLUMNS = (
     "file_name", "status", "reason", "class_name", "class_probability", "is_recognised", "score",
     "reconstruction_score", "semantic_score", "threshold", "model_verdict", "verdict",
     "defect_type", "note", "person", "decided", "decided_model", "decided_threshold",
-    "decided_score", "imported", "has_mask", "regions_at_model_limit", "width", "height",
-    "archive_name", "content_key",
+    "decided_score", "imported", "has_mask", "mask_person", "regions_at_model_limit", "width",
+    "height", "archive_name", "content_key",
 )
 
 
@@ -68,6 +68,7 @@ def row(item: Item, thresholds: Thresholds | None = None) -> dict[str, Any]:
         "decided_score": decision.score if decision else None,
         "imported": decision.imported if decision else "",
         "has_mask": bool(decision and decision.mask_key),
+        "mask_person": decision.mask_person if decision else "",
         "regions_at_model_limit": len(item.regions),
         "archive_name": archive_stem(item),
     }

@@ -258,7 +258,8 @@
       make("ol", {}, entries.toReversed().map((one) => make("li", {},
         make("b", {}, one.verdict || "undone"), ` ${one.person}, ${time(one.created)}`,
         one.imported && `, imported ${time(one.imported)}`, one.defect_type && `, ${one.defect_type}`, one.note && `: ${one.note}`,
-        one.mask_key && ", with a mask"))));
+        one.mask_key && (one.mask_person === one.person ? ", with a mask"
+          : `, with the mask of ${one.mask_person}`)))));
   }
 
   review.on("item", draw);
