@@ -19,12 +19,16 @@ RENDERED_PER_CLASS = 20
 """Pictures of each rendered part that are trained again where the old classes are kept."""
 
 
+FOR_PHOTOGRAPHS = ("standardize", "residual", "reference_size", "reference_weight", "good_units",
+                   "lam", "views", "balance_classes")
+"""Settings that the preset has from photographs; a base model may be of drawings, or published."""
+
+
 def few_pictures(base: Config, counts: dict[str, int]) -> Config:
     """The settings to teach parts with.
 
     Args:
-        base: of the model that the page started with; its encoder, sizes, prompts
-            and lambda are kept.
+        base: of the model that the page started with; its encoder, sizes and prompts are kept.
         counts: part -> pictures to learn from, old parts among them.
     """
     kept = sum(
@@ -34,7 +38,9 @@ def few_pictures(base: Config, counts: dict[str, int]) -> Config:
     even = -(-kept // per_epoch)  # else 34 pictures would be a batch of 32 and one of 2
     steps = (PHASE1_STEPS + PHASE1_STEPS_PER_PART * len(counts),
              PHASE2_STEPS + PHASE2_STEPS_PER_PART * len(counts))
+    chosen = _flat(preset(PRESET))
     return base.replace(
+        **{name: chosen[name] for name in FOR_PHOTOGRAPHS},
         phase1_epochs=-(-steps[0] // per_epoch), phase2_epochs=-(-steps[1] // per_epoch),
         batch_size=even, validation_fraction=HELD_OUT, calibration="held_out",
         minimum_steps=0, seed=0,

@@ -7,6 +7,7 @@ Pure functions of the record. Every text that a visitor or a model folder can ch
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -281,6 +282,7 @@ def _unit_scores_html(detection: Detection) -> str:
 def _figure_html(detection: Detection, outline_url: str, one: Map) -> str:
     key, title, formula, values = one.key, one.title, one.formula, one.values
     low, high = detection.map_scale[key]
+    spoken_formula = re.sub("<[^>]*>", "", formula)  # where a narrow map cuts it off
     heat = pictures.data_url(heat_png(values, low, high), "image/png")
     low_text, high_text = apart(low, high)
     boxes, tick = "", ""
@@ -294,7 +296,7 @@ def _figure_html(detection: Detection, outline_url: str, one: Map) -> str:
         if 0 <= share <= 100:
             tick = f"<i style='left:{share:.1f}%' title='regions begin here'></i>"
     return (
-        f"<figure><figcaption><b>{title}</b> <span>{formula}</span>"
+        f"<figure><figcaption><b>{title}</b><span title='{spoken_formula}'>{formula}</span>"
         f"<button type='button' class='lt-enlarge' aria-label='Enlarge the {title.lower()} map' "
         "title='Enlarge'>⤢</button></figcaption>"
         f"<div class='lt-frame' tabindex='0' role='img' aria-label='{title} heatmap over the "

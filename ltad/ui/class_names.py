@@ -143,20 +143,20 @@ def build_class_names(shelf: ModelShelf, chosen_model: gr.Dropdown, tab: gr.Tab)
         )
         class_name = gr.Dropdown(class_choices(scorer), value=first, label="Class")
         count = gr.Slider(1, MOST_TOKENS, 10, step=1, label="Tokens in each table", buttons=[])
-    gr.Markdown("### Learned vectors\nThe tokens nearest to each learned vector, beside the cosine "
+    gr.Markdown("## Learned vectors\nThe tokens nearest to each learned vector, beside the cosine "
                 "that the token of the same rank reaches for random vectors of the same length.")
     names = gr.HTML()
-    gr.Markdown("### Words\nThe same tables for ordinary words, such as those of the prompts.")
+    gr.Markdown("## Words\nThe same tables for ordinary words, such as those of the prompts.")
     prompts = dict.fromkeys(
         f"{words_in_prompts.normal_prompt} {words_in_prompts.abnormal_prompt} {START}".split()
     )
     words = gr.Textbox(" ".join(prompts), label="Words", max_lines=1, max_length=200)
     word_tables = gr.HTML()
-    gr.Markdown("### Map of the vocabulary\nA flat picture of a space with many dimensions: "
+    gr.Markdown("## Map of the vocabulary\nA flat picture of a space with many dimensions: "
                 "nearness here is a hint, the tables are the measurement.")
     search = gr.Textbox(label="Find a word on the map", max_lines=1, max_length=60)
     vocabulary = gr.Plot(label="Map of the vocabulary", show_label=False, elem_id="lt-vocabulary")
-    gr.Markdown("### Similarity of the classes\nCosine between the text embeddings of the learned "
+    gr.Markdown("## Similarity of the classes\nCosine between the text embeddings of the learned "
                 "names; the colours run from the lowest pair to 1.")
     similarity = gr.Plot(label="Similarity of the classes", show_label=False,
                          elem_id="lt-similarity")

@@ -166,7 +166,7 @@ def build_prompts(shelf: ModelShelf, workspace: Workspace, examples: Sequence[Pa
             scale = gr.Radio(SCALES, value=SCALES[0], label="Colours", elem_id="lt-prompts-scale")
             grid = gr.HTML(prompts_html.empty_grid(bool(examples)), elem_id="lt-prompts-maps")
             grid_exports = gr.HTML()
-            gr.Markdown("### Two pairs\nPress A or B in a cell, or type. The difference is B "
+            gr.Markdown("## Two pairs\nPress A or B in a cell, or type. The difference is B "
                         "minus A.")
             boxes = _build_pair_boxes()
             compared = gr.HTML(elem_id="lt-prompts-compared")

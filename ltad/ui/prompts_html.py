@@ -34,7 +34,7 @@ def empty_grid(has_examples: bool) -> str:
     """What stands in place of the grid before there is a picture."""
     choice = ", or click an example" if has_examples else ""
     return (
-        "<div class='lt-prompts-empty'><h3>What do other words see?</h3>"
+        "<div class='lt-prompts-empty'><h2>What do other words see?</h2>"
         f"<p>Drop a photograph into the field{choice}. Each pair of prompts then draws its own "
         "map here. The AUROC below needs no picture: choose a test set and measure.</p></div>"
     )

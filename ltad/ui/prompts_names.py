@@ -117,7 +117,7 @@ def build_replacement(
 ) -> tuple[gr.Dropdown, gr.Textbox, gr.Dropdown]:
     """Lay out the panel; returns class, words and other class."""
     classes = [(readable(name), name) for name in lab.shelf.first.class_names]
-    gr.Markdown("### Another name for a class\nTable 8's question: what do the learned names do "
+    gr.Markdown("## Another name for a class\nTable 8's question: what do the learned names do "
                 "that words do not? Under pair A.")
     with gr.Row():
         replaced = gr.Dropdown([("every class", EVERY_CLASS), *classes], value=classes[0][1],

@@ -89,7 +89,7 @@ def save_refit(lab: PromptLab, key: str, name: str) -> str:
 def build_panels(lab: PromptLab, sources: Sources) -> tuple[gr.Dropdown, gr.State]:
     """Lay out the panels; returns the test set's choice and the refits that are kept."""
     offered = [one.name for one in lab.data_sets(None)]
-    gr.Markdown("### AUROC on a test set\nEvery pair of the grid on features that are computed "
+    gr.Markdown("## AUROC on a test set\nEvery pair of the grid on features that are computed "
                 "once. The first time, a test set takes as long as its pictures need.")
     data = gr.Dropdown(offered, value=next(iter(offered), None), label="Test set",
                        elem_id="lt-prompts-data")
@@ -120,7 +120,7 @@ def _build_auroc(lab: PromptLab, sources: Sources, data: gr.Dropdown) -> None:
 
 
 def _build_refit(lab: PromptLab, sources: Sources, data: gr.Dropdown) -> gr.State:
-    gr.Markdown("### Refit Φ for pair A\nΦ is linear on frozen features. Some hundred steps of "
+    gr.Markdown("## Refit Φ for pair A\nΦ is linear on frozen features. Some hundred steps of "
                 "equation (8) on the model's own training pictures, beginning at its present Φ; "
                 "the model itself stays as it is.")
     own = f"The model's own is {own_learning_rate(lab.shelf.first):g} for {lab.shelf.first.name}."

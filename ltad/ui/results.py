@@ -88,7 +88,7 @@ def _build_facts() -> tuple[gr.HTML, gr.Button, dict[str, gr.Button]]:
 
 
 def _build_table() -> dict[str, Any]:
-    gr.Markdown("### Figures", elem_classes="lt-run-section")
+    gr.Markdown("## Figures", elem_classes="lt-run-section")
     with gr.Row(elem_classes="lt-run-filters"):
         parts = {
             "extras": gr.CheckboxGroup(
@@ -108,7 +108,7 @@ def _build_table() -> dict[str, Any]:
 
 def _build_long_tail() -> dict[str, Any]:
     with gr.Row(elem_classes="lt-run-section-row"):
-        gr.Markdown("### Long tail", elem_classes="lt-run-section")
+        gr.Markdown("## Long tail", elem_classes="lt-run-section")
         metric = gr.Radio([("Image AUROC", "image"), ("Pixel AUROC", "pixel")], value="image",
                           show_label=False, container=False, elem_classes="lt-run-choice")
     return {"metric": metric,
@@ -117,7 +117,7 @@ def _build_long_tail() -> dict[str, Any]:
 
 def _build_bar() -> list[Any]:
     """Run in view, class, branch, rate and score, in the order that the handlers take them."""
-    gr.Markdown("### Operating point", elem_classes="lt-run-section")
+    gr.Markdown("## Operating point", elem_classes="lt-run-section")
     with gr.Row(elem_classes="lt-run-bar-row", elem_id="lt-run-bar"):
         return [
             gr.Dropdown([], label="Run in view", visible=False, min_width=160),
@@ -143,7 +143,7 @@ def _build_operating_point() -> dict[str, Any]:
 
 
 def _build_pictures() -> dict[str, Any]:
-    gr.Markdown("### Pictures", elem_classes="lt-run-section")
+    gr.Markdown("## Pictures", elem_classes="lt-run-section")
     with gr.Row(elem_classes="lt-run-filters"):
         parts = {
             "verdict": gr.Dropdown(SHOWN, value=ALL, label="Show", min_width=140),
