@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
+from ltad.data.folders import load_folder
 from ltad.data.parts import render_part
+from ltad.training.train import train
 from ltad.ui import build_app, launch_options
 from ltad.workspace import Workspace
 
@@ -482,3 +484,25 @@ def test_a_part_that_nobody_trained_is_inspected_beside_good_photographs(
     page.get_by_role("button", name="Back to the model's own parts").click()
     expect(titles).to_have_text(["Combined", "Reconstruction", "Semantic"])
     expect(page.locator(".lt-class h3")).not_to_have_text("steel washer")
+
+
+def test_ltad_as_published_is_one_click_away(
+    page: Page, folder: Path, address: str, tiny_encoder, tiny_encoder_folder, tiny_config,
+    parts_folder, tmp_path: Path,
+):
+    settings = {"reference_size": 40, "reference_weight": 1.0, "good_units": True, "lam": 0.5,
+                "standardize": True, "residual": "nearest"}
+    train(load_folder(parts_folder), tiny_encoder, tiny_config.replace(**settings),
+          folder / "work" / "models" / "taught", str(tiny_encoder_folder), tmp_path / "features")
+    page.goto(f"{address}?model=taught")
+    expect(page.get_by_label("Model", exact=True)).to_have_value("taught")
+    show(page, folder / "good.png")
+    expect(page.locator(".lt-heat")).to_have_count(4)
+    formula = page.locator(".lt-maps figcaption span").first
+    expect(formula).to_have_text("40% Srec + 20% Ssem + 40% Sref")
+    page.get_by_role("button", name="as published").click()
+    expect(formula).to_have_text("67% Srec + 33% Ssem")
+    expect(page.get_by_text("The reference branch has no part in it")).to_be_visible()
+    page.get_by_role("button", name="Reset to the model's defaults").click()
+    expect(formula).to_have_text("40% Srec + 20% Ssem + 40% Sref")
+    shutil.rmtree(folder / "work" / "models" / "taught")

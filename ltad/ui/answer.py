@@ -271,6 +271,9 @@ def _unit_scores_html(detection: Detection) -> str:
     used = [name for name, weight in detection.weights.items() if weight]
     idle = [name for name in detection.weights if name not in used]
     without = f" The {idle[0]} branch has no part in it." if len(idle) == 1 else ""
+    if "reference" in used and "reconstruction" in used:
+        without = (" <button type='button' class='lt-link' data-lt-published>Only LTAD's two "
+                   "branches, as published</button>.")
     return (
         f"<p class='lt-quiet lt-scores'>The verdict used: <b>{' + '.join(used)}</b>.{without} Each "
         "branch is put on the scale of held-out good images of the class: 0 is an ordinary place, "

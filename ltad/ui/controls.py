@@ -132,6 +132,7 @@ def build_controls(shelf: ModelShelf) -> Controls:
     notes = gr.HTML(elem_id="lt-notes")
     lam, tau, rate, reference = (
         gr.Slider(low, high, own[key], step=step, label=label, info=info, buttons=[],
+                  elem_id=f"lt-{key}-weight" if key == "reference" else None,
                   visible=key != "reference" or has_reference(scorer))
         for (key, (low, high, step)), label, info in zip(
             ranges.items(), _SLIDER_LABELS, _SLIDER_HINTS, strict=True

@@ -70,6 +70,14 @@
     });
   new MutationObserver(nameExamples).observe(document, { childList: true, subtree: true });
 
+  // One click to the score without the branch that is not the paper's; "Reset" brings it back.
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest?.("[data-lt-published]")) return;
+    const box = document.querySelector("#lt-reference-weight input[type=number]");
+    Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set.call(box, "0");
+    for (const kind of ["input", "change", "blur"]) box.dispatchEvent(new Event(kind));
+  });
+
   // The offer beside "not judged" opens the panel that it speaks of.
   document.addEventListener("click", (event) => {
     if (!event.target.closest?.("[data-lt-references]")) return;
