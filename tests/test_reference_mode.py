@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ltad import load_scorer, scoring
+from ltad import load_scorer, reference_measure, scoring
 from ltad.__main__ import main
 from ltad.data.parts import render_part
 from ltad.data.views import turned
@@ -219,3 +219,16 @@ def test_score_takes_a_folder_of_good_images_and_a_name(
 def test_a_name_that_no_token_spells_is_refused(tiny_scorer, good):
     with pytest.raises((PromptError, SettingError)):
         ReferenceScorer(tiny_scorer, good, "\u200b")
+
+
+def test_the_measurement_prints_a_row_for_each_class_and_number(
+    tiny_model_folder, parts_folder, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("LTAD_CACHE", str(tmp_path / "cache"))
+    assert reference_measure.main(["--data", str(parts_folder), "--images", "1", "3",
+                                   "--model", str(tiny_model_folder), "--seeds", "2"]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split()[:4] == ["class", "images", "combined", "reference"]
+    assert [row.split()[:2] for row in rows] == [
+        [name, count] for name in ("hex_nut", "leather", "screw") for count in ("1", "3")
+    ]
