@@ -92,6 +92,43 @@ def test_a_full_disk_refuses_decisions_and_pictures_and_keeps_what_was_acknowled
     assert int(decided) >= 1 and verdicts.endswith("unsure") and whole.startswith("[('ok',)]")
 
 
+def test_a_full_disk_stops_a_training_with_a_reason_and_it_goes_on_afterwards(
+    tmp_path, tiny_encoder_folder, parts_folder, tiny_config
+):
+    """Full before the features, and full before the weights: both leave no model behind."""
+    said = on_small_disk(tmp_path, f"""
+        import json, shutil
+        from ltad.config import Config
+        from ltad.data.folders import load_folder
+        from ltad.encoders import load_encoder
+        from ltad.training.train import train
+        from ltad.types import LTADError
+        config = Config.from_dict(json.loads({json.dumps(json.dumps(tiny_config.to_dict()))}))
+        encoder = load_encoder({str(tiny_encoder_folder)!r})
+        samples = load_folder({str(parts_folder)!r})
+        filler = folder / "filler"
+        def learn():
+            return train(samples, encoder, config, folder / "model", "encoder",
+                         features=folder / "features")
+        for left in (20_000, 400_000):
+            with filler.open("wb", buffering=0) as file:
+                while shutil.disk_usage(folder).free > left and file.write(bytes(4096)):
+                    pass
+            try:
+                learn()
+                print("not full")
+            except (LTADError, OSError) as error:
+                print(type(error).__name__, error, (folder / "model" / "model.json").exists())
+            filler.unlink()
+        print(*learn().detector.class_names)
+    """, size="30m")
+    *refusals, classes = said.splitlines()
+    assert classes.split() == ["hex_nut", "leather", "screw"]
+    assert len(refusals) == 2
+    for refusal in refusals:
+        assert "disk is full" in refusal.lower() and refusal.endswith("False"), said
+
+
 def test_a_folder_that_turns_read_only_says_so_and_still_shows_what_is_there(tmp_path):
     said = on_small_disk(tmp_path, """
         import subprocess
