@@ -2,7 +2,8 @@
 
 Calibration keeps pictures rather than scores, because the threshold must follow every change of
 the prompts, of lambda and of tau. They are stored at the model's input size, lossless. Where the
-detector learned from them too, ``second.safetensors`` holds the RM and the Phi that did not.
+detector learned from them too, ``second.safetensors`` holds the RM and the Phi that did not, or
+``cross_fitted.safetensors`` what the branches without words say of each image without itself.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from ltad.config import Config
 from ltad.encoders.base import Encoder
@@ -25,6 +26,7 @@ from ltad.types import CheckpointError, EncoderMismatchError
 
 WEIGHTS_FILE = "detector.safetensors"
 SECOND_FILE = "second.safetensors"
+CROSS_FITTED_FILE = "cross_fitted.safetensors"
 MODEL_FILE = "model.json"
 CALIBRATION_FOLDER = "calibration"
 FORMAT = 1
@@ -43,6 +45,11 @@ class Checkpoint:
         about: free facts (class counts, split, seconds, versions).
         second: a detector with an RM and a Phi that have not seen the calibration pictures, all
             else shared; None where `detector` itself has not seen them.
+        cross_fitted: class -> branch -> raw scores on the grid, (n, G, G), of the calibration
+            pictures by a detector that does not hold them; empty where `detector` itself has not
+            seen them.
+        without_first: right after a cross-fitted training, the detector without the first fold, and
+            by class which calibration pictures that fold is; it is not kept on disk.
     """
 
     detector: Detector
@@ -52,6 +59,8 @@ class Checkpoint:
     encoder_fingerprint: str
     about: dict[str, Any] = field(default_factory=dict)
     second: Detector | None = None
+    cross_fitted: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    without_first: tuple[Detector, dict[str, list[int]]] | None = None
 
     def with_detector(self, detector: Detector) -> Checkpoint:
         """The same model with another detector of the same classes.
@@ -101,6 +110,12 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     (folder / SECOND_FILE).unlink(missing_ok=True)  # of a model that was here before
     if checkpoint.second is not None:
         write_tensors(folder / SECOND_FILE, _learned_in_phase_2(checkpoint.second).state_dict())
+    (folder / CROSS_FITTED_FILE).unlink(missing_ok=True)
+    if checkpoint.cross_fitted:
+        write_tensors(folder / CROSS_FITTED_FILE, {
+            f"{detector.index(name)}.{branch}": raw.contiguous()
+            for name, own in checkpoint.cross_fitted.items() for branch, raw in own.items()
+        })
     for class_name, pictures in checkpoint.calibration.items():
         target = folder / CALIBRATION_FOLDER / class_name
         target.mkdir(parents=True, exist_ok=True)
@@ -154,6 +169,7 @@ def load_checkpoint(folder: str | Path, encoder: Encoder) -> Checkpoint:
     return Checkpoint(
         detector, recogniser, _read_calibration(folder, detector.class_names), data["encoder"],
         data["encoder_fingerprint"], data["about"], _read_second(folder, detector),
+        _read_cross_fitted(folder, detector),
     )
 
 
@@ -177,6 +193,16 @@ def _read_second(folder: Path, detector: Detector) -> Detector | None:
             f"{path} does not fit {MODEL_FILE}: {str(error).splitlines()[0]}"
         ) from error
     return detector.with_parts(**dict(parts.named_children()))
+
+
+def _read_cross_fitted(folder: Path, detector: Detector) -> dict[str, dict[str, Tensor]]:
+    path, found = folder / CROSS_FITTED_FILE, {}
+    if detector.config.training.calibration != "cross_fitted" or not path.exists():
+        return found  # no class had a second image
+    for key, raw in read_tensors(path)[0].items():
+        index, _, branch = key.partition(".")
+        found.setdefault(detector.class_names[int(index)], {})[branch] = raw
+    return found
 
 
 def _under(prefix: str, tensors: dict) -> dict:

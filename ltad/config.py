@@ -178,7 +178,9 @@ class TrainingSettings:
         calibration: what the held-out images are held out of (open). "held_out": of the whole
             training, so that the detector never learns from them. "second_training": the detector
             learns from every image, as in the paper; the images are held out of a second run of
-            phase 2 only, whose RM and Phi set the thresholds and nothing else.
+            phase 2 only, whose RM and Phi set the thresholds and nothing else. "cross_fitted": it
+            learns from every image, and each is judged by reference branch and residual scale
+            without it (`ltad.training.crossfit`), for parts of which there are few images.
         seed: of every random draw.
     """
 
@@ -215,7 +217,7 @@ class TrainingSettings:
         _require(0 <= self.validation_fraction < 0.9, "validation_fraction",
                  self.validation_fraction, "in [0, 0.9)")
         _one_of("views", self.views, ("none", "rotations", "mirrored", "auto"))
-        _one_of("calibration", self.calibration, ("held_out", "second_training"))
+        _one_of("calibration", self.calibration, ("held_out", "second_training", "cross_fitted"))
 
     @property
     def uses_synthesis(self) -> bool:

@@ -23,6 +23,7 @@ from ltad.calibration import (
     REFERENCE,
     BranchMaps,
     Calibration,
+    Readings,
     ScoreSettings,
     branch_maps,
     explain,
@@ -263,9 +264,19 @@ class Scorer:
         images = self.checkpoint.calibration
         return Calibration(
             {name: len(own) for name, own in images.items()},
-            lambda name: self._reader.read_all([self.prepare(i) for i in images[name]], name),
+            self._calibration_readings,
             lambda names, words: self.texts(names, words),
         )
+
+    def _calibration_readings(self, name: str) -> Readings:
+        """Of a class's calibration pictures, by branches that do not hold them."""
+        images = self.checkpoint.calibration[name]
+        readings = self._reader.read_all([self.prepare(image) for image in images], name)
+        index = self.detector.index(name)
+        return replace(readings, **{
+            branch: self.detector.in_units(branch, raw.to(self.encoder.device), index)
+            for branch, raw in self.checkpoint.cross_fitted.get(name, {}).items()
+        })
 
     def warm_up(self) -> None:
         """Do once, before the first visitor, what the first answer of each class would wait for."""

@@ -30,7 +30,7 @@ from ltad.training.train import (
     learned_and_held_out,
     training_pictures,
 )
-from ltad.types import DatasetError, Sample
+from ltad.types import DatasetError, Sample, SettingError
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,11 @@ class Study:
         Raises:
             DatasetError: a class is without training pictures, or there are no test pictures.
         """
+        if base.training.calibration == "cross_fitted":
+            raise SettingError(
+                "calibration is 'cross_fitted', but the rows of a table are judged on held-out "
+                "images. Use calibration=held_out."
+            )
         training, testing = training_pictures(samples), ordered_tests(samples)
         class_names = tuple(sorted({sample.class_name for sample in training}))
         unknown = sorted({sample.class_name for sample in testing} - set(class_names))

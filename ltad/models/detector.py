@@ -93,15 +93,16 @@ class Detector(nn.Module):
 
     def reconstruction_scores(self, patches: Tensor, index: int) -> Tensor:
         """S_rec (B, G, G) of (B, C, G, G), in `unit`."""
-        return self._in_units("reconstruction", self.reconstruction.scores(patches, index), index)
+        return self.in_units("reconstruction", self.reconstruction.scores(patches, index), index)
 
     def reference_scores(self, fine: Tensor, index: int) -> Tensor | None:
         """S_ref (B, G', G') of (B, C, G', G') in `unit`, or None without a reference branch."""
         if self.reference is None:
             return None
-        return self._in_units("reference", self.reference.scores(fine, index), index)
+        return self.in_units("reference", self.reference.scores(fine, index), index)
 
-    def _in_units(self, branch: str, scores: Tensor, index: int) -> Tensor:
+    def in_units(self, branch: str, scores: Tensor, index: int) -> Tensor:
+        """Raw scores of a branch, in `unit`."""
         if not self.config.model.good_units:
             return scores
         zero, one = self.unit(branch, index)

@@ -49,6 +49,8 @@ class ClassFigures:
         training, held_out: pictures learnt from, and kept back for the threshold.
         is_pooled: the threshold comes from all classes together.
         recognised: share of the good pictures tried whose class the model ranked first.
+        is_cross_fitted: each picture was held out in turn; the painted ones are a fifth of them,
+            judged without that fifth.
         are_held_out: False where none was held out and pictures learnt from stand in.
         painted: held-out good pictures against themselves with damage painted on.
         test: the person's own test pictures, or None when there are none.
@@ -63,6 +65,7 @@ class ClassFigures:
     are_held_out: bool
     painted: Trial
     test: Trial | None
+    is_cross_fitted: bool = False
 
 
 def measure_class(
@@ -78,8 +81,13 @@ def measure_class(
         rate: false-alarm rate of the threshold, in (0, 1).
     """
     counts = scorer.checkpoint.about
-    good = scorer.checkpoint.calibration[class_name]
+    good, judge = scorer.checkpoint.calibration[class_name], scorer
     are_held_out = bool(counts["held_out_pictures"][class_name])
+    is_cross_fitted = bool(scorer.checkpoint.cross_fitted.get(class_name))
+    if is_cross_fitted and scorer.checkpoint.without_first:
+        detector, first = scorer.checkpoint.without_first
+        good, judge, are_held_out = [good[i] for i in first[class_name]], (
+            scorer.with_detector(detector)), True
     if not good:
         learnt = [s.path for s in samples if s.split == "train"][:MOST_STAND_INS]
         good = [model_input(path, scorer) for path in learnt]
@@ -88,14 +96,15 @@ def measure_class(
     tests = [s for s in samples if s.split == "test"]
     return ClassFigures(
         class_name, is_new, counts["training_pictures"][class_name],
-        counts["held_out_pictures"][class_name], limits.is_pooled,
+        counts["calibration_pictures"][class_name], limits.is_pooled,
         float(np.mean([scorer.recognise(image).best == class_name for image in good])),
         are_held_out,
-        _trial(scorer, class_name, threshold, good, painted(good)),
+        _trial(judge, class_name, threshold, good, painted(good)),
         _trial(
             scorer, class_name, threshold, [s.path for s in tests if not s.is_defective],
             [s.path for s in tests if s.is_defective],
         ) if tests else None,
+        is_cross_fitted,
     )
 
 

@@ -31,18 +31,16 @@ def few_pictures(base: Config, counts: dict[str, int]) -> Config:
         base: of the model that the page started with; its encoder, sizes and prompts are kept.
         counts: part -> pictures to learn from, old parts among them.
     """
-    kept = sum(
-        count - int(count * HELD_OUT) if count >= 10 else count for count in counts.values()
-    )
-    per_epoch = -(-kept // base.training.batch_size)
-    even = -(-kept // per_epoch)  # else 34 pictures would be a batch of 32 and one of 2
+    total = sum(counts.values())
+    per_epoch = -(-total // base.training.batch_size)
+    even = -(-total // per_epoch)  # else 34 pictures would be a batch of 32 and one of 2
     steps = (PHASE1_STEPS + PHASE1_STEPS_PER_PART * len(counts),
              PHASE2_STEPS + PHASE2_STEPS_PER_PART * len(counts))
     chosen = _flat(preset(PRESET))
     return base.replace(
         **{name: chosen[name] for name in FOR_PHOTOGRAPHS},
         phase1_epochs=-(-steps[0] // per_epoch), phase2_epochs=-(-steps[1] // per_epoch),
-        batch_size=even, validation_fraction=HELD_OUT, calibration="held_out",
+        batch_size=even, validation_fraction=HELD_OUT, calibration="cross_fitted",
         minimum_steps=0, seed=0,
     )
 

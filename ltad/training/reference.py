@@ -27,15 +27,18 @@ COMPARED = 8
 
 def fit_reference(
     detector: Detector, encoder: Encoder, store: FeatureStore, positions: Sequence[int],
-    features: str | Path,
+    features: str | Path, views: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, list[str]]:
     """Fill the reference branch with the images at `positions`.
+
+    Args:
+        views: class -> the turns to read its images in too; by default by the setting `views`.
 
     Returns:
         Class -> the turns that its images were also read in.
     """
     by_class = _by_class(detector, store, positions)
-    views = {
+    views = dict(views) if views is not None else {
         name: chosen_views(detector, encoder, store, own, features)
         for name, own in by_class.items()
     }
@@ -73,7 +76,7 @@ def chosen_views(
 @torch.no_grad()
 def fit_units(
     detector: Detector, store: FeatureStore, held_out: Mapping[str, Sequence[int]],
-    texts: tuple[Tensor, Tensor],
+    texts: tuple[Tensor, Tensor], apart: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> None:
     """Set `Detector.units` from held-out good images; a class without any takes the others' mean.
 
@@ -82,6 +85,8 @@ def fit_units(
         store: features of the training images.
         held_out: class -> places in the store.
         texts: t_n and t_a of every class, (classes, d).
+        apart: class -> branch -> raw scores of those images by a detector that does not hold them;
+            by default the detector's own.
     """
     device, model = texts[0].device, detector.config.model
     detector.units[:] = torch.tensor([0.0, 1.0])
@@ -94,7 +99,10 @@ def fit_units(
                     raw, detector.config.features.image_size, model.score_pool,
                     scoring.LEAST_SEMANTIC_UNIT if branch == "semantic" else 1e-6,
                 )) if raw is not None else torch.tensor([0.0, 1.0])
-                for branch, raw in _raw(detector, store, places, index, texts, device).items()
+                for branch, raw in {
+                    **_raw(detector, store, places, index, texts, device),
+                    **(apart or {}).get(name, {}),
+                }.items()
             ])
     if found:
         detector.units[:] = torch.stack(list(found.values())).mean(dim=0)

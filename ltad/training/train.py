@@ -23,6 +23,7 @@ from ltad.images import read_image
 from ltad.models import Detector
 from ltad.recognition import ClassRecogniser, descriptor
 from ltad.seeds import generator
+from ltad.training.crossfit import CrossFit, cross_fit
 from ltad.training.data import TrainingData
 from ltad.training.loop import Report
 from ltad.training.phase1 import train_phase1
@@ -78,7 +79,10 @@ def train(
     states = [out / f"{name}.state.safetensors" for name in ("phase1", "phase2", "second")]
     if not config.training.skip_phase1:
         train_phase1(detector, encoder, data, states[0], _plain(key), report)
-    second = _untrained_copy(detector) if len(learned) > len(kept) else None
+    is_cross_fitted = config.training.calibration == "cross_fitted"
+    second = None
+    if len(learned) > len(kept) and not is_cross_fitted:
+        second = _untrained_copy(detector)
     train_phase2(detector, encoder, data, states[1], _plain(key), report)
     if second is not None:
         without = TrainingData.of(store, kept, class_names, encoder.device)
@@ -87,26 +91,37 @@ def train(
                      title="phase 2 for the thresholds")
         second.eval()
     detector.eval()
-    views = _beside_the_paper(detector, second, encoder, store, learned, kept, held_out, features)
+    views = _fill_reference(detector, second, encoder, store, learned, kept, features)
+    apart = None
+    judged = calibration_positions(store, kept, held_out)
+    if is_cross_fitted:
+        apart = cross_fit(detector, encoder, store, views, features, MOST_CALIBRATION_PICTURES)
+        judged = apart.positions if any(apart.positions.values()) else judged
+    _fit_units(detector, second, encoder, store, judged, apart)
     facts = {
         "split": "none", "split_seed": 0,
         **(about or {}),
         "split_counts": {name: len(store.indices(name)) for name in class_names},
         "training_pictures": dict(zip(class_names, data.class_counts, strict=True)),
-        "held_out_pictures": {n: 0 if second else len(held_out[n]) for n in class_names},
-        "calibration_pictures": {n: len(held_out[n]) for n in class_names},
-        "calibrated_on_training_pictures": not any(held_out.values()),
+        "held_out_pictures": {
+            n: 0 if second or apart else len(held_out[n]) for n in class_names
+        },
+        "calibration_pictures": {
+            n: len(apart.positions[n] if apart else held_out[n]) for n in class_names
+        },
+        "calibrated_on_training_pictures": not any(
+            (apart.positions if apart else held_out).values()
+        ),
         **({"views": views} if views else {}),
         "seconds": round(time.monotonic() - began, 1),
         "torch": torch.__version__, "python": platform.python_version(),
     }
     checkpoint = Checkpoint(
         detector, _recogniser(store, class_names, learned, kept, held_out),
-        calibration_pictures(
-            store, calibration_positions(store, kept, held_out), config.features.image_size
-        ),
-        encoder_name,
-        encoder.fingerprint, facts, second,
+        calibration_pictures(store, judged, config.features.image_size),
+        encoder_name, encoder.fingerprint, facts, second,
+        apart.scores if apart else {},
+        (apart.without_first, apart.first) if apart else None,
     )
     save_checkpoint(out, checkpoint)
     for state in states:
@@ -114,22 +129,29 @@ def train(
     return checkpoint
 
 
-def _beside_the_paper(
+def _fill_reference(
     detector: Detector, second: Detector | None, encoder: Encoder, store: FeatureStore,
-    learned: list[int], kept: list[int], held_out: dict[str, list[int]], features: str | Path,
+    learned: list[int], kept: list[int], features: str | Path,
 ) -> dict[str, list[str]]:
-    """Reference branch and units, where the configuration has them; the turns by class."""
+    """The reference branch, where the configuration has one; the turns by class."""
     views: dict[str, list[str]] = {}
     for one, positions in ((detector, learned), (second, kept)):
         if one is not None and one.reference is not None:
             views = fit_reference(one, encoder, store, positions, features)
-    if detector.config.model.good_units:
-        texts = ClassTexts.of(detector, encoder)
-        judge = second or detector
-        fit_units(judge, store, calibration_positions(store, kept, held_out),
-                  (texts.normal, texts.abnormal))
-        detector.units.copy_(judge.units)
     return views
+
+
+def _fit_units(
+    detector: Detector, second: Detector | None, encoder: Encoder, store: FeatureStore,
+    judged: dict[str, list[int]], apart: CrossFit | None,
+) -> None:
+    """The units of every branch, where the configuration has them."""
+    if not detector.config.model.good_units:
+        return
+    texts, judge = ClassTexts.of(detector, encoder), second or detector
+    fit_units(judge, store, judged, (texts.normal, texts.abnormal),
+              apart.scores if apart else None)
+    detector.units.copy_(judge.units)
 
 
 def training_pictures(samples: Sequence[Sample]) -> list[Sample]:
@@ -177,9 +199,9 @@ def learned_and_held_out(
 ) -> tuple[list[int], dict[str, list[int]]]:
     """Positions the detector learns from, and per class those it has never seen.
 
-    Under ``calibration="second_training"`` it learns from all, so none is left unseen.
+    Unless the calibration is "held_out" it learns from all, so none is left unseen.
     """
-    if config.training.calibration == "second_training":
+    if config.training.calibration != "held_out":
         return list(range(len(store))), {name: [] for name in class_names}
     return hold_out(store, class_names, config)
 

@@ -200,6 +200,10 @@ def figures_html(figures: dict[str, Any] | None) -> str:
     if any(f["is_pooled"] for f in figures["classes"]):
         notes.append("† Too few held-out pictures for a threshold of its own at this rate, so it "
                      "comes from all parts together.")
+    if any(f.get("is_cross_fitted") for f in figures["classes"]):
+        notes.append("Every picture was learnt from, and for the threshold each was held out in "
+                     "turn: it was judged by what the others alone say. The painted damage is on a "
+                     "fifth of them, judged without that fifth.")
     notes.append(
         "Painted damage is drawn by the program on the held-out good pictures: scratches, cracks "
         "and stains, some faint. It is a check that the model learnt something, not a forecast "
