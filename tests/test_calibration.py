@@ -7,7 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ltad.calibration import Calibration, Readings, ScoreSettings, explain
+from ltad.calibration import (
+    Calibration,
+    Limits,
+    Readings,
+    ScoreSettings,
+    combined_of,
+    explain,
+    standing,
+)
 
 SETTINGS = ScoreSettings("a", "a broken", lam=0.0, tau=2.0, pool=2, size=2)
 """Maps of 2 x 2 pixels, pooled whole: an image's score is the mean of its four places."""
@@ -94,3 +102,26 @@ def test_the_explanation_names_the_branch(reconstruction, semantic, combined, wo
     limits = replace(limits, thresholds=dict.fromkeys(limits.thresholds, 5.0))
     scores = {"reconstruction": reconstruction, "semantic": semantic, "combined": combined}
     assert re.search(words, explain(scores, limits))
+
+
+def test_the_sum_of_three_branches_by_hand():
+    parts = {"reconstruction": torch.tensor([2.0]), "semantic": torch.tensor([0.6]),
+             "reference": torch.tensor([4.0])}
+    settings = ScoreSettings("a", "a broken", 3.0, 1.0, 1, 4, reference_weight=0.5)
+    published = combined_of(parts, None, settings)
+    assert published.item() == pytest.approx(2.0 + 3.0 * 0.6 + 0.5 * 4.0)
+    in_units = combined_of(parts, (0.2, 0.4), settings)  # S_sem counts as (0.6 - 0.2) / 0.2 = 2
+    assert in_units.item() == pytest.approx((2.0 + 3.0 * 2.0 + 0.5 * 4.0) / 4.5)
+
+
+@pytest.mark.parametrize(("score", "said"), [
+    (0.5, "Lower than all 9"),
+    (1.0, "Lower than all 9"),  # as high as one is not higher
+    (8.0, "Higher than 7 of 9 held-out good images of this class: about 1 good part in 3 "),
+    (8.5, "Higher than 8 of 9 held-out good images of this class: about 1 good part in 5 "),
+    (9.5, "at most about 1 good part in 10 "),
+])
+def test_the_standing_among_good_images_by_hand(score, said):
+    """A new good image is above k of 9 once in 10 / (10 - k) times."""
+    limits = Limits({}, {}, 0.0, {}, False, 9, tuple(float(n) for n in range(1, 10)))
+    assert said in standing(score, limits)

@@ -157,3 +157,18 @@ def test_a_class_with_enough_images_reads_no_other_class():
     assert read == ["a"]
     assert calibration.limits("few", settings, 0.05).is_pooled
     assert read == ["a", "b", "few"]
+
+
+def test_a_region_is_above_the_threshold_and_not_at_it():
+    anomaly_map = np.zeros((8, 8), dtype=np.float32)
+    anomaly_map[:, :4], anomaly_map[:2, :4] = 2.0, 3.0
+    (found,) = scoring.regions(anomaly_map, 2.0, minimum_area=1)
+    assert (found.top, found.bottom, found.area) == (0, 2, 8)
+
+
+def test_the_unit_of_good_images_is_their_middle_place_and_their_middle_score():
+    raw = torch.zeros(3, 4, 4)
+    raw[:, :, 1:] = torch.tensor([5.0, 6.0, 10.0])[:, None, None]  # the middle place holds 5
+    zero, one = scoring.good_unit(raw, size=4, pool=1)
+    assert (zero, one) == (5.0, 6.0)
+    assert scoring.good_unit(raw, 4, 1, least=3.0) == (5.0, 8.0)

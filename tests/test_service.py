@@ -1,13 +1,17 @@
 """The scorer: what it returns, what it keeps, what it refuses."""
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import ThreadPoolExecutor
 import torch
 
 from ltad import load_scorer, scoring
+from ltad.cache import ByteCache
 from ltad.data.parts import render_part
+from ltad.reader import PictureReader
 from ltad.types import (
     CheckpointError,
     EncoderMismatchError,
@@ -200,3 +204,23 @@ def test_a_checkpoint_refuses_another_encoder(tiny_model_folder, tiny_encoder, t
 def test_a_folder_without_a_model_is_explained(tmp_path):
     with pytest.raises(CheckpointError, match="model folder"):
         load_scorer(tmp_path, cache=tmp_path / "cache")
+
+
+def test_features_on_disk_are_another_encoders_never(tiny_scorer, tmp_path):
+    """Two encoders share the folder of the cache; the second one doubles what it sees."""
+
+    class Doubled:
+        fingerprint = "another"
+
+        def __getattr__(self, name):
+            return getattr(tiny_scorer.encoder, name)
+
+        def image_features(self, pixels, with_latent=False):
+            found = tiny_scorer.encoder.image_features(pixels, with_latent)
+            return dataclasses.replace(found, taps=tuple(2 * tap for tap in found.taps))
+
+    image, seen = render_part("screw", 3, 96).image, []
+    for encoder in (tiny_scorer.encoder, Doubled()):
+        reader = PictureReader(encoder, tiny_scorer.detector, ByteCache(tmp_path))
+        seen.append(reader.patches(reader.prepare(image)).float())
+    assert torch.allclose(seen[1], 2 * seen[0], rtol=1e-2, atol=1e-3)
