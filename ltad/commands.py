@@ -22,7 +22,7 @@ from ltad.data.folders import SUFFIXES
 from ltad.data.layouts import load_dataset
 from ltad.encoders import load_encoder
 from ltad.loading import load_scorer
-from ltad.model_runs import ModelEvaluation, evaluate_bank, evaluate_model
+from ltad.model_runs import ModelEvaluation, alarm_table, evaluate_bank, evaluate_model
 from ltad.reference_mode import ReferenceScorer
 from ltad.run_files import new_run_folder
 from ltad.run_tables import printed_results
@@ -32,6 +32,8 @@ from ltad.study import Source, Study
 from ltad.training.train import train as train_detector
 from ltad.types import SettingError
 from ltad.workspace import Workspace
+
+RATES = (0.01, 0.05, 0.1)
 
 
 def train(options: Namespace) -> None:
@@ -103,14 +105,14 @@ def evaluate(options: Namespace) -> None:
     names = [options.run_name, f"{options.run_name}-bank"][: 1 + options.bank]
     folders = [new_run_folder(runs, name) for name in names if options.run_name]
     folder = options.checkpoint if Path(options.checkpoint).is_dir() else None
-    found = evaluate_model(
-        scorer, samples, root, features,
-        scorer.score_settings(
-            options.normal_prompt, options.abnormal_prompt, options.lam, options.tau
-        ),
-        folder, data,
+    settings = scorer.score_settings(
+        options.normal_prompt, options.abnormal_prompt, options.lam, options.tau
     )
-    report = _told(found) | {"recognised": found.evaluation.recognised_shares(),
+    found = evaluate_model(scorer, samples, root, features, settings, folder, data)
+    told = _told(found)
+    print("\nTest pictures above the threshold for a false-alarm rate of\n"
+          + alarm_table(scorer, found.evaluation, settings, RATES).to_string())
+    report = told | {"recognised": found.evaluation.recognised_shares(),
                              "known": found.evaluation.known_shares(), "model": scorer.card}
     if folders:
         _kept(found, folders[0])

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from ltad.baselines import BANK
 from ltad.calibration import ScoreSettings
@@ -139,11 +141,43 @@ def _tests(
     return build_store(tests, scorer.encoder, features, progress=progress)
 
 
+def alarm_table(
+    scorer: Scorer, evaluation: Evaluation, settings: ScoreSettings, rates: Sequence[float]
+) -> pd.DataFrame:
+    """How many test pictures lie above the thresholds for some false-alarm rates.
+
+    Returns:
+        One row for each class and one for all: "2 of 80" good and defective pictures above, by
+        rate; for all also the 95% interval (Clopper and Pearson) of the share of good ones.
+    """
+    names = np.array([sample.class_name for sample in evaluation.samples])
+    is_defective = np.array([sample.is_defective for sample in evaluation.samples])
+    scores, rows = evaluation.scores["combined"], {}
+    totals = {(rate, kind): np.zeros(2, int) for rate in rates for kind in ("good", "defective")}
+    for name in dict.fromkeys(names):
+        rows[name] = {}
+        for rate in rates:
+            threshold = scorer.calibration.limits(name, settings, rate).thresholds["combined"]
+            for kind, is_kind in (("good", ~is_defective), ("defective", is_defective)):
+                own = scores[(names == name) & is_kind]
+                counts = np.array([(own > threshold).sum(), len(own)])
+                totals[rate, kind] += counts
+                rows[name][f"{100 * rate:g}%, {kind}"] = f"{counts[0]} of {counts[1]}"
+    rows["All"] = {}
+    for (rate, kind), (above, count) in totals.items():
+        text = f"{above} of {count}"
+        if kind == "good" and count:
+            low, high = binomtest(int(above), int(count)).proportion_ci(0.95)
+            text += f" ({100 * above / count:.1f}%, {100 * low:.1f} - {100 * high:.1f})"
+        rows["All"][f"{100 * rate:g}%, {kind}"] = text
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
 def _calibration(scorer: Scorer, settings: ScoreSettings) -> pd.DataFrame:
     rows = []
     for name, pictures in scorer.checkpoint.calibration.items():
         if pictures:
-            scores = scorer.calibrator.measure(pictures, name, settings).scores
+            scores = scorer.calibration_scores(name, settings)
             rows.append(pd.DataFrame({"class_name": name, **{
                 branch: scores[branch].double().cpu().numpy()
                 for branch in branches_of(scorer.detector)

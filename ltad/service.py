@@ -278,6 +278,16 @@ class Scorer:
             for branch, raw in self.checkpoint.cross_fitted.get(name, {}).items()
         })
 
+    @torch.inference_mode()
+    def calibration_scores(self, class_name: str, settings: ScoreSettings) -> dict[str, Tensor]:
+        """Image scores (n,) by branch of a class's calibration pictures."""
+        if self.calibrator is not self:
+            return self.calibrator.calibration_scores(class_name, settings)
+        normal, abnormal = (self.texts([class_name], words) for words in (
+            settings.normal_prompt, settings.abnormal_prompt))
+        readings = self._calibration_readings(class_name)
+        return branch_maps(readings, normal, abnormal, settings).scores
+
     def warm_up(self) -> None:
         """Do once, before the first visitor, what the first answer of each class would wait for."""
         for name in self.class_names:

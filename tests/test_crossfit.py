@@ -12,6 +12,7 @@ from ltad import load_scorer, scoring
 from ltad.calibration import REFERENCE
 from ltad.data.feature_store import build_store
 from ltad.data.folders import load_folder
+from ltad.model_runs import alarm_table, evaluate_model
 from ltad.models.reference import ReferenceBranch
 from ltad.teach.figures import measure_class
 from ltad.training.crossfit import FOLDS
@@ -95,6 +96,24 @@ def test_painted_damage_is_tried_on_a_fold_that_the_detector_does_not_hold(train
     assert found.is_cross_fitted and found.are_held_out
     assert found.painted.good == len(checkpoint.without_first[1]["leather"])
     assert not measure_class(scorer, "leather", True, own, 0.2).are_held_out  # from disk: no fold
+
+
+def test_a_run_keeps_those_scores_and_evaluate_counts_above_their_threshold(trained, tmp_path):
+    _, scorer, _, samples = trained
+    settings = scorer.score_settings()
+    found = evaluate_model(scorer, samples, tmp_path, tmp_path / "features", progress=False)
+    for name in scorer.class_names:
+        kept = found.calibration[found.calibration.class_name == name]["combined"]
+        limits = scorer.calibration.limits(name, settings, 0.5)
+        assert sorted(kept) == pytest.approx(limits.normal_scores, rel=1e-4)
+    table = alarm_table(scorer, found.evaluation, settings, [0.5])
+    threshold = scorer.calibration.limits("screw", settings, 0.5).thresholds["combined"]
+    tests = [s for s in found.evaluation.samples if s.class_name == "screw"]
+    above = [scorer.score(s.path, "screw").score > threshold for s in tests if not s.is_defective]
+    assert table.loc["screw", "50%, good"] == f"{sum(above)} of {len(above)}"
+    assert table.loc["All", "50%, good"].startswith(
+        f"{sum(int(table.loc[n, '50%, good'].split()[0]) for n in scorer.class_names)} of "
+    )
 
 
 def test_rows_of_a_table_are_not_cross_fitted(tiny_encoder, tiny_config, parts_folder, tmp_path):

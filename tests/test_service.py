@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import ThreadPoolExecutor
 import torch
 
 from ltad import load_scorer, scoring
