@@ -161,3 +161,12 @@ def test_what_a_model_learned_from_is_found_again(name):
     assert sum(counts.values()) < sum(MVTEC.values())
     assert resample_again(samples, name, 3, counts) == kept
     assert resample_again(kept, name, 3, counts) == kept
+
+
+def test_classes_of_one_size_draw_their_own_images():
+    """The choice depends on the class's name: places in the folder are not the same for all."""
+    samples = [Sample(Path(f"{name}/{n:03}.png"), name, "train") for name in "abcd"
+               for n in range(100)]
+    kept = resample(samples, parse_split("step10"), 0)
+    places = {name: [s.path.name for s in kept if s.class_name == name] for name in "cd"}
+    assert len(places["c"]) == len(places["d"]) == 10 and places["c"] != places["d"]

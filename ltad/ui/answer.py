@@ -192,11 +192,11 @@ def class_html(detection: Detection) -> str:
             f"<b>{100 * probability:.0f}%</b></li>" if detection.is_recognised else "</li>")
         for name, probability in list(detection.class_probabilities.items())[:3]
     )
+    bars = (f"<p class='lt-quiet lt-bars-title'>{looks}:</p><ul class='lt-bars'>{rows}</ul>"
+            if len(detection.class_probabilities) > 1 else "")
     return (
         "<section class='lt-card lt-class' aria-label='Recognised class'>"
-        f"<h3>{escape(title)}</h3><p class='lt-quiet'>{origin}</p>"
-        f"<p class='lt-quiet lt-bars-title'>{looks}:</p>"
-        f"<ul class='lt-bars'>{rows}</ul></section>"
+        f"<h3>{escape(title)}</h3><p class='lt-quiet'>{origin}</p>{bars}</section>"
     )
 
 
@@ -287,7 +287,8 @@ def _figure_html(detection: Detection, outline_url: str, one: Map) -> str:
     low, high = detection.map_scale[key]
     spoken_formula = re.sub("<[^>]*>", "", formula)  # where a narrow map cuts it off
     heat = pictures.data_url(heat_png(values, low, high), "image/png")
-    low_text, high_text = apart(low, high)
+    # Half a hundredth of the scale is nothing to read, and would be written as a power of ten.
+    low_text, high_text = apart(0.0 if abs(low) < 0.005 * (high - low) else low, high)
     boxes, tick = "", ""
     outline = f"<img class='lt-outline' src='{outline_url}' alt=''>" if outline_url else ""
     if key == "combined":

@@ -122,8 +122,9 @@ def note_html(scorer: ReferenceScorer) -> str:
     """What is compared with, and what so few images can say."""
     name, count = scorer.class_names[0], scorer.checkpoint.about["split_counts"]
     number = count[name]
-    turns = {0: "as they are", 1: "and upside down" if scorer.turns == ["half"] else "and turned"}
     shown = f"{number} good image{'s' if number > 1 else ''}"
+    if scorer.turns:
+        shown += ", as shown and " + ("upside down" if scorer.turns == ["half"] else "turned")
     limits = (
         "One image cannot show how much good parts differ, so the threshold is a guess from its "
         "turned views: trust the maps more than the verdict."
@@ -133,7 +134,7 @@ def note_html(scorer: ReferenceScorer) -> str:
     )
     return (
         f"<div class='lt-reference-note' role='status'><p><b>Inspecting as “{escape(name)}”</b>, "
-        f"compared with {shown} {turns[min(len(scorer.turns), 1)]}.</p>"
+        f"compared with {shown}.</p>"
         f"<p class='lt-quiet'>{limits}</p></div>"
     )
 
@@ -166,8 +167,8 @@ def build_panel() -> ReferencePanel:
     """Lay the panel out, inside the current column."""
     with gr.Accordion("Inspect a part that nobody trained", open=False, elem_id="lt-references"):
         gr.HTML(
-            f"<p class='lt-quiet'>Show one to {MOST_IMAGES} photographs of good ones, taken like "
-            "the one to be judged, and say what it is. No training: the answer comes at once.</p>"
+            "<p class='lt-quiet'>Show one to eight photographs of good ones, taken like the one to "
+            "be judged, and say what it is. No training: the answer comes at once.</p>"
         )
         name = gr.Textbox(label="What it is, in words", placeholder="door hinge", max_lines=1,
                           max_length=LONGEST_NAME, elem_id="lt-reference-name")
