@@ -113,6 +113,12 @@ def test_csv_is_whole_and_harmless(reviewed):
         assert not any(row[name].startswith(tuple("=+-@\t\r\n")) for name in texts)
         assert unguard(row["file_name"]) == item.file_name
         assert unguard(row["note"]) == (item.decision.note if item.verdict else "")
+        if item.verdict:
+            said = item.decision
+            assert row["has_mask"] == str(bool(said.mask_key))
+            for name, value in (("decided_threshold", said.threshold),
+                                ("decided_score", said.score)):
+                assert row[name] == ("" if value is None else repr(value))
         if item.status == "scored":
             assert float(row["score"]) == item.score
             limit = thresholds.get(item.class_name, item.threshold)

@@ -44,6 +44,12 @@ def test_best_f1_is_the_best_that_scikit_learn_finds(seed: int):
     assert f1_score(is_defective, scores > threshold) == pytest.approx(best)
 
 
+def test_the_best_f1_weighs_a_miss_against_false_alarms_by_hand():
+    # Above 5.5: 1 hit of 1, F1 2 / 3. Above 1.5: 2 hits of 5, F1 4 / 7.
+    labels = [False, True, False, False, False, True]
+    assert best_f1_threshold([(float(n), one) for n, one in enumerate(labels, 1)]) == 5.5
+
+
 def test_a_threshold_between_separated_scores_lies_halfway():
     pairs = [(1.0, False), (2.0, False), (5.0, True), (9.0, True)]
     assert best_f1_threshold(pairs) == 3.5

@@ -181,3 +181,13 @@ def test_phi_begins_with_what_the_encoder_carries_and_else_aligned(
     )
     begin_semantic(detector, carrying, data)
     assert all((v == 0.5).all() for v in detector.semantic.state_dict().values())
+
+
+def test_mahalanobis_is_measured_from_what_good_images_leave_over():
+    """A residual that every good image has is no sign of anything."""
+    good = torch.randn(4, 2, 6, 6, generator=torch.Generator().manual_seed(0)) + 50.0
+    score = ResidualScore("mahalanobis", 1, 2, pooled_weight=0.0)
+    score.fit(lambda: [(good, 0)])
+    nothing = torch.zeros(1, 2, 1, 1)
+    usual, none = (score(torch.full((1, 2, 1, 1), value), nothing, 0) for value in (50.0, 0.0))
+    assert usual.item() < 0.5 < 10 < none.item()
