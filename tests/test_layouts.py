@@ -477,3 +477,10 @@ def test_check_prints_counts(layout, capsys):
         ]
     assert f"No faults in {sum(COUNTS[name].values())} pictures." in printed
     assert main(["check", str(root / "nowhere")]) == 1
+
+
+def test_a_pixel_is_marked_from_half_covered_on():
+    mask = np.zeros((8, 8), dtype=bool)
+    mask[2:6, 2:5] = True  # of 2 x 2 pixels each: whole, whole, and half covered columns
+    small, thin = reduce_mask(mask, 4)
+    assert small[1:3, 1:3].all() and small.sum() == 4 and not thin.any()

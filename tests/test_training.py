@@ -27,7 +27,14 @@ from ltad.training import loop
 from ltad.training.alignment import align
 from ltad.training.data import TrainingData
 from ltad.training.phase1 import kl_loss, phase1_losses
-from ltad.training.phase2 import ClassTexts, feature_jitter, phase2_losses, real_probability
+from ltad.training.phase2 import (
+    ClassTexts,
+    feature_jitter,
+    normal_features,
+    phase2_losses,
+    real_probability,
+    semantic_loss,
+)
 from ltad.training.state import read_tensors
 from ltad.training.train import train
 from ltad.types import DatasetError, SettingError
@@ -91,6 +98,40 @@ def test_feature_jitter_has_the_stated_size():
     noise = feature_jitter(patches, 20.0, torch.Generator().manual_seed(0)) - patches
     expected = patches.norm(dim=1) / 100 * 20
     torch.testing.assert_close(noise.std(dim=1).mean(), expected.mean(), rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize(("p_real", "share_real"), [(1.0, 1.0), (0.0, 0.0)])
+def test_p_c_is_the_chance_of_real_features(
+    tiny_encoder, tiny_config, training, p_real, share_real
+):
+    data = training[1]
+    config = tiny_config.replace(real_probability=p_real)
+    detector = Detector(training[0].class_names, tiny_encoder, config)
+    chosen = np.arange(len(data))
+    texts = ClassTexts.of(detector, tiny_encoder)
+    found = normal_features(detector, texts, data, chosen, step=0)
+    is_real = (found == data.patches(chosen)).flatten(1).all(dim=1)
+    assert is_real.float().mean() == share_real
+
+
+def test_the_semantic_loss_is_the_cross_entropy_of_both_kinds(training, tiny_encoder):
+    """Equation (8), written out: p^n is normal, p^a is not."""
+    detector, data = training
+    chosen = np.arange(4)
+    classes, normal = data.classes[chosen], data.patches(chosen)
+    abnormal = normal + torch.randn(normal.shape, generator=torch.Generator().manual_seed(0))
+    texts, tau = ClassTexts.of(detector, tiny_encoder), detector.config.model.tau
+    expected = 0.0
+    with torch.no_grad():
+        for features, index in ((normal, 0), (abnormal, 1)):
+            projected = detector.semantic(features)
+            logits = torch.stack([
+                torch.einsum("bdhw,bd->bhw", projected, t[classes]) / tau
+                for t in (texts.normal, texts.abnormal)
+            ], dim=1)
+            expected -= 0.5 * logits.log_softmax(dim=1)[:, index].mean()
+        found = semantic_loss(detector, texts, classes, normal, abnormal)
+    torch.testing.assert_close(found, expected)
 
 
 def test_aligned_start_finds_a_linear_joint_space():
