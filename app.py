@@ -12,7 +12,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from ltad import load_scorer
-from ltad.ui import build_app, launch_options
+from ltad.app.page import build_app, launch_options
 from ltad.workspace import Workspace
 
 SHIPPED_RUNS = Path(__file__).parent / "assets" / "runs"

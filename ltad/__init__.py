@@ -15,8 +15,9 @@ from ltad.config import Config, preset
 from ltad.types import Detection, LTADError, NearestToken, Region, Sample
 
 if TYPE_CHECKING:
-    from ltad.loading import load_scorer
-    from ltad.service import Prepared, Scorer
+    from ltad.inference.registry import load_scorer
+    from ltad.inference.scorer import Scorer
+    from ltad.io.images import Prepared
 
 __version__ = "0.1.0"
 __all__ = [
@@ -25,7 +26,8 @@ __all__ = [
 ]
 # These need torch, which takes seconds to import; the database and the tables do not.
 _LATER = {
-    "load_scorer": "ltad.loading", "Prepared": "ltad.service", "Scorer": "ltad.service",
+    "load_scorer": "ltad.inference.registry", "Prepared": "ltad.inference.scorer",
+    "Scorer": "ltad.inference.scorer",
 }
 
 

@@ -15,6 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
+BRANCHES = ("combined", "reconstruction", "semantic")
+REFERENCE = "reference"
+ALL_BRANCHES = (*BRANCHES, REFERENCE)
+"""With the branch that only some models have."""
+METRICS = ("image", "pixel")
+TASKS = {"image": "Det.", "pixel": "Seg."}
+"""Metric -> the paper's word for it."""
+GROUPS = ("All", "High", "Low")
+
+
 
 class LTADError(Exception):
     """Base of all errors that are meant for the person who reads them."""
@@ -106,7 +116,7 @@ class Detection:
     """What the model says of one picture. Maps are float32, (H, W) of the model's input.
 
     Attributes:
-        score: image score, S of equation (5) pooled (see ``ltad.scoring.image_score``).
+        score: image score, S of equation (5) pooled (see ``ltad.inference.scoring.image_score``).
         reconstruction_score, semantic_score: the same pooling of S_rec and of S_sem alone.
         threshold: the score above which the picture is called anomalous.
         is_anomalous: ``score > threshold``; means nothing where `is_judged` is False.
@@ -119,7 +129,7 @@ class Detection:
         map_scale: fixed (low, high) of each map for drawing, keyed "combined",
             "reconstruction", "semantic", and "reference" where there is that branch.
         pixel_threshold: the anomaly-map value above which a pixel belongs to a region; see
-            `ltad.scoring.region_limit`.
+            `ltad.inference.scoring.region_limit`.
         regions: suspicious regions, highest score first.
         explanation: one sentence saying which branch raised the alarm.
         normal_prompt, abnormal_prompt, lam, tau, false_alarm_rate: the settings used.

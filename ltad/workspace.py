@@ -39,7 +39,7 @@ class Workspace:
 
     @property
     def runs(self) -> Path:
-        """One folder an evaluation (``ltad.runs``)."""
+        """One folder an evaluation (``ltad.evaluation.runs``)."""
         return self.root / "runs"
 
     @property
@@ -49,7 +49,7 @@ class Workspace:
 
     @property
     def features(self) -> Path:
-        """Frozen features of data sets (``ltad.data.feature_store``)."""
+        """Frozen features of data sets (``ltad.inference.feature_store``)."""
         return self.root / "features"
 
     @property

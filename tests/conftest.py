@@ -18,10 +18,11 @@ from small_align import small_align, word_tokenizer
 
 from ltad import load_scorer
 from ltad.config import Config, FeatureSettings, ModelSettings, TrainingSettings
-from ltad.data import captions
-from ltad.data.folders import load_folder
-from ltad.data.parts import applicable_defects, render_part
-from ltad.encoders import AlignEncoder, load_encoder
+from ltad.data.datasets import load_folder
+from ltad.models.align import AlignEncoder, load_encoder
+from ltad.pretraining import captions
+from ltad.synthetic.classes import applicable_defects
+from ltad.synthetic.render import render_part
 from ltad.training.train import train
 
 torch.set_num_threads(1)

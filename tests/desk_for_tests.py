@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ltad.desk.batch import BatchRunner
-from ltad.desk.database import Database
-from ltad.desk.masks import decode_mask, encode_mask
-from ltad.desk.pictures import PictureStore
-from ltad.desk.records import NewItem
-from ltad.shelf import ModelShelf
+from ltad.inference.registry import ModelShelf
+from ltad.io.masks import decode_mask, encode_mask
+from ltad.review.database import Database
+from ltad.review.images import PictureStore
+from ltad.review.records import NewItem
+from ltad.review.worker import BatchRunner
 
 NASTY = "=HYPERLINK(\"http://a\")\r\n<script>alert(1)</script>, 'quoted'; größer ✓"
 EVIL_NAME = "../../etc/-1+1 <b>.png"

@@ -27,13 +27,13 @@ from desk_for_tests import Desk
 from PIL import Image
 
 from ltad import load_scorer
-from ltad.__main__ import build_parser
-from ltad.data.parts import PART_CLASSES, applicable_defects, render_part
-from ltad.desk.archive import write_archive
-from ltad.desk.coco import write_coco
-from ltad.desk.report import write_report
-from ltad.desk.tables import csv_text
-from ltad.ui import build_app
+from ltad.app.page import build_app
+from ltad.cli.main import build_parser
+from ltad.review.coco import write_coco
+from ltad.review.export import csv_text, write_archive
+from ltad.review.report import write_report
+from ltad.synthetic.classes import PART_CLASSES, applicable_defects
+from ltad.synthetic.render import render_part
 from ltad.workspace import Workspace
 
 FILE = Path(__file__).with_name("golden.json")

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ltad.data.parts import applicable_defects, render_part
-from ltad.intervals import resampled_image_auroc
-from ltad.metrics import BRANCHES, image_auroc
-from ltad.results import ClassResult, Results
-from ltad.runs import Run, write_run
+from ltad.evaluation.bootstrap import resampled_image_auroc
+from ltad.evaluation.metrics import image_auroc
+from ltad.evaluation.results import ClassResult, Results
+from ltad.evaluation.runs import Run, write_run
+from ltad.synthetic.classes import applicable_defects
+from ltad.synthetic.render import render_part
+from ltad.types import BRANCHES
 
 COUNTS = {"hex_nut": 40, "leather": 12, "screw": 4}
 GOOD, BAD = 12, 8

@@ -7,9 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ltad.data.folders import MASK_ENDING, stray_masks
-from ltad.data.masks import mask_doubts, read_mask
-from ltad.images import read_image
+from ltad.data.datasets import MASK_ENDING, mask_doubts, read_mask, stray_masks
+from ltad.io.images import read_image
 from ltad.types import ImageError, Sample
 
 SPLITS = {"train": "training", "test": "test"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ltad.data.folders import SUFFIXES
+from ltad.data.datasets import SUFFIXES
 from ltad.types import DatasetError, Sample
 
 LAYOUT = "ClassK/{Train,Test}/NNNN.PNG with {Train,Test}/Label/NNNN_label.PNG"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ltad.data import dagm, folders, visa
+from ltad.data import dagm, datasets, visa
 from ltad.types import DatasetError, Sample
 
 
@@ -15,7 +15,7 @@ def load_dataset(root: str | Path) -> list[Sample]:
 
     Returns:
         Samples ordered by class, then train before test, as the layout's own function gives them
-        (`folders.load_folder`, `visa.load_visa`, `dagm.load_dagm`).
+        (`datasets.load_folder`, `visa.load_visa`, `dagm.load_dagm`).
 
     Raises:
         DatasetError: no such folder, none of these layouts, or an error of the layout's own
@@ -28,10 +28,10 @@ def load_dataset(root: str | Path) -> list[Sample]:
         return visa.load_visa(root)
     if dagm.is_dagm(root):
         return dagm.load_dagm(root)
-    if not folders.holds_classes(root):
+    if not datasets.holds_classes(root):
         raise DatasetError(
-            f"{root} holds no class. Expected MVTec AD's layout ({folders.LAYOUT}), VisA's "
+            f"{root} holds no class. Expected MVTec AD's layout ({datasets.LAYOUT}), VisA's "
             f"({visa.LAYOUT}), DAGM 2007's ({dagm.LAYOUT}) or plain folders "
-            f"({folders.PLAIN_LAYOUT})."
+            f"({datasets.PLAIN_LAYOUT})."
         )
-    return folders.load_folder(root)
+    return datasets.load_folder(root)

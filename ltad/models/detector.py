@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ltad.config import Config, prompts_of
-from ltad.encoders.base import Encoder
-from ltad.models.names import PseudoClassNames
+from ltad.models.align import Encoder
+from ltad.models.class_names import PseudoClassNames
 from ltad.models.reconstruction import ReconstructionModule
 from ltad.models.reference import ReferenceBranch
 from ltad.models.residual import ResidualScore

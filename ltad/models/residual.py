@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ltad.features import coreset
-from ltad.seeds import generator
+from ltad.io.files import generator
+from ltad.models.features import coreset
 
 KINDS = ("squared", "scaled", "cosine", "mahalanobis", "nearest")
 BANK_SIZE = 256

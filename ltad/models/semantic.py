@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ltad.features import split_layers
+from ltad.models.features import split_layers
 
 
 class SemanticHead(nn.Module):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ltad.features import to_grid
+from ltad.models.features import to_grid
 
 
 @dataclass(frozen=True)

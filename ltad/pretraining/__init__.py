@@ -1,1 +1,1 @@
-"""Training the embedded encoder: a small ALIGN from scratch, on captioned rendered pictures."""
+"""How the embedded encoder was made."""

@@ -19,20 +19,20 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from ltad.data.benchmark import test_seed
-from ltad.data.folders import load_folder
-from ltad.data.parts import PART_CLASSES, UNSEEN_DEFECT_TYPES, applicable_defects, render_part
-from ltad.encoders import AlignEncoder
-from ltad.evaluation import load_mask
-from ltad.features import patch_features
-from ltad.images import read_image
-from ltad.metrics import image_auroc
-from ltad.metrics_pixel import PixelScores
-from ltad.models.names import spoken
+from ltad.data.datasets import load_folder
+from ltad.evaluation.evaluate import load_mask
+from ltad.evaluation.metrics import PixelScores, image_auroc
+from ltad.inference.scoring import upsample
+from ltad.io.images import read_image
+from ltad.models.align import AlignEncoder
+from ltad.models.class_names import spoken
+from ltad.models.features import patch_features
 from ltad.models.semantic import SemanticHead
-from ltad.pretraining.pool import SEEN_PART_CLASSES
+from ltad.pretraining.twins import SEEN_PART_CLASSES
 from ltad.pretraining.words import HELD_OUT_DAMAGED, HELD_OUT_HARMLESS, phrase
-from ltad.scoring import upsample
+from ltad.synthetic.classes import PART_CLASSES, UNSEEN_DEFECT_TYPES, applicable_defects
+from ltad.synthetic.dataset import test_seed
+from ltad.synthetic.render import render_part
 
 TABLE_9 = tuple(product(("", "normal", "good", "flawless"),
                         ("broken", "damaged", "abnormal", "defective")))

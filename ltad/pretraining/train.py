@@ -20,35 +20,33 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from ltad.config import FeatureSettings
-from ltad.data.lexicon import SYNONYMS
-from ltad.encoders import AlignEncoder, load_encoder
+from ltad.io.files import generator
+from ltad.io.tensors import (
+    optimizer_tensors,
+    read_tensors,
+    restore_optimizer,
+    torch_generator,
+    write_tensors,
+)
+from ltad.models.align import AlignEncoder, load_encoder
 from ltad.pretraining import words
-from ltad.pretraining.frozen import (
+from ltad.pretraining.heads import (
     TEXT_BATCH,
+    JointHeads,
+    PlaceLogits,
     PoolFeatures,
     TextStates,
-    pool_features,
-    text_states,
-)
-from ltad.pretraining.heads import JointHeads
-from ltad.pretraining.losses import (
-    PlaceLogits,
     means_no_damage,
     names_another,
     names_it,
     naming_loss,
+    pool_features,
     subject_loss,
+    text_states,
 )
-from ltad.pretraining.pool import Pair, Pool, build_pool, pool_folder
-from ltad.pretraining.sources import SOURCES
-from ltad.pretraining.towers import exact_towers
-from ltad.seeds import generator, torch_generator
-from ltad.training.state import (
-    optimizer_tensors,
-    read_tensors,
-    restore_optimizer,
-    write_tensors,
-)
+from ltad.pretraining.lexicon import SYNONYMS
+from ltad.pretraining.towers import SOURCES, exact_towers
+from ltad.pretraining.twins import Pair, Pool, build_pool, pool_folder
 from ltad.types import SettingError
 
 STATE_FILE = "joint-state.safetensors"

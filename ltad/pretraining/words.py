@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ltad.data.captions import article
-from ltad.pretraining.sources import CLASS_NAMES, fetch
+from ltad.pretraining.captions import article
+from ltad.pretraining.towers import CLASS_NAMES, fetch
 
 FLAW_WORDS: Mapping[str, tuple[str, ...]] = {
     "crack": ("cracked", "fractured", "with a crack", "with cracks"),
@@ -40,7 +40,7 @@ KIND_OF_SCENE_FLAW: Mapping[str, str] = {
     "other_texture": "unnamed", "moved_patch": "unnamed", "smeared": "smear",
     "bitten": "broken_piece", "rearranged": "misplaced_component", "blob": "stain",
 }
-"""`ltad.data.scenes.distortions.FLAW_KINDS` in these terms; "unnamed" has no word of its own."""
+"""`ltad.synthetic.scenes.flaws.FLAW_KINDS` in these terms; "unnamed" has no word of its own."""
 
 NEAR: Mapping[str, frozenset[str]] = {
     "scratch": frozenset({"scuff"}),

@@ -17,14 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltad.calibration import REFERENCE
-from ltad.data.feature_store import FeatureStore
-from ltad.encoders.base import Encoder
-from ltad.models import Detector
-from ltad.seeds import generator
-from ltad.training.data import TrainingData
-from ltad.training.phase2 import good_residuals
+from ltad.inference.feature_store import FeatureStore
+from ltad.io.files import generator
+from ltad.models.align import Encoder
+from ltad.models.detector import Detector
+from ltad.training.phases import TrainingData, good_residuals
 from ltad.training.reference import fit_reference
+from ltad.types import REFERENCE
 
 FOLDS = 5
 

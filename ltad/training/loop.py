@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ltad.config import TrainingSettings
-from ltad.seeds import generator
-from ltad.training.state import optimizer_tensors, read_tensors, restore_optimizer, write_tensors
+from ltad.io.files import generator
+from ltad.io.tensors import optimizer_tensors, read_tensors, restore_optimizer, write_tensors
 from ltad.types import CheckpointError, SettingError
 
 SECONDS_BETWEEN_STATES = 20.0

@@ -10,14 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltad import scoring
-from ltad.calibration import REFERENCE
-from ltad.data.feature_store import FeatureStore, build_store
-from ltad.data.views import ROTATIONS, VIEWS
-from ltad.encoders.base import Encoder
-from ltad.models import Detector
-from ltad.models.detector import UNIT_BRANCHES
+from ltad.inference import scoring
+from ltad.inference.feature_store import ROTATIONS, VIEWS, FeatureStore, build_store
+from ltad.models.align import Encoder
+from ltad.models.detector import UNIT_BRANCHES, Detector
 from ltad.models.reference import allowed_turns
+from ltad.types import REFERENCE
 
 AT_ONCE = 16
 MOST_TURNED = 40

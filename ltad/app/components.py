@@ -1,0 +1,136 @@
+"""Parts of the page that tabs share: uploads, friendly errors, listening."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import html
+import logging
+from abc import ABCMeta
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import ImageData
+from gradio.events import Dependency
+from gradio.utils import get_upload_folder
+from gradio_client.utils import is_http_url_like
+from PIL import Image
+
+from ltad.io.images import read_image
+from ltad.types import ImageError, LTADError, disk_trouble
+
+_LOG = logging.getLogger(__name__)
+UNEXPECTED = "Something went wrong on the server. It has been logged; please try again."
+BUSY = {"concurrency_limit": 1, "concurrency_id": "prompt-lab", "api_visibility": "private"}
+QUIET = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+
+
+def page_error(error: Exception) -> gr.Error:
+    """The message of `error` for the page, which shows messages as HTML, hence the escaping."""
+    if isinstance(error, OSError) and (trouble := disk_trouble(error)):
+        error = LTADError(f"{trouble} Nothing was saved. Tell whoever runs this server.")
+    if isinstance(error, LTADError):
+        message = html.escape(str(error), quote=False)
+        return gr.Error(message, title="Not possible", print_exception=False)
+    _LOG.error("unexpected error in a page handler", exc_info=error)
+    return gr.Error(UNEXPECTED, print_exception=False)
+
+
+def friendly(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """`handler` with every failure turned into a :func:`page_error`, never a traceback or path."""
+
+    @functools.wraps(handler)
+    def guarded(*arguments: Any, **settings: Any) -> Any:
+        try:
+            return handler(*arguments, **settings)
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise page_error(error) from None
+
+    return guarded
+
+
+def answer_last(
+    events: Sequence[Any], answer: Callable[..., Any], inputs: Any, outputs: Any, name: str
+) -> Dependency:
+    """``gr.on`` whose answer is repeated with the newest values if it was asked meanwhile.
+
+    Gradio repeats all listeners of the event, and where two listen, each repetition asks the other
+    again, without an end. So the events press a hidden button, to which this one alone listens.
+
+    Args:
+        name: of the button on the page, unlike all others.
+    """
+    button = gr.Button(visible="hidden", elem_id=f"lt-ask-{name}")
+    gr.on(events, None, js=f"() => document.getElementById('lt-ask-{name}')?.click()")
+    return button.click(
+        answer, inputs, outputs, trigger_mode="always_last", show_progress="hidden",
+        api_visibility="private",
+    )
+
+
+def photo_upload(**settings: Any) -> gr.Image:
+    """A ``gr.Image`` that hands its handlers an RGB picture, from trusted places only."""
+    return _PhotoUpload(type="pil", **settings)
+
+
+def read_upload(payload: ImageData | None) -> Image.Image | None:
+    """The picture of a request, decoded. Raises gr.Error with a message for the visitor."""
+    if payload is None:
+        return None
+    try:
+        return decode_upload(payload)
+    except Exception as error:
+        raise page_error(error) from None
+
+
+def decode_upload(payload: ImageData) -> Image.Image:
+    """The picture of a request. Raises ImageError."""
+    return read_image(_source(payload), _name(payload))
+
+
+def _source(payload: ImageData) -> Path | bytes:
+    """Where to read the picture: an uploaded file, or the bytes of a ``data:`` URL."""
+    if payload.url and payload.url.startswith("data:"):
+        return _inline_bytes(payload.url)
+    path = Path(payload.path or "").resolve()
+    folder = Path(get_upload_folder()).resolve()
+    if not payload.path or not path.is_relative_to(folder) or not path.is_file():
+        raise ImageError("That picture was not uploaded here. Upload it first.")
+    return path
+
+
+def _inline_bytes(url: str) -> bytes:
+    header, _, content = url.partition(",")
+    if not header.endswith(";base64"):
+        raise ImageError("An inline picture must be base64 text. Upload the file instead.")
+    try:
+        return base64.b64decode(content, validate=True)
+    except binascii.Error:
+        raise ImageError("The inline picture is damaged. Upload the file instead.") from None
+
+
+def _name(payload: ImageData) -> str:
+    """What messages call the picture: the visitor's own file name, never a path on the server."""
+    return Path(payload.orig_name or "").name[:80] or "The picture"
+
+
+async def _fetch_local(self: gr.Image, url_or_file_path: str | Path | None) -> str | None:
+    if url_or_file_path is not None and is_http_url_like(str(url_or_file_path)):
+        raise page_error(ImageError("Send the picture itself, not its address."))
+    return await gr.Image.async_move_resource_to_block_cache(self, url_or_file_path)
+
+
+# A class, because Gradio makes a new component of the same class whenever a listener updates one,
+# as a click on an example does. Made past Gradio's metaclass, which would write a stub file beside
+# this source.
+_PhotoUpload = ABCMeta.__new__(type(gr.Image), "Image", (gr.Image,), {
+    "__module__": __name__,
+    "preprocess": lambda self, payload: read_upload(payload),
+    "async_move_resource_to_block_cache": _fetch_local,
+    "example_payload": lambda self: {"path": "part.jpg", "meta": {"_type": "gradio.FileData"}},
+})

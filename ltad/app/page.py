@@ -1,0 +1,178 @@
+"""The page: ``build_app(scorer).launch(**launch_options())``.
+
+One file a tab, in which the handlers stand above the layout; none of them touches torch. Gradio
+mounts a tab's components when it is first opened, so tabs that nobody opens cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+
+from ltad.app.address import name_tabs, restore_at_load
+from ltad.app.class_names import build_class_names
+from ltad.app.components import friendly
+from ltad.app.draw import build_draw
+from ltad.app.html import escape, readable
+from ltad.app.inspect import build_inspect, find_examples
+from ltad.app.prompts import build_prompts
+from ltad.app.results import build_results
+from ltad.app.review import build_review
+from ltad.app.train import build_train
+from ltad.app.visitors import NoteUploads, OwnPagesOnly, Page
+from ltad.inference.registry import ModelShelf
+from ltad.workspace import Workspace
+
+TABS = {
+    "inspect": "Inspect", "prompts": "Prompts", "names": "Class names", "review": "Review",
+    "draw": "Draw a defect", "train": "Train", "results": "Results",
+}
+"""Name in the page's address -> title, in order."""
+_FOLDER = Path(__file__).parent / "static"
+_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+# Outside of what Gradio's css reaches. On a phone one link is left in the footer, with nothing to
+# divide. Once there is a picture, the header gives its room to the answer.
+_OUTER_STYLE = (
+    "<style>@media (max-width: 760px) { footer .divider { display: none !important; } "
+    "body:has(#lt-inspect .lt-maps) .lt-badge { display: none; } } "
+    "body:has(#lt-inspect .lt-maps) .lt-header p { display: none; }</style>"
+)
+_FONTS_MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
+
+
+def build_app(
+    scorer: Any, examples: Path = Path("assets/examples"), workspace: Workspace | None = None
+) -> gr.Blocks:
+    """The whole page.
+
+    Args:
+        scorer: the :class:`ltad.Scorer` that the page starts with.
+        examples: a folder of ``*.jpg``.
+        workspace: where the page keeps what people make; by default ``.ltad`` in this folder. On a
+            public one nobody sees or changes what another visitor made.
+    """
+    workspace = workspace or Workspace()
+    shelf = ModelShelf(scorer, None if workspace.is_public else workspace.models)
+    pictures = find_examples(examples)
+    with Page(title="LTAD", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+        page.is_public = workspace.is_public
+        header = gr.HTML(header_html(scorer), elem_id="lt-header")
+        with gr.Tabs() as tabs:
+            opened = {name: gr.Tab(label, id=name) for name, label in TABS.items()}
+            name_tabs(opened)
+            with opened["inspect"] as tab:
+                image, controls = build_inspect(shelf, pictures, tab)
+            with opened["prompts"]:
+                build_prompts(shelf, workspace, pictures)
+            with opened["names"] as tab:
+                build_class_names(shelf, controls.model, tab)
+            with opened["review"] as tab:
+                build_review(shelf, workspace, tab)
+            with opened["draw"] as tab:
+                build_draw(shelf, pictures, controls, tab)
+            with opened["train"] as tab:
+                build_train(shelf, workspace, tab)
+            with opened["results"] as tab:
+                build_results(shelf, workspace, tab)
+        with gr.Accordion("About this model", open=False):
+            card = gr.HTML(card_html(scorer.card))
+        controls.model.change(
+            friendly(partial(describe_model, shelf)), controls.model, [header, card],
+            show_progress="hidden", api_visibility="private", trigger_mode="multiple",
+        )
+        restore_at_load(page, shelf, workspace, pictures, list(TABS), tabs, controls, image)
+    return page.queue(default_concurrency_limit=2, max_size=64)
+
+
+def describe_model(shelf: ModelShelf, model: str) -> tuple[str, str]:
+    """The header and the card of a model, as HTML."""
+    scorer = shelf.scorer(model)
+    return header_html(scorer), card_html(scorer.card)
+
+
+def launch_options(
+    is_public: bool = False, names: Sequence[str] = (), is_shared: bool = False
+) -> dict[str, Any]:
+    """What ``launch`` needs to show the page as designed, and to keep it to itself.
+
+    Args:
+        is_public: as of the workspace.
+        names: by which a page that is not public may be called; see `OwnPagesOnly`.
+        is_shared: whether it also gets an address under gradio.live.
+    """
+    guards = [Middleware(NoteUploads, is_public=is_public)]
+    if not is_public:  # a public one knows visitors by a key that no other page has
+        guards.insert(0, Middleware(OwnPagesOnly, names=names, is_shared=is_shared))
+    return {
+        "theme": gr.themes.Default(
+            primary_hue="indigo", neutral_hue="slate", font=_FONTS, font_mono=_FONTS_MONO,
+        ).set(  # white on primary_500 is too pale to read
+            button_primary_background_fill="*primary_600",
+            button_primary_background_fill_hover="*primary_700",
+        ),
+        "css": _joined("*.css"),
+        "head": f"<script>{_joined('*.js')}</script>{_OUTER_STYLE}",
+        "footer_links": ["api", "settings"],
+        "run_history": False,
+        "enable_monitoring": False,
+        "ssr_mode": False,
+        # A zip of a shift's pictures, or of what one visitor may keep.
+        "max_file_size": "100mb" if is_public else "1gb",
+        "state_session_capacity": 500,
+        # Gradio itself compresses files only, not the page with its scripts. Event streams and
+        # pictures pass as they are.
+        "app_kwargs": {"middleware": [Middleware(GZipMiddleware, compresslevel=5), *guards]},
+    }
+
+
+def _joined(pattern: str) -> str:
+    """The styles or scripts of all tabs, those of the page first."""
+    files = sorted(_FOLDER.glob(pattern), key=lambda f: (f.stem not in ("page", "style"), f.name))
+    return "\n".join(file.read_text("utf-8") for file in files)
+
+
+def header_html(scorer: Any) -> str:
+    """The name, what the page is in one line, and which model answers."""
+    return (
+        "<header class='lt-header'><div><h1>LTAD</h1>"
+        "<p>Finds defects on parts it saw only good examples of, and says in words what it "
+        "compared.</p></div>"
+        f"<span class='lt-badge'>{escape(badge_text(scorer.card))}</span></header>"
+    )
+
+
+def badge_text(card: dict[str, Any]) -> str:
+    """Which encoder answers, so that nobody takes the demo's for ALIGN."""
+    if card.get("is_embedded_encoder"):
+        return "Embedded encoder: EfficientNet-Lite and MiniLM joined; not ALIGN itself"
+    return f"Encoder: {_fact_text(card.get('encoder', 'unknown'))}"
+
+
+def card_html(card: dict[str, Any]) -> str:
+    """The facts of the model as a table; what is unknown is left out."""
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(readable(str(name)))}</th>"
+        f"<td>{escape(_fact_text(fact))}</td></tr>"
+        for name, fact in card.items()
+        if fact is not None
+    )
+    return f"<table class='lt-table lt-facts'><tbody>{rows}</tbody></table>"
+
+
+def _fact_text(fact: Any) -> str:
+    """Nested facts on one line: ``gear 12, bolt 3``. Of a path only the last part is shown."""
+    if isinstance(fact, dict):
+        return ", ".join(f"{readable(str(key))} {_fact_text(value)}" for key, value in fact.items())
+    if isinstance(fact, list | tuple):
+        return ", ".join(_fact_text(value) for value in fact)
+    if isinstance(fact, bool):
+        return "yes" if fact else "no"
+    if isinstance(fact, int):
+        return f"{fact:,}"
+    return Path(str(fact)).name if Path(str(fact)).is_absolute() else str(fact)

@@ -1,0 +1,220 @@
+"""A part that nobody trained, in the Inspect tab: a few good photographs, a name, and its answers.
+
+What a visitor showed lives in their session as prepared images; the scorer made of them is only
+cached (:class:`ltad.inference.reference_mode.ReferenceShelf`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ltad.app.components import friendly
+from ltad.app.controls import (
+    KEYS,
+    Controls,
+    default_settings,
+    defaults_text,
+    settings_updates,
+    slider_ranges,
+)
+from ltad.app.html import escape
+from ltad.data.datasets import SUFFIXES
+from ltad.inference.reference_mode import (
+    LONGEST_NAME,
+    MOST_IMAGES,
+    ReferenceScorer,
+    ReferenceShelf,
+    checked_name,
+)
+from ltad.inference.registry import ModelShelf
+from ltad.io.images import Prepared, read_image
+from ltad.types import SettingError
+
+
+@dataclass(frozen=True)
+class References:
+    """What a visitor showed of a part.
+
+    Attributes:
+        images: made ready for `model`.
+        name: what it is, in words.
+        model: the model whose encoder and prompts are used.
+    """
+
+    images: tuple[Prepared, ...]
+    name: str
+    model: str
+
+
+@dataclass(frozen=True)
+class ReferencePanel:
+    """The components, and the state that holds a `References` or None."""
+
+    state: gr.State
+    name: gr.Textbox
+    files: gr.File
+    show: gr.Button
+    leave: gr.Button
+    note: gr.HTML
+
+
+_MADE = ReferenceShelf()
+
+
+def scorer_for(shelf: ModelShelf, model: str, references: References | None) -> Any:
+    """The model's scorer, or the one for what the visitor showed of another part."""
+    base = shelf.scorer(model)
+    if references is None or references.model != model:
+        return base
+    return _MADE.scorer(base, references.images, references.name)
+
+
+def read_references(
+    shelf: ModelShelf, model: str, name: str, files: list[str] | None
+) -> References:
+    """The references in uploaded files. Raises ImageError and SettingError."""
+    if not files:
+        raise SettingError(
+            f"There is no photograph of the part. Give one to {MOST_IMAGES}, all of good parts."
+        )
+    if len(files) > MOST_IMAGES:
+        raise SettingError(
+            f"There are {len(files)} photographs, but at most {MOST_IMAGES} are taken here. With "
+            "more, teach the model the part in the Train tab."
+        )
+    base = shelf.scorer(model)
+    images = tuple(base.prepare(read_image(file, Path(file).name)) for file in files)
+    return References(images, checked_name(name), model)
+
+
+def show_references(
+    shelf: ModelShelf, model: str, name: str, files: list[str] | None
+) -> list[Any]:
+    """Take the references in: state, note, the button that leaves them, defaults and settings."""
+    references = read_references(shelf, model, name, files)
+    scorer = scorer_for(shelf, model, references)
+    values = {**default_settings(scorer), "class": references.name}
+    updates = settings_updates(scorer, values)
+    updates[0] = gr.update(choices=[references.name], value=references.name, interactive=False)
+    # The page may ask once more before its sliders have moved: where they stand must stay allowed.
+    for update, (_, highest, _) in zip(
+        updates[3:], slider_ranges(shelf.scorer(model)).values(), strict=True
+    ):
+        update["maximum"] = max(update["maximum"], highest)
+    return [references, note_html(scorer), gr.update(visible=True),
+            defaults_text(scorer, model, values), *updates]
+
+
+def leave_references(shelf: ModelShelf, model: str) -> list[Any]:
+    """Back to the model's own classes; outputs as `show_references`."""
+    scorer = shelf.scorer(model)
+    updates = settings_updates(scorer, default_settings(scorer))
+    updates[0]["interactive"] = True
+    return [None, "", gr.update(visible=False), defaults_text(scorer, model), *updates]
+
+
+def note_html(scorer: ReferenceScorer) -> str:
+    """What is compared with, and what so few images can say."""
+    name, count = scorer.class_names[0], scorer.checkpoint.about["split_counts"]
+    number = count[name]
+    shown = f"{number} good image{'s' if number > 1 else ''}"
+    if scorer.turns:
+        shown += ", as shown and " + ("upside down" if scorer.turns == ["half"] else "turned")
+    limits = (
+        "One image cannot show how much good parts differ, so the threshold is a guess from its "
+        "turned views: trust the maps more than the verdict."
+        if number == 1 else
+        f"The threshold comes from {number} images, each held against the others, so about 1 good "
+        f"part in {number + 1} will be called anomalous."
+    )
+    return (
+        f"<div class='lt-reference-note' role='status'><p><b>Inspecting as “{escape(name)}”</b>, "
+        f"compared with {shown}.</p>"
+        f"<p class='lt-quiet'>{limits}</p></div>"
+    )
+
+
+def score_by_references(
+    shelf: ModelShelf, record: Any, files: list[str] | None, name: str, image: Any,
+    *settings_and_model: Any,
+) -> dict[str, Any]:
+    """Score one image of a part that no model knows, beside good ones.
+
+    Args:
+        record: makes the answer of a Detection.
+        settings_and_model: v^n, v^a, lambda, tau, false-alarm rate, weight of the reference map
+            (each None or empty for its default), whether to include the maps, and the model.
+    """
+    *settings, include_maps, model = settings_and_model
+    if image is None:
+        raise SettingError("There is no photograph to judge. Send one beside the references.")
+    references = read_references(shelf, model, name, files)
+    scorer = scorer_for(shelf, model, references)
+    normal, abnormal, lam, tau, rate, weight = (value if value != "" else None
+                                                for value in settings)
+    detection = scorer.score(
+        image, references.name, normal, abnormal, lam, tau, rate or 0.05, weight
+    )
+    return record(detection, include_maps)
+
+
+def build_panel() -> ReferencePanel:
+    """Lay the panel out, inside the current column."""
+    with gr.Accordion("Inspect a part that nobody trained", open=False, elem_id="lt-references"):
+        gr.HTML(
+            "<p class='lt-quiet'>Show one to eight photographs of good ones, taken like the one to "
+            "be judged, and say what it is. No training: the answer comes at once.</p>"
+        )
+        name = gr.Textbox(label="What it is, in words", placeholder="door hinge", max_lines=1,
+                          max_length=LONGEST_NAME, elem_id="lt-reference-name")
+        files = gr.File(label="Photographs of good ones", file_count="multiple", height=130,
+                        file_types=sorted(SUFFIXES), elem_id="lt-reference-files")
+        show = gr.Button("Compare with these", size="sm", elem_id="lt-reference-show")
+        note = gr.HTML(elem_id="lt-reference-note")
+        leave = gr.Button("Back to the model's own parts", size="sm", visible=False,
+                          elem_id="lt-reference-leave")
+    return ReferencePanel(gr.State(None, time_to_live=3600), name, files, show, leave, note)
+
+
+def wire_panel(shelf: ModelShelf, panel: ReferencePanel, controls: Controls) -> None:
+    """Connect the panel to the controls; afterwards the page asks for an answer."""
+    outputs = [panel.state, panel.note, panel.leave, controls.defaults, *controls.settings]
+    quiet = {"api_visibility": "private", "show_progress_on": [panel.note]}
+    shown = panel.show.click(
+        friendly(partial(show_references, shelf)), [controls.model, panel.name, panel.files],
+        outputs, **quiet,
+    )
+    left = panel.leave.click(
+        friendly(partial(leave_references, shelf)), controls.model, outputs, **quiet
+    )
+    for done in (shown, left):
+        done.success(None, js="() => window.ltad.askSoon()")
+    # Another model's encoder may be another one: what was shown has to be shown again.
+    controls.model.change(
+        lambda: [None, "", gr.update(visible=False), gr.update(interactive=True)], None,
+        [panel.state, panel.note, panel.leave, controls.settings[0]],
+        api_visibility="private", show_progress="hidden", trigger_mode="multiple",
+    )
+
+
+def build_endpoint(shelf: ModelShelf, record: Any, image: gr.Image) -> None:
+    """The API's ``score_by_references``."""
+    def hidden(kind: type, label: str, **settings: Any) -> Any:
+        return kind(label=label, visible=False, **settings)
+
+    numbers = [hidden(gr.Number, label, value=None) for label in KEYS[3:]]
+    gr.Button(visible=False).click(
+        friendly(partial(score_by_references, shelf, record)),
+        [hidden(gr.File, "Good images", file_count="multiple"), hidden(gr.Textbox, "Name"), image,
+         hidden(gr.Textbox, "Words for normal"), hidden(gr.Textbox, "Words for anomalous"),
+         *numbers, hidden(gr.Checkbox, "Include the maps"), hidden(gr.Textbox, "Model")],
+        hidden(gr.JSON, "Record"), api_name="score_by_references",
+        api_description=f"Score one image of a part that no model was trained on, beside one to "
+        f"{MOST_IMAGES} good images of it and its name in words. What is left empty takes its "
+        "default. Answers as score.",
+    )

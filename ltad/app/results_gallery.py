@@ -1,0 +1,251 @@
+"""The gallery of a run's test pictures: which are shown, in what order, and how a page looks."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy.ndimage import binary_dilation
+
+from ltad.app.html import apart, escape, readable
+from ltad.evaluation.runs import Run
+from ltad.io import heatmap
+from ltad.io.heatmap import heat_png
+from ltad.types import SettingError
+
+PAGE_SIZE = 48
+ALL, GOOD = "", "good"
+SORTS = {
+    "false alarms": "False alarms first",
+    "misses": "Misses first",
+    "highest": "Highest score first",
+    "lowest": "Lowest score first",
+    "doubtful": "Nearest to the threshold",
+    "order": "As in the test set",
+}
+_HEAT_PERCENTILES = (50, 99.7)  # of a class's map values: invisible, and fully coloured
+_BADGES = {"found": "Found", "missed": "Missed", "false alarm": "False alarm", "passed": "Passed"}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What somebody wants to see; the empty string is "all".
+
+    Attributes:
+        class_name, verdict: as in the judged frame; verdict may be "errors" or "disagree".
+        defect: a defect type, or "good".
+        sort: a key of `SORTS`.
+        chosen: indices to keep, or None for all.
+    """
+
+    class_name: str = ALL
+    defect: str = ALL
+    verdict: str = ALL
+    sort: str = "false alarms"
+    chosen: frozenset[int] | None = None
+
+
+def read_chosen(text: str, run: str) -> frozenset[int] | None:
+    """The selection on the map of `run`; None for no selection, or one on another run's map.
+
+    Args:
+        text: as the page sends it: ``{"run": NAME, "pictures": [INDEX, ...]}``, or "".
+        run: the run on show.
+
+    Raises:
+        SettingError: it is something else.
+    """
+    if not text.strip():
+        return None
+    try:
+        selection = json.loads(text)
+        chosen = frozenset(int(index) for index in selection["pictures"])
+        return chosen if selection["run"] == run and chosen else None
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise SettingError('The selection must be {"run": NAME, "pictures": [0, 7]}.') from error
+
+
+def chip_html(chosen: frozenset[int] | None) -> str:
+    """Says how many pictures were picked on the map, with a button that forgets them."""
+    if chosen is None:
+        return ""
+    return (
+        f"<button type='button' class='lt-run-chip' data-lt-forget>{len(chosen)} picked on the "
+        "map <span aria-hidden='true'>×</span><span class='lt-run-hidden'>, forget</span></button>"
+    )
+
+
+def select(judged: pd.DataFrame, wish: Wish) -> pd.DataFrame:
+    """The rows wished for, in the order wished for.
+
+    Args:
+        judged: of ``results_operating.judge``; the verdict "disagree" needs ``other_verdict`` too.
+        wish: which and how.
+
+    Raises:
+        SettingError: an unknown order.
+    """
+    if wish.sort not in SORTS:
+        raise SettingError(f"{wish.sort!r} is no order. There are: {', '.join(SORTS)}.")
+    keep = pd.Series(True, index=judged.index)
+    if wish.class_name:
+        keep &= judged["class_name"] == wish.class_name
+    if wish.defect:
+        keep &= judged["defect"] == ("" if wish.defect == GOOD else wish.defect)
+    if wish.verdict == "errors":
+        keep &= judged["verdict"].isin(["false alarm", "missed"])
+    elif wish.verdict == "disagree":
+        others = judged.get("other_verdict", judged["verdict"])
+        keep &= (others != "") & (others != judged["verdict"])
+    elif wish.verdict:
+        keep &= judged["verdict"] == wish.verdict
+    if wish.chosen is not None:
+        keep &= judged["index"].isin(wish.chosen)
+    return _sorted(judged[keep], wish.sort)
+
+
+def _sorted(frame: pd.DataFrame, sort: str) -> pd.DataFrame:
+    """Errors come worst first: by how far they lie on the wrong side."""
+    is_kind = {"false alarms": "false alarm", "misses": "missed"}.get(sort)
+    if is_kind:
+        sign = 1 if sort == "misses" else -1
+        keys = [(frame["verdict"] != is_kind).to_numpy(), sign * frame["distance"].to_numpy()]
+    elif sort == "order":
+        keys = [frame["index"].to_numpy()]
+    else:
+        by = {"highest": -frame["score"], "lowest": frame["score"],
+              "doubtful": frame["distance"].abs()}[sort]
+        keys = [by.to_numpy()]
+    return frame.iloc[np.lexsort([frame["index"].to_numpy(), *reversed(keys)])]
+
+
+def page_of(frame: pd.DataFrame, page: int, size: int = PAGE_SIZE) -> tuple[pd.DataFrame, int, int]:
+    """The rows of a page, its number from 1 cut to those there are, and how many there are."""
+    pages = max(1, math.ceil(len(frame) / size))
+    page = min(max(1, int(page)), pages)
+    return frame.iloc[(page - 1) * size : page * size], page, pages
+
+
+def record(row: pd.Series) -> dict[str, Any]:
+    """A judged picture as plain data."""
+    return {
+        "index": int(row["index"]), "class_name": row["class_name"], "defect": row["defect"],
+        "path": row["path"], "score": float(row["score"]), "threshold": float(row["threshold"]),
+        "verdict": row["verdict"],
+    }
+
+
+def gallery_html(
+    run: Run, chosen: pd.DataFrame, page: int, opening: dict[str, Any], chip: str = ""
+) -> tuple[str, int]:
+    """A page of pictures as HTML, and the page's number.
+
+    Args:
+        run: whose pictures.
+        chosen: rows of `select`.
+        page: from 1.
+        opening: what Inspect needs beside the source: model, prompts, lam, tau, rate.
+        chip: HTML shown beside the counts.
+    """
+    rows, page, pages = page_of(chosen, page)
+    if rows.empty:
+        return (
+            "<div class='lt-empty lt-run-shots-empty'><h2>No picture is like that</h2>"
+            f"<p>Choose another verdict, class or defect above, or clear the map. {chip}</p></div>"
+        ), 1
+    scales = _heat_scales(run, set(rows["class_name"]))
+    maps = run.maps()
+    cards = "".join(
+        _card_html(run, row, maps[int(row["index"])], scales[row["class_name"]], opening)
+        for _, row in rows.iterrows()
+    )
+    first = (page - 1) * PAGE_SIZE + 1
+    return (
+        f"<p class='lt-quiet lt-run-shots-count' role='status'>{first}–{first + len(rows) - 1} of "
+        f"{len(chosen)} pictures, page {page} of {pages} {chip}</p>"
+        f"<ul class='lt-run-shots' aria-label='Test pictures'>{cards}</ul>"
+    ), page
+
+
+def _heat_scales(run: Run, class_names: Collection[str]) -> dict[str, tuple[float, float]]:
+    """Class -> map values drawn as nothing and as the strongest colour, from all its maps."""
+    maps, classes = run.maps(), run.images["class_name"].to_numpy()
+    scales = {}
+    for name in class_names:
+        low, high = np.percentile(maps[classes == name].astype(np.float32), _HEAT_PERCENTILES)
+        scales[name] = (float(low), float(high))
+    return scales
+
+
+def _card_html(
+    run: Run, row: pd.Series, values: np.ndarray, scale: tuple[float, float],
+    opening: dict[str, Any],
+) -> str:
+    index, verdict = int(row["index"]), row["verdict"]
+    class_name, defect = readable(row["class_name"]), readable(row["defect"] or GOOD)
+    score, threshold = apart(row["score"], row["threshold"])
+    heat = heatmap.data_url(heat_png(values.astype(np.float32), *scale), "image/png")
+    request = opening | {"source": f"run:{run.name}/{index}", "class_name": row["class_name"]}
+    outline = outline_png(run, index)
+    drawn = "" if outline is None else (
+        f"<img class='lt-run-shot-outline' src='{heatmap.data_url(outline, 'image/png')}' alt=''>"
+    )
+    other = row.get("other_verdict", "")
+    sign = "&gt;" if row["margin"] > 0 else "≤"
+    note = "" if other in ("", verdict) else (
+        f"<span class='lt-run-shot-other'>other run: {_BADGES[other].lower()}</span>"
+    )
+    return (
+        f"<li><button class='lt-run-shot lt-run-shot-{verdict.replace(' ', '-')}' type='button' "
+        f"data-lt-open='{escape(json.dumps(request))}' title='{escape(row['path'])}' "
+        f"aria-label='{escape(f'{class_name}, {defect}: {_BADGES[verdict]}, score {score}')}, "
+        f"threshold {threshold}. Open in Inspect'>"
+        "<span class='lt-run-shot-frame'>"
+        f"<img class='lt-run-shot-photo' src='{_photo_url(run, index)}' alt=''>"
+        f"<img class='lt-run-shot-heat' src='{heat}' alt=''>{drawn}</span>"
+        f"<span class='lt-run-shot-badge'>{_BADGES[verdict]}</span>"
+        f"<span class='lt-run-shot-name'><b>{escape(class_name)}</b> {escape(defect)}</span>"
+        f"<span class='lt-run-shot-score'><b>{score}</b> {sign} {threshold}</span>{note}"
+        "</button></li>"
+    )
+
+
+def _photo_url(run: Run, index: int) -> str:
+    path = run.thumbnail(index)
+    if not path.is_file():
+        return "data:,"
+    return heatmap.data_url(path.read_bytes(), "image/jpeg")
+
+
+def outline_png(run: Run, index: int) -> bytes | None:
+    """The rim of the defect, light within dark, as a PNG with transparency of the thumbnail's
+    size; None where there is no mask.
+    """
+    path = run.outline(index)
+    if path is None:
+        return None
+    with Image.open(path, formats=["PNG"]) as file:
+        inside = np.asarray(file.convert("1"))
+    light = binary_dilation(inside, iterations=2) & ~inside
+    dark = binary_dilation(inside, iterations=3) & ~inside & ~light
+    picture = Image.fromarray(light.astype(np.uint8) + 2 * dark.astype(np.uint8))
+    picture.putpalette([0, 0, 0, 82, 227, 214, 16, 24, 32])
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", transparency=bytes([0, 255, 170]))
+    return buffer.getvalue()
+
+
+def opening_settings(run: Run, models: Sequence[str]) -> dict[str, Any]:
+    """What Inspect needs to repeat the run on one picture; its model only if it is on the page."""
+    settings = run.about.get("settings") or {}
+    wanted = ("normal_prompt", "abnormal_prompt", "lam", "tau")
+    opening = {key: settings[key] for key in wanted if settings.get(key) is not None}
+    model = (run.about.get("model") or {}).get("name")
+    return opening | ({"model": model} if model in models else {})

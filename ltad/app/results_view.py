@@ -1,0 +1,403 @@
+"""What the Results tab shows of one run and of several."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+import plotly.graph_objects as go
+
+from ltad.app import results_cards, results_gallery, results_table
+from ltad.app.html import escape, readable
+from ltad.app.results_table import HEADINGS, PAPER_TABLES, Baseline
+from ltad.evaluation.operating_point import (
+    OperatingPoint,
+    confusions,
+    count_verdicts,
+    judge,
+    other_verdicts,
+    rate_at,
+)
+from ltad.evaluation.results import FIGURES, differing_tests
+from ltad.evaluation.run_store import RunReader
+from ltad.evaluation.runs import Run
+from ltad.inference.registry import ModelShelf
+from ltad.types import METRICS, SettingError
+
+COLOURS = ("#3d7ea6", "#ee6c4d", "#2a9d6f", "#8e6bbf", "#c9962c", "#6b7685")
+_CHANCE = 50.0  # per cent, where bars and whiskers begin
+Column = tuple[str, str]  # run, key
+NOTHING = ""
+
+
+def table_html(table: pd.DataFrame, runs: Sequence[Run], baseline: Baseline | None = None) -> str:
+    """What ``results_table.results_table`` made of `runs` and `baseline`."""
+    columns = [column for column in table.columns[1:] if not column[1].endswith(" low")]
+    starts = _starts([(run, HEADINGS[key][0]) for run, key in columns])
+    own = {run.name: run.branch for run in runs}
+    best = _best(table, own) if len(runs) > 1 else set()
+    floor = _floor(table, columns)
+    groups = runs[0].results["groups"]
+    body = {"class": "", "mean": ""}
+    for place, row in table.iterrows():
+        cells = "".join(
+            _cell_html(row, column, own[column[0]], floor, (place, column) in best, start)
+            for column, start in zip(columns, starts, strict=True)
+        )
+        body[place[0]] += f"<tr>{_name_html(*place, row, groups)}{cells}</tr>"
+    return (
+        "<div class='lt-run-scroll' tabindex='0' role='region' aria-label='Figures of the runs'>"
+        f"<table class='lt-table lt-results'>{_head_html(columns, starts, runs)}"
+        f"<tbody>{body['class']}</tbody><tfoot>{body['mean']}</tfoot></table></div>"
+        f"{_notes_html(runs, baseline)}"
+    )
+
+
+def _starts(keys: Sequence[Any]) -> list[bool]:
+    """Which keys differ from the one before."""
+    return [index == 0 or keys[index - 1] != key for index, key in enumerate(keys)]
+
+
+def _spans(keys: Sequence[Any]) -> list[tuple[Any, int]]:
+    """Equal neighbours, and how many they are."""
+    places = [index for index, is_start in enumerate(_starts(keys)) if is_start]
+    ends = [*places[1:], len(keys)]
+    return [(keys[start], end - start) for start, end in zip(places, ends, strict=True)]
+
+
+def _head_html(columns: Sequence[Column], starts: Sequence[bool], runs: Sequence[Run]) -> str:
+    corner = "<td colspan='2'></td>"
+    rows = ""
+    if len(runs) > 1:
+        colours = {run.name: COLOURS[i % len(COLOURS)] for i, run in enumerate(runs)}
+        kinds = {run.name: run.about["kind"] for run in runs}
+        rows = f"<tr>{corner}" + "".join(
+            f"<th colspan='{count}' scope='colgroup' class='lt-run-start'>"
+            f"<span class='lt-run-name' title='{escape(name)}'>"
+            f"<i style='background:{colours[name]}'></i>{escape(name)}</span>"
+            f"<small class='lt-run-kind' title='{escape(kinds[name])}'>{escape(kinds[name])}"
+            "</small></th>"
+            for name, count in _spans([run for run, _ in columns])
+        ) + "</tr>"
+    rows += f"<tr>{corner}" + "".join(
+        f"<th colspan='{count}' scope='colgroup' class='lt-run-start'>{escape(group)}</th>"
+        for (_, group), count in _spans([(run, HEADINGS[key][0]) for run, key in columns])
+    ) + "</tr>"
+    buttons = _sort_html("Class", "") + _sort_html("Trained on", "lt-run-number")
+    for (_, key), is_start in zip(columns, starts, strict=True):
+        label = "95% interval" if key.endswith(" high") else HEADINGS[key][1]
+        buttons += _sort_html(label, "lt-run-number lt-run-start" if is_start else "lt-run-number")
+    return f"<thead>{rows}<tr class='lt-run-sorts'>{buttons}</tr></thead>"
+
+
+def _sort_html(label: str, classes: str) -> str:
+    return (
+        f"<th scope='col' class='{classes}' aria-sort='none'>"
+        f"<button type='button' data-lt-sort>{escape(label[0].upper() + label[1:])}</button></th>"
+    )
+
+
+def _name_html(kind: str, name: str, row: pd.Series, groups: dict[str, list[str]]) -> str:
+    if kind == "mean":
+        count = len(groups.get(name, ()))
+        return (
+            f"<th scope='row'>{escape(name)}</th><td class='lt-run-number lt-quiet'>"
+            f"{count} class{'' if count == 1 else 'es'}</td>"
+        )
+    side = next((group for group in ("High", "Low") if name in groups.get(group, ())), "")
+    tag = f"<small class='lt-run-tag lt-run-tag-{side.lower()}'>{side}</small>" if side else ""
+    shown, taken = escape(readable(name)), row["", "training pictures"]
+    return (
+        f"<th scope='row' data-value='{shown}'><button type='button' data-lt-class='{escape(name)}'"
+        f" title='Show the pictures of {shown}'>{shown}</button>{tag}</th>"
+        f"<td class='lt-run-number' data-value='{taken:.0f}'>{taken:.0f}</td>"
+    )
+
+
+def _cell_html(
+    row: pd.Series, column: Column, branch: str, floor: float, is_best: bool, is_start: bool
+) -> str:
+    value, key = row[column], column[1]
+    start = " lt-run-start" if is_start else ""
+    if pd.isna(value):
+        return f"<td class='lt-run-number lt-quiet{start}'>–</td>"
+    if key.endswith(" high"):
+        return _interval_html(row, column, branch, floor)
+    if key.endswith(" difference"):
+        return _difference_html(row, column, branch)
+    text = f"<b title='best of the runs'>{value:.2f}</b>" if is_best else f"{value:.2f}"
+    return (
+        f"<td class='lt-run-number lt-with-bar{start}' data-value='{value:.6f}'>"
+        f"<i style='width:{_share(value, floor):.1f}%'></i><span>{text}</span></td>"
+    )
+
+
+def _share(value: float, floor: float) -> float:
+    return 100 * max(0.0, value - floor) / (100 - floor)
+
+
+def _interval_html(row: pd.Series, column: Column, branch: str, floor: float) -> str:
+    """The interval as a line, with the figure itself as a dot on it."""
+    run, metric = column[0], column[1].split(" ")[0]
+    low, high, value = row[run, f"{metric} low"], row[column], row[run, f"{metric} {branch}"]
+    left, right, dot = (_share(one, floor) for one in (low, high, value))
+    return (
+        f"<td class='lt-run-number lt-run-interval' data-value='{low:.6f}'>"
+        f"<span class='lt-run-whisker' aria-hidden='true'><i style='left:{left:.1f}%;"
+        f"width:{right - left:.1f}%'></i><b style='left:{dot:.1f}%'></b></span>"
+        f"<span>{low:.1f}–{high:.1f}</span></td>"
+    )
+
+
+def _difference_html(row: pd.Series, column: Column, branch: str) -> str:
+    """Quiet where the baseline lies inside the run's own 95% interval."""
+    run, metric = column[0], column[1].split(" ")[0]
+    value, mine = row[column], row[run, f"{metric} {branch}"]
+    low, high = row.get((run, f"{metric} low")), row.get((run, f"{metric} high"))
+    is_inside = low is not None and low <= mine - value <= high
+    kind = "lt-quiet" if is_inside else "lt-run-up" if value > 0 else "lt-run-down"
+    title = " title='The other figure lies inside the 95% interval'" if is_inside else ""
+    return (
+        f"<td class='lt-run-number {kind}' data-value='{value:.6f}'{title}>"
+        f"{value:+.2f}</td>".replace("-0.00", "0.00").replace("+0.00", "0.00")
+    )
+
+
+def _best(table: pd.DataFrame, own: dict[str, str]) -> set[tuple[tuple[str, str], Column]]:
+    """(row, column) of the best run in each row by each figure; ties have none.
+
+    Runs are compared by the branch that each is judged by.
+    """
+    contests = [[(run, f"{metric} {branch}") for run, branch in own.items()] for metric in METRICS]
+    contests += [[(run, key) for run in own if (run, key) in table] for key in FIGURES]
+    found = set()
+    for contest in contests:
+        for place, row in table[contest].iterrows():
+            top = row[row == row.max()]
+            if len(top) == 1 and row.notna().sum() > 1:
+                found.add((place, top.index[0]))
+    return found
+
+
+def _floor(table: pd.DataFrame, columns: Sequence[Column]) -> float:
+    """Chance level, or the tens below the lowest AUROC."""
+    scores = [c for c in columns if "AUROC" in HEADINGS[c[1]][0] and "difference" not in c[1]]
+    lows = [c for c in table.columns if c[1].endswith(" low")]
+    lowest = table[scores + lows].min().min()
+    return _CHANCE if pd.isna(lowest) else min(_CHANCE, 10.0 * math.floor(lowest / 10))
+
+
+def _notes_html(runs: Sequence[Run], baseline: Baseline | None) -> str:
+    """Which classes the means leave out, and where the compared figures are from."""
+    differing = differing_tests(runs)
+    notes = [f"<b>{escape(differing)}</b>"] if differing else []
+    for run in runs:
+        for metric, names in run.results["missing"].items():
+            lacking = [n for n in names if run.value(n, metric) is None]
+            if lacking:
+                notes.append(
+                    f"{escape(run.name)}: without {metric} AUROC, and left out of its means, "
+                    f"because one of the two labels is missing: "
+                    f"{escape(', '.join(map(readable, lacking)))}."
+                )
+    if baseline is not None:
+        notes.append(
+            f"Differences are to <b>{escape(baseline.name)}</b>; grey where that figure lies "
+            f"inside the 95% interval. {escape(baseline.source)}"
+        )
+    notes.append("AUROC in percent, training pictures from head to tail. Click a class to see its "
+                 "pictures, a heading to sort.")
+    return "".join(f"<p class='lt-quiet lt-run-note'>{note}</p>" for note in notes)
+
+
+def list_runs(reader: RunReader, chosen: list[str]) -> tuple[Any, str]:
+    """The runs there are now; the newest is chosen where none of the chosen ones is left."""
+    names = reader.names()
+    kept = [name for name in chosen or [] if name in names] or names[:1]
+    return gr.update(choices=names, value=kept, visible=bool(names)), opening_html(reader, kept)
+
+
+def opening_html(reader: RunReader, chosen: Sequence[str]) -> str:
+    """What stands in place of the tables while no run is chosen."""
+    if chosen:
+        return ""
+    return results_cards.nothing_chosen_html() if reader.names() else results_cards.empty_html()
+
+
+def choose_runs(
+    reader: RunReader, chosen: list[str], focus: str, class_name: str, defect: str, baseline: str
+) -> tuple[Any, ...]:
+    """What can be chosen among the runs: opening text, body, run in view, class, defect type,
+    baseline, facts.
+    """
+    if not chosen:
+        return opening_html(reader, []), gr.update(visible=False), *[gr.skip()] * 4, ""
+    runs = reader.all(chosen)
+    run = next((run for run in runs if run.name == focus), runs[0])
+    classes = [("All classes", NOTHING), *[(readable(n), n) for n in sorted(run.class_names)]]
+    defects = [("All", NOTHING), ("good", results_gallery.GOOD)]
+    defects += [(readable(d), d) for d in sorted(set(run.images["defect"]) - {NOTHING})]
+    baselines = [("nothing", NOTHING)]
+    baselines += [(f"Table {n}: {results_table.paper_title(n)}", f"table:{n}")
+                  for n in PAPER_TABLES]
+    baselines += [(f"run {name}", f"run:{name}") for name in reader.names()]
+    return (
+        "", gr.update(visible=True),
+        gr.update(choices=[one.name for one in runs], value=run.name, visible=len(runs) > 1),
+        _keep(classes, class_name), _keep(defects, defect), _keep(baselines, baseline),
+        results_cards.facts_html(run),
+    )
+
+
+def _keep(choices: list[tuple[str, str]], value: str) -> Any:
+    """The choices with the value kept if it is one of them."""
+    return gr.update(choices=choices, value=value if value in dict(choices).values() else NOTHING)
+
+
+def find_baseline(reader: RunReader, name: str, entry: str) -> results_table.Baseline | None:
+    """The baseline of "run:NAME", of "table:N" and its entry, or None for "".
+
+    Raises:
+        SettingError: there is no such baseline.
+    """
+    kind, _, value = name.partition(":")
+    if kind == "run":
+        return results_table.run_baseline(reader.run(value))
+    if kind == "table" and value.isdigit():
+        return results_table.paper_baseline(int(value), entry)
+    if name:
+        raise SettingError(f"{name!r} is no baseline. Write run:NAME or table:NUMBER.")
+    return None
+
+
+def offer_entries(baseline: str) -> Any:
+    """The rows and columns of the paper's table that is chosen as baseline, if one is."""
+    kind, _, value = baseline.partition(":")
+    entries = results_table.paper_entries(int(value)) if kind == "table" else []
+    return gr.update(choices=entries, value=entries[0] if entries else None, visible=bool(entries))
+
+
+def show_table(
+    reader: RunReader, chosen: list[str], extras: list[str], baseline: str, entry: str
+) -> tuple[str, str]:
+    """The table as HTML and as CSV."""
+    if not chosen:
+        return "", ""
+    runs = reader.all(chosen)
+    # A table just chosen arrives before its first entry does.
+    is_pending = baseline.startswith("table:") and not entry
+    found = None if is_pending else find_baseline(reader, baseline, entry)
+    table = results_table.results_table(runs, extras, found)
+    return table_html(table, runs, found), results_table.table_csv(table)
+
+
+def show_long_tail(reader: RunReader, chosen: list[str], metric: str) -> go.Figure | None:
+    """AUROC over the classes' training pictures, head to tail."""
+    return results_cards.long_tail(reader.all(chosen), metric) if chosen else None
+
+
+def read_point(rate: float, score: str, branch: str = NOTHING) -> OperatingPoint:
+    """The operating point of the bar; an empty score means that the rate decides.
+
+    Raises:
+        SettingError: the score is no number.
+    """
+    try:
+        return OperatingPoint(rate, float(score) if score.strip() else None, branch)
+    except ValueError as error:
+        raise SettingError(f"The score is {score!r}, but it must be a number, or empty.") from error
+
+
+def rate_of_line(reader: RunReader, line: str, focus: str, branch: str) -> float:
+    """The rate to which a class's threshold was dragged; `line` is JSON, ``[class, score]``."""
+    class_name, score = json.loads(line)
+    return rate_at(reader.run(focus), class_name, float(score), branch)
+
+
+def show_operating_point(
+    reader: RunReader, chosen: list[str], columns: float, focus: str, class_name: str, branch: str,
+    rate: float, score: str,
+) -> tuple[str, go.Figure | None, go.Figure | None]:
+    """The count_verdicts table, the histogram of the run in view, and the curves of all runs."""
+    if not chosen or not focus:
+        return "", None, None
+    run, point = reader.run(focus), read_point(rate, score, branch)
+    judged = judge(run, point)
+    if class_name:
+        judged = judged[judged["class_name"] == class_name]
+    text = results_cards.confusion_html(
+        count_verdicts(judged), confusions(judged), point.thresholds(run), point,
+        point.is_hindsight(run),
+    )
+    return (text, results_cards.histogram(run, class_name, point, int(columns)),
+            results_cards.curves(reader.all(chosen), run, class_name, point, columns < 3))
+
+
+def show_map(
+    reader: RunReader, colour: str, focus: str, branch: str, rate: float, score: str
+) -> go.Figure | None:
+    """The map of the run in view."""
+    if not focus:
+        return None
+    return results_cards.embedding(reader.run(focus), colour, read_point(rate, score, branch))
+
+
+def show_gallery(
+    reader: RunReader, models: Callable[[], list[str]], step: int, chosen: list[str], focus: str,
+    class_name: str, branch: str, rate: float, score: str, defect: str, verdict: str, sort: str,
+    selection: str, page: float,
+) -> tuple[str, int]:
+    """A page of pictures: the first one, or with a `step` the next or the previous one."""
+    if not chosen or not focus:
+        return "", 1
+    run, point = reader.run(focus), read_point(rate, score, branch)
+    judged = judge(run, point)
+    others = [name for name in chosen if name != focus]
+    if others:
+        theirs = judge(reader.run(others[0]), read_point(rate, score).of_another())
+        judged = judged.assign(other_verdict=other_verdicts(judged, theirs))
+    picked = results_gallery.read_chosen(selection, focus)
+    wish = results_gallery.Wish(class_name, defect, verdict, sort, picked)
+    opening = results_gallery.opening_settings(run, models()) | {"false_alarm_rate": rate}
+    return results_gallery.gallery_html(
+        run, results_gallery.select(judged, wish), int(page or 1) + step if step else 1,
+        opening, results_gallery.chip_html(picked),
+    )
+
+
+def delete_run(reader: RunReader, focus: str, chosen: list[str]) -> tuple[Any, str]:
+    """Delete the run in view; then as `list_runs`."""
+    reader.delete(focus)
+    gr.Info(f"Run {escape(focus)} is deleted.")
+    return list_runs(reader, [name for name in chosen if name != focus])
+
+
+def evaluate_again(
+    reader: RunReader, shelf: ModelShelf, work: Path, focus: str, chosen: list[str],
+    progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008
+) -> tuple[Any, str]:
+    """Evaluate the model of the run in view once more, and choose the new run beside the others."""
+    made = reader.again(focus, work, str(shelf.first.encoder.device))
+    gr.Info(f"Run {escape(made)} is there.")
+    return list_runs(reader, [*chosen, made])
+
+
+def ask_deletion(focus: str) -> tuple[Any, Any, Any]:
+    """The buttons "delete", "really" and "keep" once deletion was asked for."""
+    really = gr.update(visible=True, value=f"Really delete {focus}")
+    return gr.update(visible=False), really, gr.update(visible=True)
+
+
+def forget_deletion() -> tuple[Any, Any, Any]:
+    """The same buttons at rest."""
+    return gr.update(visible=True), gr.update(visible=False), gr.update(visible=False)
+
+
+def show_facts(reader: RunReader, focus: str) -> str:
+    """What there is to know about the run in view."""
+    return results_cards.facts_html(reader.run(focus)) if focus else ""

@@ -1,0 +1,309 @@
+"""The Train tab: images of good parts in, a model out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from ltad.app.components import friendly
+from ltad.app.html import escape, notice
+from ltad.app.train_api import build_train_api, comparison_html
+from ltad.app.train_view import EMPTY, figures_html, loss_figure, parts_html, status_html
+from ltad.data.datasets import SUFFIXES
+from ltad.inference.registry import ModelShelf
+from ltad.jobs import dataset, worker
+from ltad.jobs.dataset import (
+    Added,
+    add_pictures,
+    from_files,
+    from_review,
+    from_server_folder,
+    server_choices,
+)
+from ltad.jobs.evaluate import read_figures
+from ltad.jobs.job import (
+    FINISHED,
+    STARTED,
+    Lesson,
+    find_lesson,
+    lesson_names,
+    new_lesson,
+    suggested_name,
+)
+from ltad.synthetic.classes import PART_CLASSES
+from ltad.types import LTADError, SettingError
+from ltad.workspace import COMMAND, Workspace
+
+NEW = ""
+PUBLIC = (
+    "<div class='lt-empty'><h3>Teach the model a part of your own</h3><p>A training takes minutes "
+    "of this machine and its model would be everybody's, so a public page offers none. In a copy "
+    "of this repository one command starts the same page for yourself, offline:</p>"
+    f"<pre style='white-space: pre-wrap'>{COMMAND}</pre>"
+    "<p>Four good pictures of a part are enough to start, 20 are better. "
+    "Without the page: <code>.venv/bin/python -m ltad train --help</code></p></div>"
+)
+SECONDS_BETWEEN_LOOKS = 2.0
+_ROLES = [("Good, to learn from", "learn"), ("Good, to test on only", "test good"),
+          ("Defective, to test on only", "test defective")]
+
+
+def watch(workspace: Workspace, name: str) -> tuple[Any, ...]:
+    """Status, losses, figures, what can be pressed, and whether to look again."""
+    if not name or name not in lesson_names(workspace):
+        hidden = gr.update(visible=False)
+        return "", hidden, "", gr.update(interactive=False), hidden, hidden, gr.Timer(active=False)
+    lesson = find_lesson(workspace, name)
+    state = lesson.state
+    losses = lesson.progress().losses
+    plot = gr.update(value=loss_figure(losses), visible=True) if losses \
+        else gr.update(visible=False)
+    return (
+        status_html(lesson), plot,
+        figures_html(read_figures(lesson.model_folder)) if state == FINISHED else "",
+        gr.update(interactive=state not in (STARTED, FINISHED)),
+        gr.update(visible=state == STARTED), gr.update(visible=state != STARTED),
+        gr.Timer(active=state == STARTED),
+    )
+
+
+def show(workspace: Workspace, name: str, report: str = "") -> tuple[Any, ...]:
+    """The pictures of a lesson, with what happened to the last ones, and all of `watch`."""
+    known = name in lesson_names(workspace)
+    parts = parts_html(find_lesson(workspace, name)) if known else EMPTY
+    return report + parts, *watch(workspace, name)
+
+
+def enter(shelf: ModelShelf, workspace: Workspace, remembered: str) -> tuple[Any, ...]:
+    """The choice of lessons as the tab opens, on the one that this browser saw last."""
+    names = lesson_names(workspace)
+    chosen = remembered if remembered in names else NEW
+    return (_choices(names, chosen), *_new_name(shelf, workspace, chosen),
+            *show(workspace, chosen), *model_updates(shelf, chosen))
+
+
+def choose(shelf: ModelShelf, workspace: Workspace, name: str) -> tuple[Any, ...]:
+    """Another lesson, or a new one."""
+    return (name, *_new_name(shelf, workspace, name), *show(workspace, name),
+            *model_updates(shelf, name))
+
+
+def _choices(names: Sequence[str], chosen: str) -> Any:
+    return gr.update(choices=[("A new model", NEW), *[(n, n) for n in names]], value=chosen)
+
+
+def _new_name(shelf: ModelShelf, workspace: Workspace, chosen: str) -> tuple[Any]:
+    return (gr.update(visible=chosen == NEW, value=suggested_name(workspace, shelf.names())),)
+
+
+def model_updates(shelf: ModelShelf, name: str) -> tuple[Any, Any]:
+    """The two models to compare: the first one, and the lesson's or the newest."""
+    names = shelf.names()
+    second = name if name in names else names[-1]
+    return gr.update(choices=names, value=names[0]), gr.update(choices=names, value=second)
+
+
+def add(
+    shelf: ModelShelf, workspace: Workspace, source: str, lesson_name: str, new_name: str,
+    part: str, role: str, brought: Any,
+) -> tuple[Any, ...]:
+    """Pictures into a part; a new lesson begins with its first part."""
+    if not brought and source != "review":
+        raise SettingError("There are no pictures yet. Choose some.")
+    lesson, added = bring(shelf, workspace, source, lesson_name, new_name, part, role, brought)
+    return (
+        _choices(lesson_names(workspace), lesson.name), lesson.name, gr.update(visible=False),
+        None, *show(workspace, lesson.name, added_html(part, added)),
+    )
+
+
+def add_waiting(
+    shelf: ModelShelf, workspace: Workspace, lesson_name: str, new_name: str, part: str, role: str,
+    files: Sequence[str] | None,
+) -> Any:
+    """The pictures that were chosen before their part had a name, once it has one."""
+    if not files or not part.strip():
+        return gr.skip()
+    return add(shelf, workspace, "files", lesson_name, new_name, part, role, files)
+
+
+def bring(
+    shelf: ModelShelf, workspace: Workspace, source: str, lesson_name: str, new_name: str,
+    part: str, role: str, brought: Any,
+) -> tuple[Lesson, Added]:
+    """Take pictures in from "files", a "folder" of the server, or the desk's "review"."""
+    if not str(part).strip():
+        raise SettingError("Name the part first, for example “left bracket”.")
+    incoming = {
+        "files": lambda: from_files(brought),
+        "folder": lambda: from_server_folder(brought, workspace.server_folders),
+        "review": lambda: from_review(workspace),
+    }[source]()
+    lesson = find_lesson(workspace, lesson_name) if lesson_name else new_lesson(
+        workspace, new_name, shelf.first, shelf.names()
+    )
+    try:
+        lesson.require_editable()
+        added = add_pictures(
+            lesson.folder, lesson.check_part(part), role, incoming, shelf.first.encoder
+        )
+    except LTADError:
+        if not lesson.parts():  # a lesson that began with a mistake leaves no trace
+            lesson.discard()
+        raise
+    return lesson, added
+
+
+def added_html(part: str, added: Added) -> str:
+    """How many pictures were kept, and the reasons for the others."""
+    kept = f"<p class='lt-quiet'>{added.kept} pictures of {escape(part)} added.</p>"
+    return kept + "".join(notice(escape(reason)) for reason in added.refused[:20])
+
+
+def act(workspace: Workspace, name: str, action: str) -> tuple[Any, ...]:
+    """What was pressed on a picture or a part: ``{"action": ..., "subject": [...]}`` as JSON."""
+    pressed = json.loads(action)
+    lesson = find_lesson(workspace, name)
+    lesson.require_editable()
+    if pressed["action"] == "remove":
+        dataset.remove_part(lesson.folder, pressed["subject"][0])
+    else:
+        dataset.remove_picture(lesson.folder, *pressed["subject"])
+    return show(workspace, name)
+
+
+def begin(workspace: Workspace, name: str, keep_old: bool, rate: float) -> tuple[Any, ...]:
+    """Press Train."""
+    if not name:
+        raise SettingError("There is no part yet. Name one and bring good pictures of it.")
+    worker.start(workspace, name, keep_old, rate)
+    return show(workspace, name)
+
+
+def stop(workspace: Workspace, name: str) -> tuple[Any, ...]:
+    """Press Cancel."""
+    worker.cancel(workspace, name)
+    return watch(workspace, name)
+
+
+def discard(shelf: ModelShelf, workspace: Workspace, name: str) -> tuple[Any, ...]:
+    """Throw a lesson and its pictures away; a finished model stays on the shelf."""
+    find_lesson(workspace, name).discard()
+    return (_choices(lesson_names(workspace), NEW), NEW, *_new_name(shelf, workspace, NEW),
+            *show(workspace, NEW))
+
+
+def build_train(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
+    """Lay out the tab inside the current ``gr.Blocks``, wire it up, and go on with trainings that
+    a killed server left behind. A public page only says how to train elsewhere."""
+    if workspace.is_public:
+        gr.HTML(PUBLIC, elem_id="lt-train-public")
+        return
+    worker.resume_interrupted(workspace)
+    remembered = gr.BrowserState(NEW, storage_key="ltad-lesson", secret="a lesson's name only")
+    with gr.Row(elem_classes="lt-columns"):
+        with gr.Column(elem_classes="lt-left", min_width=0):
+            lesson = gr.Dropdown([("A new model", NEW)], value=NEW, label="Model to teach")
+            new_name = gr.Textbox(label="Name of the new model", max_lines=1, max_length=60)
+            part = gr.Textbox(label="Part", placeholder="for example: left bracket", max_lines=1,
+                              max_length=60, elem_id="lt-train-part")
+            role = gr.Radio(_ROLES, value="learn", label="Its pictures are", elem_id="lt-role")
+            files = gr.File(
+                label="Pictures of the part, or a zip of them", file_count="multiple", height=170,
+                file_types=[*sorted(SUFFIXES), ".zip"], elem_id="lt-train-files",
+            )
+            folder, take, review = _other_sources(workspace)
+            keep_old, rate = _options(shelf)
+            start = gr.Button("Train", variant="primary", interactive=False)
+            with gr.Row():
+                cancel = gr.Button("Cancel the training", size="sm", visible=False)
+                drop = gr.Button("Discard pictures and training", size="sm", visible=False)
+        with gr.Column(elem_classes=["lt-right", "lt-train"], min_width=0):
+            status = gr.HTML(elem_id="lt-train-status")
+            plot = gr.Plot(label="Losses", show_label=False, visible=False, elem_id="lt-losses")
+            figures = gr.HTML(elem_id="lt-train-figures")
+            parts = gr.HTML(EMPTY, elem_id="lt-train-parts")
+            compared = _build_comparison(shelf, workspace)
+    timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
+    watched = [status, plot, figures, start, cancel, drop, timer]
+    shown = [parts, *watched]
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    tab.select(friendly(partial(enter, shelf, workspace)), remembered,
+               [lesson, new_name, *shown, *compared], **quiet)
+    lesson.input(friendly(partial(choose, shelf, workspace)), lesson,
+                 [remembered, new_name, *shown, *compared], **quiet)
+    for source, event, value in (
+        ("files", files.upload, files), ("folder", take.click, folder),
+        ("review", review.click, role),
+    ):
+        event(
+            friendly(partial(add, shelf, workspace, source)),
+            [lesson, new_name, part, role, value],
+            [lesson, remembered, new_name, files, *shown], api_visibility="private",
+            show_progress_on=[parts],
+        )
+    gr.on(  # pictures may be chosen before their part is named
+        [part.submit, part.blur], friendly(partial(add_waiting, shelf, workspace)),
+        [lesson, new_name, part, role, files],
+        [lesson, remembered, new_name, files, *shown], **quiet,
+    )
+    pressed = gr.Textbox(visible=False, label="Pressed")
+    press = gr.Button("Press", elem_id="lt-train-press", visible="hidden")
+    press.click(friendly(partial(act, workspace)), [lesson, pressed], shown, **quiet,
+                js="(lesson, pressed) => [lesson, window.ltad.train.take()]")
+    started = start.click(
+        friendly(partial(begin, workspace)), [lesson, keep_old, rate], shown, **quiet)
+    started.success(None, js="() => document.getElementById('lt-train-status')"
+                             ".scrollIntoView({ block: 'nearest', behavior: 'smooth' })")
+    cancel.click(friendly(partial(stop, workspace)), lesson, watched, **quiet)
+    drop.click(friendly(partial(discard, shelf, workspace)), lesson,
+               [lesson, remembered, new_name, *shown], **quiet)
+    looked = timer.tick(friendly(partial(watch, workspace)), lesson, watched,
+                        queue=False, **quiet)
+    looked.then(friendly(partial(model_updates, shelf)), lesson, compared,
+                queue=False, **quiet)
+    build_train_api(shelf, workspace)
+
+
+def _other_sources(workspace: Workspace) -> tuple[gr.Dropdown, gr.Button, gr.Button]:
+    """Folders that the operator opened, and what people chose in Review."""
+    folders = server_choices(workspace.server_folders)
+    with gr.Accordion("From elsewhere", open=False):
+        folder = gr.Dropdown(folders, label="Folder on the server", visible=bool(folders))
+        take = gr.Button("Take this folder", size="sm", visible=bool(folders))
+        review = gr.Button("Take the good pictures chosen in Review", size="sm")
+    return folder, take, review
+
+
+def _options(shelf: ModelShelf) -> tuple[gr.Checkbox, gr.Slider]:
+    old = [name for name in shelf.first.class_names if name in PART_CLASSES]
+    keep_old = gr.Checkbox(
+        False, label="Keep the rendered parts too", visible=bool(old), elem_id="lt-keep",
+        info=f"The new model then knows {len(old)} old classes beside the new ones and takes "
+        "about three times as long; otherwise it knows the new ones only.",
+    )
+    rate = gr.Slider(0.01, 0.5, 0.05, step=0.01, label="False alarms accepted in the figures",
+                     buttons=[])
+    return keep_old, rate
+
+
+def _build_comparison(shelf: ModelShelf, workspace: Workspace) -> list[gr.Dropdown]:
+    """Two models, optional pictures, and the answer; returns the two dropdowns."""
+    with gr.Accordion("Compare two models on the same pictures", open=False):
+        with gr.Row():
+            names = shelf.names()
+            first = gr.Dropdown(names, value=names[0], label="One model")
+            second = gr.Dropdown(names, value=names[-1], label="Another model")
+        files = gr.File(
+            label="Pictures; without any, the other model's test or held-out ones",
+            file_count="multiple", height=170, file_types=[*sorted(SUFFIXES), ".zip"],
+        )
+        button = gr.Button("Compare", size="sm")
+        answer = gr.HTML(elem_id="lt-compared")
+    button.click(friendly(partial(comparison_html, shelf, workspace)), [first, second, files],
+                 answer, api_visibility="private", show_progress_on=[answer])
+    return [first, second]

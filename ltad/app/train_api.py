@@ -1,0 +1,305 @@
+"""Endpoints of the Train tab, and two models side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from ltad.app.components import friendly
+from ltad.app.html import apart, escape, notice, readable
+from ltad.app.train_view import percent
+from ltad.inference.registry import ModelShelf
+from ltad.io.heatmap import data_url, heat_png, photo_jpeg
+from ltad.io.images import read_image
+from ltad.jobs import dataset, worker
+from ltad.jobs.dataset import Incoming, add_pictures, from_files, from_review, from_server_folder
+from ltad.jobs.evaluate import (
+    Pair,
+    Row,
+    compare,
+    own_exhibits,
+    read_figures,
+    reduced,
+    rows_of,
+    uploaded,
+)
+from ltad.jobs.job import Lesson, find_lesson, lesson_names, new_lesson
+from ltad.types import Detection, ImageError, SettingError
+from ltad.workspace import Workspace
+
+MOST_DRAWN = 24
+_SIDE = 240
+
+
+def find_pairs(
+    shelf: ModelShelf, workspace: Workspace, first: str, second: str, files: Sequence[str] | None,
+    rate: float = 0.05,
+) -> tuple[list[Pair], list[str]]:
+    """Both models on the uploaded files, or without any on the second model's own exhibits.
+
+    Returns:
+        The pairs, and why some files could not be used.
+
+    Raises:
+        SettingError: no such model, one model twice, or no usable picture.
+    """
+    old, new = shelf.scorer(first), shelf.scorer(second)
+    if old is new:
+        raise SettingError("Both are the same model. Choose two, or teach a new one first.")
+    if not files:
+        return compare(old, new, own_exhibits(workspace, new), rate), []
+    images, refused = _decoded(files)
+    return compare(old, new, uploaded(images), rate), refused
+
+
+def _decoded(files: Sequence[str]) -> tuple[list[tuple[str, Image.Image]], list[str]]:
+    images, refused = [], []
+    for file in from_files(files):
+        try:
+            if file.content is None:
+                raise ImageError(file.reason)
+            images.append((file.name, reduced(read_image(file.content, file.name))))
+        except ImageError as error:
+            refused.append(str(error))
+    return images, refused
+
+
+def comparison_html(
+    shelf: ModelShelf, workspace: Workspace, first: str, second: str, files: Sequence[str] | None
+) -> str:
+    """The table and the maps side by side."""
+    pairs, refused = find_pairs(shelf, workspace, first, second, files)
+    rows = rows_of(pairs)
+    drawn = "".join(_pair_html(pair, first, second) for pair in _chosen(pairs))
+    return (
+        "".join(notice(escape(reason)) for reason in refused)
+        + (_table_html(rows, first, second) if rows else "")
+        + f"<div class='lt-pairs'>{drawn}</div>"
+    )
+
+
+def _chosen(pairs: Sequence[Pair]) -> list[Pair]:
+    """As many of each part as the page can show."""
+    parts = list(dict.fromkeys(p.exhibit.part for p in pairs))
+    each = max(2, MOST_DRAWN // max(len(parts), 1))
+    chosen = []
+    for part in parts:
+        own = [p for p in pairs if p.exhibit.part == part]
+        step = max(1, -(-len(own) // each))
+        chosen += own[::step]
+    return chosen[:MOST_DRAWN]
+
+
+def _table_html(rows: Sequence[Row], first: str, second: str) -> str:
+    body = "".join(
+        f"<tr><th scope='row'>{escape(readable(row.part))}</th>"
+        f"<td>{row.good} good, {row.defective} not</td>"
+        f"<td>{percent(row.auroc[0])}</td><td><b>{percent(row.auroc[1])}</b></td>"
+        f"<td>{row.false_alarms[0]}</td><td>{row.false_alarms[1]}</td>"
+        f"<td>{row.found[0]}</td><td>{row.found[1]}</td>"
+        f"<td>{row.not_judged[0]}</td><td>{row.not_judged[1]}</td></tr>" for row in rows
+    )
+    names = f"<th scope='col'>{escape(first)}</th><th scope='col'>{escape(second)}</th>"
+    return (
+        "<div class='lt-scroll'><table class='lt-table'><thead><tr><th></th><th></th>"
+        "<th colspan='2' scope='colgroup'>Image AUROC</th>"
+        "<th colspan='2' scope='colgroup'>False alarms</th>"
+        "<th colspan='2' scope='colgroup'>Defective found</th>"
+        "<th colspan='2' scope='colgroup'>Not judged</th></tr><tr>"
+        f"<th scope='col'>Part</th><th scope='col'>Pictures</th>{names * 4}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _pair_html(pair: Pair, first: str, second: str) -> str:
+    exhibit = pair.exhibit
+    photo = data_url(photo_jpeg(exhibit.image, _SIDE), "image/jpeg")
+    truth = {True: "defective", False: "good", None: ""}[exhibit.is_defective]
+    words = " · ".join(filter(None, (readable(exhibit.part), exhibit.title, truth)))
+    aspect = f"{exhibit.image.width}/{exhibit.image.height}"
+    return (
+        f"<section class='lt-card lt-pair' style='--lt-photo:url({photo});--lt-aspect:{aspect}'>"
+        f"<h4>{escape(words)}</h4><div>{_side_html(pair.first, first)}"
+        f"{_side_html(pair.second, second)}</div></section>"
+    )
+
+
+def _side_html(detection: Detection, model: str) -> str:
+    low, high = detection.map_scale["combined"]
+    score, threshold = apart(detection.score, detection.threshold)
+    kind = {"anomalous": "bad", "normal": "good"}.get(detection.verdict, "doubtful")
+    heat = data_url(heat_png(detection.anomaly_map, low, high), "image/png")
+    name = readable(detection.class_name)
+    doubt = "" if detection.is_judged else (
+        ", the nearest of its classes; this looks like none of the parts this model knows, or it "
+        "is damaged beyond recognition"
+    )
+    return (
+        f"<figure><figcaption>{escape(model)}</figcaption><div class='lt-frame lt-still' role='img'"
+        f" aria-label='Heatmap of {escape(model)}'><img class='lt-heat' alt='' "
+        f"src='{heat}'></div>"
+        f"<p class='lt-{kind}'><b>{detection.verdict.capitalize()}</b></p>"
+        f"<p class='lt-quiet'>{score} of {threshold}, as {escape(name)}{doubt}</p></figure>"
+    )
+
+
+def pair_record(pair: Pair) -> dict[str, Any]:
+    """A pair as plain data for the API."""
+    def side(detection: Detection) -> dict[str, Any]:
+        return {
+            "score": detection.score, "threshold": detection.threshold,
+            "verdict": detection.verdict, "is_anomalous": bool(detection.is_anomalous),
+            "class_name": detection.class_name, "is_recognised": detection.is_recognised,
+        }
+
+    exhibit = pair.exhibit
+    return {"title": exhibit.title, "part": exhibit.part, "is_defective": exhibit.is_defective,
+            "first": side(pair.first), "second": side(pair.second)}
+
+
+def teach_check(
+    shelf: ModelShelf, workspace: Workspace, model: str, part: str, role: str,
+    files: list[str] | None, folder: str,
+) -> dict[str, Any]:
+    """Bring pictures of a part, from files or an allowed folder, and read all warnings."""
+    incoming = None
+    if files or folder:
+        incoming = from_files(files) if files else from_server_folder(
+            folder, workspace.server_folders
+        )
+    return _take_in(shelf, workspace, model, part, role, incoming)
+
+
+def _take_in(
+    shelf: ModelShelf, workspace: Workspace, model: str, part: str, role: str,
+    incoming: Iterable[Incoming] | None,
+) -> dict[str, Any]:
+    lesson = find_lesson(workspace, model) if model in lesson_names(workspace) else new_lesson(
+        workspace, model, shelf.first, shelf.names()
+    )
+    added = {"kept": 0, "refused": []}
+    if incoming is not None:
+        lesson.require_editable()
+        added = asdict(add_pictures(
+            lesson.folder, lesson.check_part(part), role or "learn", incoming,
+            shelf.first.encoder,
+        ))
+    return {**added, "parts": lesson.counts(),
+            "warnings": [asdict(warning) for warning in lesson.oddities()]}
+
+
+def teach_remove(workspace: Workspace, model: str, part: str, role: str, picture: str) -> dict:
+    """Take out one picture, or without its name the whole part."""
+    lesson = find_lesson(workspace, model)
+    lesson.require_editable()
+    if picture:
+        dataset.remove_picture(lesson.folder, part, role or "learn", picture)
+    else:
+        dataset.remove_part(lesson.folder, part)
+    return {"parts": lesson.counts()}
+
+
+def lesson_status(lesson: Lesson) -> dict[str, Any]:
+    """State, progress and losses of a training."""
+    record = lesson.record()
+    return {
+        "model": lesson.name, "state": lesson.state, "message": record["message"],
+        "parts": lesson.counts(), "old_classes": record.get("old_classes", []),
+        **asdict(lesson.progress()),
+    }
+
+
+def model_card(shelf: ModelShelf, workspace: Workspace, model: str) -> dict[str, Any]:
+    """A model's classes, old and new, and its held-out figures if it was taught here."""
+    scorer = shelf.scorer(model)
+    about = scorer.checkpoint.about
+    return {
+        "name": scorer.name, "classes": list(scorer.class_names),
+        "new_classes": about.get("new_classes", []), "old_classes": about.get("old_classes", []),
+        "figures": None if scorer is shelf.first else read_figures(workspace.models / scorer.name),
+    }
+
+
+def model_compare(
+    shelf: ModelShelf, workspace: Workspace, first: str, second: str,
+    files: list[str] | None, false_alarm_rate: float | None,
+) -> dict[str, Any]:
+    """Two models on the same pictures."""
+    rate = 0.05 if false_alarm_rate is None else false_alarm_rate
+    pairs, refused = find_pairs(shelf, workspace, first, second, files, rate)
+    return {"rows": [asdict(row) for row in rows_of(pairs)],
+            "pictures": [pair_record(pair) for pair in pairs], "refused": refused}
+
+
+def build_train_api(shelf: ModelShelf, workspace: Workspace) -> None:
+    """Endpoints with files go through ``gr.File``, which takes nothing but real uploads."""
+    def hidden(kind: type, label: str, **settings: Any) -> Any:
+        return kind(label=label, visible=False, **settings)
+
+    def start(model: str, keep_old: bool = False, false_alarm_rate: float = 0.05) -> dict:
+        """Train a model in the background."""
+        return lesson_status(worker.start(workspace, model, keep_old, false_alarm_rate))
+
+    def status(model: str) -> dict:
+        """State, progress and losses of a training."""
+        return lesson_status(find_lesson(workspace, model))
+
+    def cancel(model: str) -> dict:
+        """Stop a training before its next step."""
+        return lesson_status(worker.cancel(workspace, model))
+
+    def discard(model: str) -> dict:
+        """Throw a training and its pictures away; a finished model stays."""
+        find_lesson(workspace, model).discard()
+        return {"discarded": model}
+
+    def lessons() -> list:
+        """All trainings, the newest first."""
+        return lesson_names(workspace)
+
+    def review(model: str, part: str, class_name: str = "") -> dict:
+        """Bring the good pictures that people chose for training in Review, of one class or of
+        all, to a part of a model to be; answers as teach_check."""
+        chosen = from_review(workspace, class_name or None)
+        return _take_in(shelf, workspace, model, part, "learn", chosen)
+
+    def remove(model: str, part: str, role: str = "learn", picture: str = "") -> dict:
+        """Take out one picture, or without its name the whole part."""
+        return teach_remove(workspace, model, part, role, picture)
+
+    def card(model: str) -> dict:
+        """A model's classes, old and new, and its held-out figures if it was taught here."""
+        if not model:
+            raise SettingError("Which model? Give its name.")
+        return model_card(shelf, workspace, model)
+
+    for name, endpoint in (
+        ("teach_start", start), ("teach_status", status), ("teach_cancel", cancel),
+        ("teach_discard", discard), ("teach_list", lessons), ("teach_remove", remove),
+        ("teach_review", review), ("model_card", card),
+    ):
+        gr.api(friendly(endpoint), api_name=name)
+    record = hidden(gr.JSON, "Record")
+    many = {"file_count": "multiple"}
+    gr.Button(visible=False).click(
+        friendly(partial(teach_check, shelf, workspace)),
+        [hidden(gr.Textbox, "Model"), hidden(gr.Textbox, "Part"), hidden(gr.Textbox, "Role"),
+         hidden(gr.File, "Pictures and zips", **many), hidden(gr.Textbox, "Folder on the server")],
+        record, api_name="teach_check",
+        api_description="Bring pictures of a part to a model to be, which begins with its first "
+        "part. Role: learn (good ones), test good, or test defective. Returns how many were kept, "
+        "why others were not, the parts' counts and all warnings. Without pictures: the warnings.",
+    )
+    gr.Button(visible=False).click(
+        friendly(partial(model_compare, shelf, workspace)),
+        [hidden(gr.Textbox, "First model"), hidden(gr.Textbox, "Second model"),
+         hidden(gr.File, "Pictures", **many), hidden(gr.Number, "False-alarm rate")],
+        record, api_name="model_compare",
+        api_description="Two models on the same pictures; without any, on the second model's own "
+        "test or held-out pictures. Returns figures per part and both verdicts per picture.",
+    )

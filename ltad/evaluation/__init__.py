@@ -1,0 +1,1 @@
+"""Figures of a test set, kept as runs."""

@@ -1,0 +1,341 @@
+"""Thresholds and drawing scales from held-out normal pictures, for any prompts, lambda and tau."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltad.inference import scoring
+from ltad.models.features import to_grid
+from ltad.types import REFERENCE
+
+SCALE_QUANTILES = (0.5, 0.995)
+SCALE_STRETCH = 1.5
+REMEMBERED = 128
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the detector reads from n pictures before any prompt comes in.
+
+    Attributes:
+        reconstruction: S_rec on the grid, (n, G, G) float32; None where nothing was trained.
+        projected: p^ on the semantic grid, (n, d, G', G').
+        reference: S_ref on the semantic grid, (n, G', G'), or None without that branch.
+        semantic_unit: the values of S_sem that count as 0 and as 1 in the sum, where the branches
+            are on the scale of good images; None for the sum of equation (5).
+    """
+
+    reconstruction: Tensor | None
+    projected: Tensor
+    reference: Tensor | None = None
+    semantic_unit: tuple[float, float] | None = None
+
+    def __len__(self) -> int:
+        return len(self.projected)
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """What turns readings into scores: the prompts' words, lambda, tau, pooling, map size, and the
+    weight of the reference branch."""
+
+    normal_prompt: str
+    abnormal_prompt: str
+    lam: float
+    tau: float
+    pool: int
+    size: int
+    reference_weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class BranchMaps:
+    """The pixel maps of n images, (n, S, S), keyed by branch, and their image scores (n,)."""
+
+    maps: dict[str, Tensor]
+    scores: dict[str, Tensor]
+
+
+def semantic_grid(
+    readings: Readings, normal: Tensor, abnormal: Tensor, settings: ScoreSettings
+) -> Tensor:
+    """S_sem on the semantic grid, (n, G', G'), under t_n and t_a, each (d,) or (n, d)."""
+    count = len(readings)
+    return scoring.semantic_score(
+        readings.projected.float(), normal.expand(count, -1), abnormal.expand(count, -1),
+        settings.tau,
+    )
+
+
+def _branches(
+    reconstruction: Tensor | None, semantic: Tensor, reference: Tensor | None,
+    readings: Readings, settings: ScoreSettings,
+) -> dict[str, Tensor]:
+    """Every branch by name, the sum first; S_sem as a probability."""
+    parts = {"reconstruction": reconstruction, "semantic": semantic, REFERENCE: reference}
+    known = {name: part for name, part in parts.items() if part is not None}
+    return {"combined": combined_of(known, readings.semantic_unit, settings), **known}
+
+
+def combined_of(
+    parts: Mapping[str, Tensor], semantic_unit: tuple[float, float] | None,
+    settings: ScoreSettings,
+) -> Tensor:
+    """S of the branches that there are, maps of any one shape, S_sem as a probability.
+
+    Equation (5), with the reference branch added by its weight; or, where the branches are on the
+    scale of good images, their weighted mean, so that 1 stays the worst place of a good image.
+    """
+    weights = {"reconstruction": 1.0, "semantic": settings.lam,
+               REFERENCE: settings.reference_weight}
+    if semantic_unit is None:
+        total = scoring.combine(parts["reconstruction"], parts["semantic"], settings.lam)
+        if REFERENCE in parts:
+            total = total + settings.reference_weight * parts[REFERENCE]
+        return total
+    zero, one = semantic_unit
+    in_units = {**parts, "semantic": (parts["semantic"] - zero) / (one - zero)}
+    whole = sum(weights[name] for name in parts) or 1.0
+    return sum(weights[name] / whole * part for name, part in in_units.items())
+
+
+def image_scores(
+    readings: Readings, semantic: Tensor, settings: ScoreSettings
+) -> dict[str, Tensor]:
+    """Image scores (n,) by branch of readings and their S_sem (n, G', G')."""
+    pooled_maps = (
+        None if g is None else scoring.pooled_map(g.float(), settings.size, settings.pool)
+        for g in (readings.reconstruction, semantic, readings.reference)
+    )
+    found = _branches(*pooled_maps, readings, settings)
+    return {k: scoring.image_score(v) for k, v in found.items()}
+
+
+def branch_maps(
+    readings: Readings, normal: Tensor, abnormal: Tensor, settings: ScoreSettings
+) -> BranchMaps:
+    """Maps and image scores of `readings` under t_n and t_a, (d,) or (n, d)."""
+    semantic = semantic_grid(readings, normal, abnormal, settings)
+    maps = (
+        None if g is None else scoring.upsample(g.float(), settings.size)
+        for g in (readings.reconstruction, semantic, readings.reference)
+    )
+    return BranchMaps(
+        _branches(*maps, readings, settings), image_scores(readings, semantic, settings)
+    )
+
+
+@dataclass(frozen=True)
+class NormalScores:
+    """What one class's held-out normal pictures score, by branch.
+
+    Attributes:
+        scores: image scores, (n,).
+        peaks: each picture's highest place, (n,); upsampling never rises above it.
+        low, high: quantiles of all places together (`SCALE_QUANTILES`).
+    """
+
+    scores: dict[str, np.ndarray]
+    peaks: dict[str, np.ndarray]
+    low: dict[str, float]
+    high: dict[str, float]
+
+    @classmethod
+    def of(
+        cls, readings: Readings, normal: Tensor, abnormal: Tensor, settings: ScoreSettings
+    ) -> NormalScores:
+        """Scores of `readings` under t_n and t_a, measured on the grid."""
+        semantic = semantic_grid(readings, normal, abnormal, settings)
+        fine = None
+        if readings.reconstruction is not None:
+            fine = to_grid(readings.reconstruction.float()[:, None], semantic.shape[-1])[:, 0]
+        found = _branches(fine, semantic, readings.reference, readings, settings)
+        places = {b: v.cpu().numpy() for b, v in found.items()}
+        quantiles = {b: np.quantile(v, SCALE_QUANTILES) for b, v in places.items()}
+        scores = image_scores(readings, semantic, settings)
+        return cls(
+            {b: v.cpu().numpy() for b, v in scores.items()},
+            {b: v.max(axis=(1, 2)) for b, v in places.items()},
+            {b: float(v[0]) for b, v in quantiles.items()},
+            {b: float(v[1]) for b, v in quantiles.items()},
+        )
+
+
+def pooled(parts: list[NormalScores]) -> NormalScores:
+    """The scores of several classes as one; quantiles are averaged over the classes."""
+    branches = parts[0].scores
+    return NormalScores(
+        {b: np.concatenate([p.scores[b] for p in parts]) for b in branches},
+        {b: np.concatenate([p.peaks[b] for p in parts]) for b in branches},
+        {b: float(np.mean([p.low[b] for p in parts])) for b in branches},
+        {b: float(np.mean([p.high[b] for p in parts])) for b in branches},
+    )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The decision for one class under one false-alarm rate.
+
+    Attributes:
+        thresholds: image-score threshold by branch.
+        medians: the middle normal score by branch.
+        pixel_threshold: of the combined map.
+        scale: (low, high) for drawing, by branch.
+        is_pooled: True where the class had too few pictures of its own.
+        pictures: normal pictures behind the thresholds.
+        normal_scores: their combined image scores, one each, in rising order.
+    """
+
+    thresholds: dict[str, float]
+    medians: dict[str, float]
+    pixel_threshold: float
+    scale: dict[str, tuple[float, float]]
+    is_pooled: bool
+    pictures: int
+    normal_scores: tuple[float, ...]
+
+
+def limits_of(
+    normal: NormalScores, rate: float, largest: float | None, is_pooled: bool
+) -> Limits:
+    """Conformal thresholds at false-alarm rate `rate`, and the drawing scale.
+
+    Args:
+        normal: scores of held-out good images.
+        rate: false alarms accepted, in (0, 1).
+        largest: what the semantic branch can add to the sum at most, or None where that has no
+            meaning.
+        is_pooled: of several classes.
+    """
+    scale = {
+        b: (normal.low[b], normal.low[b] + SCALE_STRETCH * max(normal.high[b] - normal.low[b],
+                                                             1e-6 * (1 + abs(normal.low[b]))))
+        for b in normal.scores
+    }
+    low, high = scale["semantic"]
+    scale["semantic"] = (min(low, 0.5), max(min(high, 1.0), 0.5))
+    if largest is not None:
+        low, high = scale["combined"]
+        # S_sem ends at 1, so no colour is spent on sums that cannot occur.
+        high = min(high, scale["reconstruction"][1] + largest)
+        scale["combined"] = (low, max(high, low * (1 + 1e-6)))
+    return Limits(
+        {b: scoring.conformal_threshold(v, rate) for b, v in normal.scores.items()},
+        {b: float(np.median(v)) for b, v in normal.scores.items()},
+        scoring.conformal_threshold(normal.peaks["combined"], rate),
+        scale, is_pooled, len(normal.scores["combined"]),
+        tuple(np.sort(normal.scores["combined"]).tolist()),
+    )
+
+
+class Calibration:
+    """Limits for every class under any settings, computed on demand and remembered.
+
+    Args:
+        counts: class name -> held-out normal images; zero for some classes, not for all.
+        read: class name -> their readings; called once for a class, when it is first needed.
+        texts: (class names, words) -> (n, d) text embeddings of [words; s_c].
+    """
+
+    def __init__(
+        self, counts: Mapping[str, int], read: Callable[[str], Readings],
+        texts: Callable[[list[str], str], Tensor],
+    ) -> None:
+        self._counts = {name: count for name, count in counts.items() if count}
+        self._read, self._texts = read, texts
+        self._readings: dict[str, Readings] = {}
+        self._reading = Lock()
+        self._known: OrderedDict[tuple[str, ScoreSettings], NormalScores] = OrderedDict()
+        self._lock = Lock()
+
+    def limits(self, class_name: str, settings: ScoreSettings, rate: float) -> Limits:
+        """Limits of one class; pooled over all when it has too few pictures for the rate."""
+        own = self._counts.get(class_name)
+        if own is not None and own + 1 >= 1.0 / rate:
+            own_scores = self._normal([class_name], settings)[0]
+            return limits_of(own_scores, rate, self._largest(settings), is_pooled=False)
+        parts = self._normal(list(self._counts), settings)
+        alone = len(parts) == 1 and own is not None
+        return limits_of(pooled(parts), rate, self._largest(settings), is_pooled=not alone)
+
+    def _largest(self, settings: ScoreSettings) -> float | None:
+        is_published = all(r.semantic_unit is None for r in self._readings.values())
+        return settings.lam if is_published else None
+
+    def _normal(self, names: list[str], settings: ScoreSettings) -> list[NormalScores]:
+        with self._lock:
+            missing = [n for n in names if (n, settings) not in self._known]
+        if missing:
+            measured = self._measure(missing, settings)
+            with self._lock:
+                self._known.update({(n, settings): m for n, m in measured.items()})
+        with self._lock:
+            found = [self._known.get((n, settings)) for n in names]
+            while len(self._known) > REMEMBERED + len(self._counts):
+                self._known.popitem(last=False)
+        return [m or self._measure([n], settings)[n] for n, m in zip(names, found, strict=True)]
+
+    def _own(self, name: str) -> Readings:
+        with self._reading:
+            if name not in self._readings:
+                self._readings[name] = self._read(name)
+            return self._readings[name]
+
+    @torch.inference_mode()
+    def _measure(self, names: list[str], settings: ScoreSettings) -> dict[str, NormalScores]:
+        normal = self._texts(names, settings.normal_prompt)
+        abnormal = self._texts(names, settings.abnormal_prompt)
+        return {
+            name: NormalScores.of(self._own(name), normal[i], abnormal[i], settings)
+            for i, name in enumerate(names)
+        }
+
+
+def standing(score: float, limits: Limits) -> str:
+    """How suspicious a score is, in terms of good images, as exactly as so many allow.
+
+    By exchangeability, a new good image outscores all n held-out ones once in n + 1 times.
+
+    Args:
+        score: combined image score.
+        limits: of the class; the scores of its held-out good images count, at least one.
+    """
+    count = limits.pictures
+    below = sum(normal < score for normal in limits.normal_scores)
+    whose = ("of all classes together, because this class has too few of its own"
+             if limits.is_pooled else "of this class")
+    images = f"{count} held-out good images {whose}"
+    if below == count:
+        return (f"Higher than all {images}: at most about 1 good part in {count + 1} looks this "
+                "suspicious.")
+    if below == 0:
+        return f"Lower than all {images}."
+    if 2 * below < count:
+        return f"Higher than {below} of {images}."
+    share = round((count + 1) / (count + 1 - below))
+    return f"Higher than {below} of {images}: about 1 good part in {share} looks this suspicious."
+
+
+def explain(scores: dict[str, float], limits: Limits) -> str:
+    """Where the score stands among good images, and which branch raised the alarm."""
+    place = standing(scores["combined"], limits)
+    over = [b for b in scores if b != "combined" and scores[b] > limits.thresholds[b]]
+    if scores["combined"] <= limits.thresholds["combined"]:
+        aside = f"; the {over[0]} branch alone is above its own threshold" if over else ""
+        return f"{place} No alarm: the score lies within the range of good images{aside}."
+    within = [b for b in scores if b != "combined" and b not in over]
+    if not over:
+        return f"{place} No branch is above its own threshold; only their sum is."
+    raised = (f"The {' and '.join(over)} branch{'es' if len(over) > 1 else ''} "
+              f"raise{'' if len(over) > 1 else 's'} the alarm")
+    if within:
+        raised += (f"; {' and '.join(within)} stay{'' if len(within) > 1 else 's'} within "
+                   f"{'their' if len(within) > 1 else 'its'} range")
+    return f"{place} {raised}."

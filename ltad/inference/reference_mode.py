@@ -1,0 +1,217 @@
+"""A part that nobody trained, judged at once beside one to eight good images of it.
+
+The reference branch compares with those images; the semantic branch speaks of the part by a name in
+words; there is no reconstruction branch. Thresholds and units come from the images themselves, each
+held against the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ltad.config import Config
+from ltad.inference import scoring
+from ltad.inference.calibration import Calibration, Readings
+from ltad.inference.checkpoint import Checkpoint
+from ltad.inference.feature_store import ROTATIONS, turned
+from ltad.inference.recognition import descriptor
+from ltad.inference.scorer import Scorer
+from ltad.io.images import ImageSource, Prepared
+from ltad.models.detector import UNIT_BRANCHES, Detector
+from ltad.models.reference import ReferenceBranch, allowed_turns
+from ltad.types import SettingError
+
+MOST_IMAGES = 8
+LONGEST_NAME = 60
+LAM, REFERENCE_WEIGHT = 0.25, 1.0
+"""Chosen on photographs, as in the preset "demo"."""
+COMPARED = 4
+"""Images that decide on the allowed turns."""
+REMEMBERED = 8
+
+
+class ReferenceScorer(Scorer):
+    """A scorer of one part whose only knowledge of it are a few good images and a name.
+
+    Args:
+        base: whose encoder, prompts and feature cache it shares.
+        images: one to eight different good images of the part.
+        name: what the part is, in words, for example "door hinge".
+
+    Raises:
+        ImageError: an image cannot be used.
+        PromptError: the name has no word that the text encoder knows.
+        SettingError: no image, too many, twice the same one, no name, a name too long, or a model
+            whose classifier reads no words.
+    """
+
+    def __init__(self, base: Scorer, images: Sequence[ImageSource | Prepared], name: str) -> None:
+        name = checked_name(name)
+        prepared = checked_images([base.prepare(image) for image in images])
+        detector = _detector(base, name)
+        reader = base._reader.with_detector(detector)
+        with torch.inference_mode():
+            views, self.turns = _views(reader, prepared, detector.config.training.views)
+            apart = _each_from_the_others(detector, views)
+            detector.reference.fit(lambda: [(fine, 0) for fine in views])
+            projected = detector.semantic(views[0])
+            _set_units(detector, base, projected, apart)
+            zero, one = detector.unit("reference", 0)
+            self._good = Readings(
+                None, projected.half().repeat(len(apart) // len(prepared), 1, 1, 1),
+                (apart - zero) / (one - zero), detector.semantic_unit(0),
+            )
+            patches = torch.cat([reader.patches(p) for p in prepared])
+        recogniser = base.checkpoint.recogniser.for_part(name, descriptor(patches))
+        checkpoint = Checkpoint(
+            detector, recogniser, {}, base.checkpoint.encoder_name, base.encoder.fingerprint,
+            {"split": "none", "split_counts": {name: len(prepared)},
+             "training_pictures": {name: 0}, "views": {name: self.turns}},
+        )
+        super().__init__(base.encoder, checkpoint, None, base.name)
+        self._reader = reader
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Limits from the images themselves, each measured by the others; a single one by its
+        turned views."""
+        return Calibration({self.class_names[0]: len(self._good)}, lambda _: self._good, self.texts)
+
+
+def checked_name(name: str) -> str:
+    """The name of a part as it is used. Raises SettingError."""
+    words = " ".join(name.replace("_", " ").split())
+    if not words:
+        raise SettingError(
+            "The part has no name. Say in one or a few words what it is, for example 'door hinge'."
+        )
+    if len(words) > LONGEST_NAME:
+        raise SettingError(
+            f"The part's name has {len(words)} letters, but it may have at most {LONGEST_NAME}."
+        )
+    return words
+
+
+def checked_images(prepared: list[Prepared]) -> list[Prepared]:
+    """One to eight images, all different. Raises SettingError."""
+    if not 1 <= len(prepared) <= MOST_IMAGES:
+        raise SettingError(
+            f"There are {len(prepared)} reference images, but one to {MOST_IMAGES} are needed. "
+            "With more, teach the model the part instead."
+        )
+    different = {p.key for p in prepared}
+    if len(different) < len(prepared):
+        raise SettingError(
+            f"Of the {len(prepared)} reference images only {len(different)} are different. Give "
+            "each once: a copy shows nothing of how much good parts differ."
+        )
+    return prepared
+
+
+class ReferenceShelf:
+    """Reference scorers by what they are made of; the last few used stay in memory."""
+
+    def __init__(self, keep: int = REMEMBERED) -> None:
+        self._keep = keep
+        self._made: OrderedDict[str, ReferenceScorer] = OrderedDict()
+        self._lock = Lock()
+
+    def scorer(self, base: Scorer, images: Sequence[Prepared], name: str) -> ReferenceScorer:
+        """The scorer for these images, which `base` prepared. Errors as of `ReferenceScorer`."""
+        parts = [base.detector_key, name, *(image.key for image in images)]
+        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        with self._lock:
+            if key in self._made:
+                self._made.move_to_end(key)
+                return self._made[key]
+        made = ReferenceScorer(base, images, name)
+        with self._lock:
+            self._made[key] = made
+            while len(self._made) > self._keep:
+                self._made.popitem(last=False)
+        return made
+
+
+def _config(base: Config) -> Config:
+    grid = base.features.semantic_grid
+    return base.replace(
+        name_init="class_name", learn_names=False, text_classifier="encoder", good_units=True,
+        lam=LAM, reference_weight=REFERENCE_WEIGHT, views="auto",
+        reference_size=MOST_IMAGES * (1 + len(ROTATIONS)) * grid * grid,  # every patch
+    )
+
+
+def _detector(base: Scorer, name: str) -> Detector:
+    """A detector of one class without reconstruction. Phi is what the encoder carries for it, or
+    the base model's where it carries none."""
+    known = base.detector.semantic
+    config = _config(base.config)
+    detector = Detector((name,), base.encoder, config)
+    carried: Any = base.encoder.semantic_start
+    if carried and config.model.layer_pooling != "none":
+        detector.semantic.load_state_dict(carried, strict=False)
+    elif known.class_texts is None:
+        detector = detector.with_parts(semantic=known)
+    else:
+        raise SettingError(
+            "This model's classifier is learned and reads no words, so it cannot speak of a part "
+            "that it was not trained on. Choose another model."
+        )
+    detector = detector.with_parts(reconstruction=None, synthesizer=None)
+    return detector.eval().requires_grad_(False).to(base.encoder.device)
+
+
+def _views(reader: Any, prepared: list[Prepared], wish: str) -> tuple[list[Tensor], list[str]]:
+    """Features (n, C, G', G') of the images as they are and in each allowed turn; those turns."""
+    in_turns = {turn: [_turned(p, turn) for p in prepared] for turn in ROTATIONS}
+    reader.encode([p for own in ([prepared, *in_turns.values()]) for p in own])
+    images = reader.fine(prepared)
+    features = {turn: reader.fine(own) for turn, own in in_turns.items()}
+    turns = list(ROTATIONS) if len(prepared) == 1 else allowed_turns(
+        images[:COMPARED], {turn: own[:COMPARED] for turn, own in features.items()}
+    )
+    return [images, *(features[turn] for turn in turns)], turns
+
+
+def _turned(prepared: Prepared, turn: str) -> Prepared:
+    pixels = np.asarray(turned(Image.fromarray(prepared.pixels), turn))
+    return Prepared(f"{prepared.key}-{turn}", pixels)
+
+
+def _each_from_the_others(detector: Detector, views: list[Tensor]) -> Tensor:
+    """S_ref (n, G', G') of each image under a branch that holds the others in all their views; of a
+    single image, of each of its views under the other views."""
+    if len(views[0]) == 1:
+        rows = [[view] for view in views]
+    else:
+        rows = [[view[i : i + 1] for view in views] for i in range(len(views[0]))]
+    model = detector.config.model
+    branch = ReferenceBranch(1, views[0].shape[1], model.reference_size).to(views[0].device)
+    found = []
+    for place, own in enumerate(rows):
+        others = [fine for at, row in enumerate(rows) if at != place for fine in row]
+        branch.fit(lambda others=others: [(fine, 0) for fine in others])
+        found.append(branch.scores(own[0], 0))
+    return torch.cat(found)
+
+
+def _set_units(detector: Detector, base: Scorer, projected: Tensor, apart: Tensor) -> None:
+    """Units of the semantic and the reference branch from the good images."""
+    model, size = detector.config.model, detector.config.features.image_size
+    texts = (detector.texts(base.encoder, words, [0]).expand(len(projected), -1)
+             for words in (model.normal_prompt, model.abnormal_prompt))
+    semantic = scoring.semantic_score(projected, *texts, model.tau)
+    for branch, raw, least in (("semantic", semantic, scoring.LEAST_SEMANTIC_UNIT),
+                               ("reference", apart, 1e-6)):
+        unit = scoring.good_unit(raw, size, model.score_pool, least)
+        detector.units[0, UNIT_BRANCHES.index(branch)] = torch.tensor(unit)

@@ -1,0 +1,441 @@
+"""An image in, a `Detection` out: cached, stateless, safe for many users at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ltad.config import PROMPT_SEPARATOR
+from ltad.inference import scoring
+from ltad.inference.batching import Batcher
+from ltad.inference.calibration import (
+    BranchMaps,
+    Calibration,
+    Readings,
+    ScoreSettings,
+    branch_maps,
+    explain,
+)
+from ltad.inference.checkpoint import Checkpoint
+from ltad.inference.recognition import Recognition
+from ltad.inference.vocabulary import TokenExplorer, VocabularyMap
+from ltad.io.cache import ByteCache, TensorCache
+from ltad.io.images import ImageSource, Prepared, content_key, read_image
+from ltad.models.align import Encoder
+from ltad.models.detector import Detector
+from ltad.models.features import patch_features
+from ltad.types import REFERENCE, Detection, NearestToken, PromptError, SettingError
+
+FEATURE_MEMORY = 256 * 2**20
+READING_MEMORY = 512 * 2**20
+BATCH = 16
+TEXT_MEMORY = 16 * 2**20
+FALSE_ALARM_RATE = 0.05
+
+
+class PictureReader:
+    """Readings of pictures, each computed once; safe for many threads.
+
+    Args:
+        encoder: the frozen encoder.
+        detector: on the encoder's device.
+        disk: where features are kept between processes, or None.
+    """
+
+    def __init__(self, encoder: Encoder, detector: Detector, disk: ByteCache | None) -> None:
+        self._encoder, self._detector = encoder, detector
+        self._settings = detector.config.features
+        self._features = TensorCache(FEATURE_MEMORY, disk, encoder.device)
+        self._readings = TensorCache(READING_MEMORY, None, encoder.device)
+        self._encode_together = Batcher(self._encode, BATCH)
+
+    def with_detector(self, detector: Detector) -> PictureReader:
+        """A reader for another detector on the same encoder; the features are shared."""
+        other = PictureReader(self._encoder, detector, None)
+        other._features = self._features
+        other._encode_together = self._encode_together
+        return other
+
+    def prepare(self, image: ImageSource | Prepared) -> Prepared:
+        """See `ltad.inference.scorer.Scorer.prepare`."""
+        if isinstance(image, Prepared):
+            return image
+        size = self._settings.image_size
+        small = read_image(image).resize((size, size), Image.Resampling.BILINEAR)
+        return Prepared(content_key(small), np.asarray(small))
+
+    def encode(self, prepared: Sequence[Prepared]) -> None:
+        """Run the image encoder, in batches, on the pictures that no cache holds."""
+        distinct = {p.key: p for p in prepared}.values()
+        missing = [p for p in distinct if self._features.get(self._feature_key(p)) is None]
+        for start in range(0, len(missing), BATCH):
+            batch = missing[start : start + BATCH]
+            for p, tensors in zip(batch, self._encode_together(batch), strict=True):
+                self._features.put(self._feature_key(p), tensors)
+
+    def patches(self, prepared: Prepared) -> Tensor:
+        """Patch features on the RM's grid, (1, C, G, G) float16."""
+        return self._features_of(prepared)["patches"][None]
+
+    def fine(self, prepared: Sequence[Prepared]) -> Tensor:
+        """Patch features of images on the semantic grid, (n, C, G', G') float32."""
+        return torch.stack([self._features_of(p)["fine"] for p in prepared]).float()
+
+    def read(self, prepared: Prepared, class_name: str) -> Readings:
+        """The readings of one image as one of the class; S_rec may depend on it, p^ does not."""
+        index = self._detector.index(class_name)
+
+        def compute_reconstruction() -> dict[str, Tensor]:
+            features = self._features_of(prepared)
+            scores = {}
+            if self._detector.reconstruction is not None:
+                patches = features["patches"][None].float()
+                scores["scores"] = self._detector.reconstruction_scores(patches, index)
+            reference = self._detector.reference_scores(features["fine"][None].float(), index)
+            return scores if reference is None else {**scores, "reference": reference}
+
+        def compute_projected() -> dict[str, Tensor]:
+            fine = self._features_of(prepared)["fine"][None].float()
+            return {"projected": self._detector.semantic(fine)}
+
+        key = f"{self.detector_key}-{prepared.key}"
+        scores = self._readings.get_or_compute(f"{key}-{index}", compute_reconstruction)
+        projected = self._readings.get_or_compute(key, compute_projected)
+        return Readings(
+            scores.get("scores"), projected["projected"], scores.get("reference"),
+            self._detector.semantic_unit(index),
+        )
+
+    def read_all(self, prepared: Sequence[Prepared], class_name: str) -> Readings:
+        """The readings of several images of one class together; `projected` is float16."""
+        self.encode(prepared)
+        each = [self.read(p, class_name) for p in prepared]
+        return Readings(
+            _together([r.reconstruction for r in each]),
+            torch.cat([r.projected for r in each]).half(),
+            _together([r.reference for r in each]),
+            each[0].semantic_unit,
+        )
+
+    @cached_property
+    def detector_key(self) -> str:
+        """Short hash of encoder and detector."""
+        digest = hashlib.sha256(self._encoder.fingerprint.encode())
+        for name, tensor in sorted(self._detector.state_dict().items()):
+            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def _feature_key(self, prepared: Prepared) -> str:
+        return f"features-{self._encoder.fingerprint}-{prepared.key}"
+
+    def _features_of(self, prepared: Prepared) -> dict[str, Tensor]:
+        return self._features.get_or_compute(
+            self._feature_key(prepared), lambda: self._encode_together([prepared])[0]
+        )
+
+    @torch.inference_mode()
+    def _encode(self, batch: Sequence[Prepared]) -> list[dict[str, Tensor]]:
+        pixels = torch.stack([self._encoder.pixels(Image.fromarray(p.pixels)) for p in batch])
+        taps = self._encoder.image_features(pixels).taps
+        grids = (self._settings.grid, self._settings.semantic_grid)
+        coarse, fine = (patch_features(taps, grid).half() for grid in grids)
+        return [{"patches": c, "fine": f} for c, f in zip(coarse, fine, strict=True)]
+
+
+def _together(each: list[Tensor | None]) -> Tensor | None:
+    """The tensors as one; None where the detector has no such branch."""
+    return None if each[0] is None else torch.cat(each)
+
+
+class Scorer:
+    """Scores pictures with one model. Keeps no current picture: every call says which.
+
+    Args:
+        encoder: the frozen encoder.
+        checkpoint: the model trained on it.
+        disk: where features are kept between processes, or None.
+        name: shown to users.
+    """
+
+    def __init__(
+        self, encoder: Encoder, checkpoint: Checkpoint, disk: ByteCache | None, name: str = "model"
+    ) -> None:
+        self.encoder = encoder
+        self.checkpoint = checkpoint
+        self.detector = checkpoint.detector
+        self.config = self.detector.config
+        self.class_names = self.detector.class_names
+        self.name = name
+        self.tokens = TokenExplorer(encoder, self.detector)
+        self._reader = PictureReader(encoder, self.detector, disk)
+        self._texts = TensorCache(TEXT_MEMORY, None, encoder.device)
+
+    def with_detector(self, detector: Detector) -> Scorer:
+        """A scorer with another detector on the same encoder; the pictures' features are shared.
+
+        Args:
+            detector: with the same classes in the same order, on the encoder's device.
+        """
+        checkpoint = self.checkpoint.with_detector(detector)
+        other = Scorer(self.encoder, checkpoint, None, self.name)
+        other._reader = self._reader.with_detector(detector)
+        return other
+
+    @property
+    def detector_key(self) -> str:
+        """Short hash of encoder and detector."""
+        return self._reader.detector_key
+
+    @cached_property
+    def card(self) -> dict:
+        """Facts for the page: encoder, classes and their training pictures, settings."""
+        folder = Path(str(getattr(self.encoder.model, "name_or_path", "")))
+        recipe = folder / "pretraining.json"
+        return {
+            "name": self.name,
+            "encoder": Path(self.checkpoint.encoder_name).name
+            if recipe.is_file() else self.checkpoint.encoder_name,
+            "is_embedded_encoder": recipe.is_file(),
+            "encoder_recipe": json.loads(recipe.read_text()) if recipe.is_file() else None,
+            "fingerprint": self.encoder.fingerprint,
+            "image_size": self.config.features.image_size,
+            "classes": len(self.class_names),
+            **self.checkpoint.about,
+        }
+
+    def prepare(self, image: ImageSource | Prepared) -> Prepared:
+        """Decode a picture and bring it to the model's input size.
+
+        Args:
+            image: PIL image, path, bytes, or array (H, W[, 3 or 4]).
+
+        Raises:
+            ImageError: it is no usable picture.
+        """
+        return self._reader.prepare(image)
+
+    def score(
+        self,
+        image: ImageSource | Prepared,
+        class_name: str | None = None,
+        normal_prompt: str | None = None,
+        abnormal_prompt: str | None = None,
+        lam: float | None = None,
+        tau: float | None = None,
+        false_alarm_rate: float = FALSE_ALARM_RATE,
+        reference_weight: float | None = None,
+    ) -> Detection:
+        """Score one picture. What is left out takes the model's own value.
+
+        Args:
+            image: see `prepare`.
+            class_name: one of `class_names`; None lets the model recognise it.
+            normal_prompt, abnormal_prompt: v^n and v^a.
+            lam, tau: of equations (5) and (3).
+            false_alarm_rate: share of good pictures that may raise an alarm, in (0, 1).
+            reference_weight: of the reference branch; 0 leaves LTAD's own two branches.
+
+        Raises:
+            ImageError, UnknownClassError, PromptError, SettingError: what was wrong with each.
+        """
+        return self.score_batch(
+            [image], class_name, normal_prompt, abnormal_prompt, lam, tau, false_alarm_rate,
+            reference_weight,
+        )[0]
+
+    @torch.inference_mode()
+    def score_batch(
+        self,
+        images: Sequence[ImageSource | Prepared],
+        class_name: str | None = None,
+        normal_prompt: str | None = None,
+        abnormal_prompt: str | None = None,
+        lam: float | None = None,
+        tau: float | None = None,
+        false_alarm_rate: float = FALSE_ALARM_RATE,
+        reference_weight: float | None = None,
+    ) -> list[Detection]:
+        """Score several pictures, in order; arguments and errors as in `score`."""
+        settings = self.score_settings(normal_prompt, abnormal_prompt, lam, tau, reference_weight)
+        if not 0 < false_alarm_rate < 1:
+            raise SettingError(
+                f"The false-alarm rate is {false_alarm_rate}, but it must be between 0 and 1."
+            )
+        if class_name is not None:
+            self.detector.index(class_name)
+        prepared = [self.prepare(image) for image in images]
+        self._reader.encode(prepared)
+        return [self._detect(p, class_name, settings, false_alarm_rate) for p in prepared]
+
+    @torch.inference_mode()
+    def measure(
+        self, images: Sequence[ImageSource | Prepared], class_name: str, settings: ScoreSettings
+    ) -> BranchMaps:
+        """Maps (n, S, S) and image scores (n,) of every branch, without verdicts or thresholds."""
+        readings = self._reader.read_all(
+            [self.prepare(image) for image in images], class_name
+        )
+        normal = self.texts([class_name], settings.normal_prompt)
+        abnormal = self.texts([class_name], settings.abnormal_prompt)
+        return branch_maps(readings, normal, abnormal, settings)
+
+    @torch.inference_mode()
+    def recognise(self, image: ImageSource | Prepared) -> Recognition:
+        """The classes ranked for one picture."""
+        patches = self._reader.patches(self.prepare(image))
+        return self.checkpoint.recogniser.recognise(patches)[0]
+
+    def score_settings(
+        self, normal_prompt: str | None = None, abnormal_prompt: str | None = None,
+        lam: float | None = None, tau: float | None = None,
+        reference_weight: float | None = None,
+    ) -> ScoreSettings:
+        """The model's settings with the given ones in their place, validated."""
+        model = self.config.model
+        given = {"normal_prompt": normal_prompt, "abnormal_prompt": abnormal_prompt,
+                 "lam": lam, "tau": tau, "reference_weight": reference_weight}
+        for label in ("normal_prompt", "abnormal_prompt"):
+            if given[label] is not None and not given[label].strip():
+                raise PromptError(
+                    f"The {label.replace('_', ' ')} is empty. Give at least one word, for example "
+                    f"{getattr(model, label)!r}."
+                )
+        model = replace(model, **{k: v for k, v in given.items() if v is not None})
+        return ScoreSettings(
+            " ".join(model.normal_prompt.split()), " ".join(model.abnormal_prompt.split()),
+            float(model.lam), float(model.tau), model.score_pool, self.config.features.image_size,
+            float(model.reference_weight),
+        )
+
+    def unknown_words(self, words: str) -> list[str]:
+        """Words that the vocabulary does not hold whole."""
+        return self.encoder.unknown_words(words.replace(PROMPT_SEPARATOR, " "))
+
+    def nearest_tokens(self, class_name: str, k: int = 10) -> list[list[NearestToken]]:
+        """For each of the class's m learned vectors, the k nearest vocabulary words."""
+        return self.tokens.nearest_of_class(class_name, k)
+
+    def nearest_tokens_of_words(self, words: str, k: int = 10) -> dict[str, list[NearestToken]]:
+        """For each token of the words, its k nearest vocabulary words."""
+        return self.tokens.nearest_of_words(words, k)
+
+    def name_drift(self, class_name: str) -> list[tuple[float, float]]:
+        """(cosine, distance) of each learned vector to its start, the embedding of "object"."""
+        return self.tokens.drift(class_name)
+
+    def random_baseline(self, k: int = 10) -> list[float]:
+        """Mean cosine of the 1st to k-th nearest word of random vectors."""
+        return self.tokens.random_baseline(k)
+
+    def vocabulary_map(self) -> VocabularyMap:
+        """Vocabulary and learned names in two dimensions."""
+        return self.tokens.vocabulary_map
+
+    def text_similarity(self) -> np.ndarray:
+        """(classes, classes) cosine similarity of T(s_c)."""
+        return self.tokens.text_similarity()
+
+    def texts(self, class_names: Sequence[str], words: str) -> Tensor:
+        """T([words; s_c]) of each class, (n, d); each is computed once."""
+        keys = {name: f"{name}\n{words}" for name in class_names}
+        missing = [n for n in dict.fromkeys(class_names) if self._texts.get(keys[n]) is None]
+        fresh = {}
+        if missing:
+            made = self.detector.texts(
+                self.encoder, words, [self.detector.index(name) for name in missing]
+            )
+            for name, text in zip(missing, made, strict=True):
+                fresh[name] = self._texts.put(keys[name], {"text": text})["text"]
+        return torch.stack([
+            fresh[n] if n in fresh else self._texts.get(keys[n])["text"] for n in class_names
+        ])
+
+    @cached_property
+    def calibrator(self) -> Scorer:
+        """Who scores the calibration pictures: this model, or where it has learned from them, its
+        second training, which has not."""
+        if self.checkpoint.second is None:
+            return self
+        checkpoint = replace(self.checkpoint, detector=self.checkpoint.second, second=None)
+        other = Scorer(self.encoder, checkpoint, None, self.name)
+        other._reader = self._reader.with_detector(checkpoint.detector)
+        return other
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Limits from the held-out normal pictures that the model folder carries."""
+        if self.calibrator is not self:
+            return self.calibrator.calibration
+        images = self.checkpoint.calibration
+        return Calibration(
+            {name: len(own) for name, own in images.items()},
+            self._calibration_readings,
+            lambda names, words: self.texts(names, words),
+        )
+
+    def _calibration_readings(self, name: str) -> Readings:
+        """Of a class's calibration pictures, by branches that do not hold them."""
+        images = self.checkpoint.calibration[name]
+        readings = self._reader.read_all([self.prepare(image) for image in images], name)
+        index = self.detector.index(name)
+        return replace(readings, **{
+            branch: self.detector.in_units(branch, raw.to(self.encoder.device), index)
+            for branch, raw in self.checkpoint.cross_fitted.get(name, {}).items()
+        })
+
+    @torch.inference_mode()
+    def calibration_scores(self, class_name: str, settings: ScoreSettings) -> dict[str, Tensor]:
+        """Image scores (n,) by branch of a class's calibration pictures."""
+        if self.calibrator is not self:
+            return self.calibrator.calibration_scores(class_name, settings)
+        normal, abnormal = (self.texts([class_name], words) for words in (
+            settings.normal_prompt, settings.abnormal_prompt))
+        readings = self._calibration_readings(class_name)
+        return branch_maps(readings, normal, abnormal, settings).scores
+
+    def warm_up(self) -> None:
+        """Do once, before the first visitor, what the first answer of each class would wait for."""
+        for name in self.class_names:
+            self.calibration.limits(name, self.score_settings(), FALSE_ALARM_RATE)
+
+    def _detect(
+        self, prepared: Prepared, class_name: str | None, settings: ScoreSettings, rate: float
+    ) -> Detection:
+        seen = self.recognise(prepared)
+        name = class_name or seen.best
+        normal = self.texts([name], settings.normal_prompt)
+        abnormal = self.texts([name], settings.abnormal_prompt)
+        measured = branch_maps(self._reader.read(prepared, name), normal, abnormal, settings)
+        limits = self.calibration.limits(name, settings, rate)
+        scores = {b: float(v[0]) for b, v in measured.scores.items()}
+        score, threshold = scores["combined"], limits.thresholds["combined"]
+        pixel_threshold = scoring.region_limit(score, threshold, limits.pixel_threshold)
+        maps = {b: v[0].float().cpu().numpy() for b, v in measured.maps.items()}
+        unknown = [w for p in (settings.normal_prompt, settings.abnormal_prompt)
+                   for w in self.unknown_words(p)]
+        return Detection(
+            score, scores.get("reconstruction"), scores["semantic"], threshold,
+            is_anomalous=score > threshold,
+            class_name=name, class_probabilities=seen.probabilities, is_recognised=seen.is_known,
+            was_class_given=class_name is not None,
+            anomaly_map=maps["combined"], reconstruction_map=maps.get("reconstruction"),
+            semantic_map=maps["semantic"], map_scale=limits.scale,
+            pixel_threshold=pixel_threshold,
+            regions=tuple(scoring.regions(maps["combined"], pixel_threshold)),
+            explanation=explain(scores, limits),
+            normal_prompt=settings.normal_prompt, abnormal_prompt=settings.abnormal_prompt,
+            lam=settings.lam, tau=settings.tau, false_alarm_rate=rate,
+            unknown_words=tuple(dict.fromkeys(unknown)),
+            reference_map=maps.get(REFERENCE), reference_score=scores.get(REFERENCE),
+            reference_weight=settings.reference_weight if REFERENCE in maps else 0.0,
+            is_in_units=self.config.model.good_units,
+        )

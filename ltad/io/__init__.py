@@ -1,0 +1,1 @@
+"""Files and pixels; nothing here knows a model."""

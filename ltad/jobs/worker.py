@@ -1,0 +1,343 @@
+"""Training in a process of its own: the queue, the recipe and the work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ltad.config import Config, preset
+from ltad.data.datasets import load_folder
+from ltad.inference.checkpoint import MODEL_FILE, Checkpoint, load_checkpoint
+from ltad.inference.scorer import Scorer
+from ltad.io.files import try_lock
+from ltad.jobs.dataset import ROLES
+from ltad.jobs.evaluate import measure_class, write_figures
+from ltad.jobs.job import (
+    CANCEL_FILE,
+    CANCELLED,
+    FAILED,
+    FINISHED,
+    FOLDER,
+    INTERRUPTED,
+    LOCK_FILE,
+    LOG_FILE,
+    OUTPUT_FILE,
+    STARTED,
+    Lesson,
+    find_lesson,
+    lesson_names,
+)
+from ltad.models.align import Encoder, load_encoder
+from ltad.synthetic.dataset import write_parts
+from ltad.training.train import train
+from ltad.types import LTADError, Sample, SettingError, disk_trouble
+from ltad.workspace import Workspace
+
+PRESET = "demo"
+PHASE1_STEPS, PHASE2_STEPS = 150, 480
+"""Optimiser steps of each phase for one part; an epoch of few pictures is little."""
+PHASE1_STEPS_PER_PART, PHASE2_STEPS_PER_PART = 15, 40
+HELD_OUT = 0.25
+"""Share of the pictures that set the thresholds: of 20 pictures, five."""
+RENDERED_PER_CLASS = 20
+"""Pictures of each rendered part that are trained again where the old classes are kept."""
+
+
+FOR_PHOTOGRAPHS = ("standardize", "residual", "reference_size", "reference_weight", "good_units",
+                   "lam", "views", "balance_classes")
+"""Settings that the preset has from photographs; a base model may be of drawings, or published."""
+_LOG = logging.getLogger(__name__)
+TURN_FILE, MODEL = "turn", "model"
+SECONDS_BETWEEN_LOOKS = 1.0
+RENDERED_SIZE = 256
+NICENESS = 5
+
+
+def few_pictures(base: Config, counts: dict[str, int]) -> Config:
+    """The settings to teach parts with.
+
+    Args:
+        base: of the model that the page started with; its encoder, sizes and prompts are kept.
+        counts: part -> pictures to learn from, old parts among them.
+    """
+    total = sum(counts.values())
+    per_epoch = -(-total // base.training.batch_size)
+    even = -(-total // per_epoch)  # else 34 pictures would be a batch of 32 and one of 2
+    steps = (PHASE1_STEPS + PHASE1_STEPS_PER_PART * len(counts),
+             PHASE2_STEPS + PHASE2_STEPS_PER_PART * len(counts))
+    chosen = _flat(preset(PRESET))
+    return base.replace(
+        **{name: chosen[name] for name in FOR_PHOTOGRAPHS},
+        phase1_epochs=-(-steps[0] // per_epoch), phase2_epochs=-(-steps[1] // per_epoch),
+        batch_size=even, validation_fraction=HELD_OUT, calibration="cross_fitted",
+        minimum_steps=0, seed=0,
+    )
+
+
+def training_command(
+    config: Config, data: str | Path, encoder: str, out: str | Path
+) -> str:
+    """The command line that trains the same model from the same pictures.
+
+    Settings that differ from the preset's are named one by one.
+    """
+    usual, own = _flat(preset(PRESET)), _flat(config)
+    changes = [f"{name}={json.dumps(value)}" for name, value in own.items()
+               if value != usual[name] and name != "seed"]
+    words: Sequence[str] = (
+        "python", "-m", "ltad", "train", "--data", str(data), "--encoder", encoder,
+        "--preset", PRESET, "--seed", str(config.training.seed), "--out", str(out),
+        *(["--set", *changes] if changes else []),
+    )
+    return shlex.join(words)
+
+
+def _flat(config: Config) -> dict:
+    return {name: value for group in config.to_dict().values() for name, value in group.items()}
+
+
+class Cancelled(LTADError):
+    """A person stopped the training."""
+
+
+def work(lesson: Lesson) -> int:
+    """Train, and say in ``job.json`` how it ended. Returns the exit status."""
+    try:
+        _train(lesson)
+    except Cancelled:
+        lesson.update(state=CANCELLED, message="Cancelled. Starting again goes on from here.")
+        return 0
+    except LTADError as error:
+        lesson.update(state=FAILED, message=_without_paths(str(error), lesson))
+        return 1
+    except Exception as error:
+        _LOG.exception("the training of %s failed", lesson.name)
+        _fail(lesson, error)
+        return 1
+    lesson.update(
+        state=FINISHED, seconds=round(lesson.progress().seconds, 1),
+        processor_seconds=round(time.process_time(), 1),  # of this process, the last one
+    )
+    return 0
+
+
+def _fail(lesson: Lesson, error: Exception) -> None:
+    """Say why; on a full disk even that may not be possible, and the training is "interrupted"."""
+    trouble = disk_trouble(error)
+    message = f"{trouble} Free some space and train again: it goes on from here." if trouble \
+        else "Something went wrong; the server's log says what."
+    with suppress(OSError):
+        lesson.update(state=FAILED, message=message)
+
+
+def _train(lesson: Lesson) -> None:
+    if (lesson.model_folder / MODEL_FILE).exists():  # killed between the last two steps
+        return
+    turn = _wait_for_turn(lesson)
+    try:
+        record, log = lesson.record(), lesson.log
+        log.begin()
+        if record["old_classes"]:
+            log.write("rendering")
+            _render_old(lesson, record)
+        config = Config.from_dict(record["training_config"])
+        encoder = load_encoder(record["encoder"], config.features, record["device"])
+        _stop_if_asked(lesson)
+        log.write("pictures")
+        samples = load_folder(lesson.folder / "data")
+        checkpoint = _checkpoint(lesson, record, samples, encoder, config)
+        log.write("figures")
+        _measure(lesson, record, samples, Scorer(encoder, checkpoint, None, lesson.name))
+        (lesson.folder / MODEL).replace(lesson.model_folder)
+    finally:
+        os.close(turn)
+
+
+def _checkpoint(
+    lesson: Lesson, record: dict, samples: list[Sample], encoder: Encoder, config: Config
+) -> Checkpoint:
+    """The trained model; one that was finished before a kill is only read."""
+    out, log = lesson.folder / MODEL, lesson.log
+    if (out / MODEL_FILE).exists():
+        return load_checkpoint(out, encoder)
+
+    def report(stage: str, step: int, steps: int, losses: Mapping[str, float]) -> None:
+        log.write(stage, step, steps, losses)
+        _stop_if_asked(lesson)
+
+    about = {"data": "own pictures", "new_classes": lesson.parts(),
+             "old_classes": record["old_classes"]}
+    return train(samples, encoder, config, out, _reference(record["encoder"], lesson),
+                 record["features"], report, about)
+
+
+def _measure(lesson: Lesson, record: dict, samples: list[Sample], scorer: Scorer) -> None:
+    rate, new, figures = record["false_alarm_rate"], lesson.parts(), []
+    for name in scorer.class_names:
+        own = [sample for sample in samples if sample.class_name == name]
+        figures.append(measure_class(scorer, name, name in new, own, rate))
+        _stop_if_asked(lesson)
+    command = training_command(
+        scorer.config, _shown(lesson.folder / "data"), _shown(record["encoder"]),
+        _shown(lesson.model_folder),
+    )
+    write_figures(lesson.folder / MODEL, figures, rate, command=command,
+                  seconds=round(lesson.progress().seconds, 1))
+
+
+def _wait_for_turn(lesson: Lesson) -> int:
+    """One training at a time, because two would each take more than twice as long."""
+    path = lesson.folder.parent / TURN_FILE
+    if (turn := try_lock(path)) is None:
+        lesson.log.write("waiting")
+    while turn is None:
+        turn = try_lock(path)
+        _stop_if_asked(lesson)
+        time.sleep(0 if turn else SECONDS_BETWEEN_LOOKS)
+    return turn
+
+
+def _stop_if_asked(lesson: Lesson) -> None:
+    if (lesson.folder / CANCEL_FILE).exists():
+        raise Cancelled(f"{lesson.name} was cancelled.")
+
+
+def _render_old(lesson: Lesson, record: dict) -> None:
+    """Put the old parts' pictures beside the new ones; they are rendered once for all lessons."""
+    rendered = write_parts(
+        record["rendered"], "none", train_per_class=RENDERED_PER_CLASS, test_good=0,
+        test_defective=0, size=RENDERED_SIZE,
+    )
+    for name in record["old_classes"]:
+        target = lesson.folder / "data" / name / "train" / "good"
+        shutil.copytree(rendered / name / "train" / "good", target, dirs_exist_ok=True)
+
+
+def _reference(encoder: str, lesson: Lesson) -> str:
+    """How the finished model names its encoder: relative to its own folder, or by hub name."""
+    return os.path.relpath(encoder, lesson.model_folder) if Path(encoder).is_dir() else encoder
+
+
+def _without_paths(message: str, lesson: Lesson) -> str:
+    """For the page, where the server's folders concern nobody."""
+    return message.replace(f"{lesson.folder}{os.sep}", "").replace(str(lesson.folder), "the lesson")
+
+
+def _shown(path: str | Path) -> str:
+    """A path as one would type it where the page was started."""
+    path = Path(path)
+    return os.path.relpath(path) if path.exists() or path.is_absolute() else str(path)
+
+
+def start(
+    workspace: Workspace, name: str, keep_old: bool = False, false_alarm_rate: float = 0.05
+) -> Lesson:
+    """Train a lesson in the background, or go on with one that stopped.
+
+    Args:
+        workspace: where the lesson is.
+        name: of the lesson.
+        keep_old: the rendered parts that the first model knows are learnt again, so that the new
+            model knows old and new; otherwise it knows the new parts only.
+        false_alarm_rate: at which the new model's figures are taken, in (0, 1).
+
+    Raises:
+        SettingError: there is no such lesson, it runs or is finished, or lacks pictures.
+    """
+    lesson = find_lesson(workspace, name)
+    if lesson.state == FINISHED:
+        raise SettingError(f"{name!r} is finished. Begin a new model to change it.")
+    if not 0 < false_alarm_rate < 1:
+        raise SettingError(f"The false-alarm rate is {false_alarm_rate}, but must be in (0, 1).")
+    lesson.check_ready(keep_old)
+    lock = try_lock(lesson.folder / LOCK_FILE)
+    if lock is None:
+        raise SettingError(f"{name!r} is training already.")
+    try:
+        _prepare(lesson, keep_old, false_alarm_rate)
+        _launch(lesson, lock)
+    finally:
+        os.close(lock)  # the child keeps its own copy
+    return lesson
+
+
+def _prepare(lesson: Lesson, keep_old: bool, rate: float) -> None:
+    """Settle what is trained. A half-finished model of other pictures is thrown away."""
+    old = lesson.old_classes() if keep_old else []
+    counts = {part: roles["learn"] for part, roles in lesson.counts().items()}
+    counts |= dict.fromkeys(old, RENDERED_PER_CLASS)
+    config = few_pictures(Config.from_dict(lesson.record()["config"]), counts)
+    keys = [f.key for role in ROLES for own in lesson.facts(role).values() for f in own]
+    text = json.dumps([keys, counts, config.to_dict()], sort_keys=True)
+    identity = hashlib.sha256(text.encode()).hexdigest()[:16]
+    if lesson.record().get("identity") != identity:
+        for part in set(lesson.record().get("old_classes", [])) - set(lesson.parts()):
+            shutil.rmtree(lesson.folder / "data" / part, ignore_errors=True)
+        shutil.rmtree(lesson.folder / "model", ignore_errors=True)
+        (lesson.folder / LOG_FILE).unlink(missing_ok=True)
+    (lesson.folder / CANCEL_FILE).unlink(missing_ok=True)
+    lesson.update(
+        state=STARTED, message="", identity=identity, old_classes=old,
+        false_alarm_rate=rate, training_config=config.to_dict(),
+    )
+
+
+def _launch(lesson: Lesson, lock: int) -> None:
+    """The child inherits the lock, so that the lesson counts as running from here to its end."""
+    import ltad
+
+    with (lesson.folder / OUTPUT_FILE).open("ab") as output:
+        subprocess.Popen(
+            [sys.executable, "-m", "ltad.jobs.worker", str(lesson.folder.absolute())],
+            cwd=Path(ltad.__file__).parents[1], stdin=subprocess.DEVNULL, stdout=output,
+            stderr=output, pass_fds=(lock,), start_new_session=True,
+        )
+
+
+def cancel(workspace: Workspace, name: str) -> Lesson:
+    """Ask a training to stop; it does so before its next step.
+
+    Raises:
+        SettingError: it does not run.
+    """
+    lesson = find_lesson(workspace, name)
+    if not lesson.is_running:
+        raise SettingError(f"{name!r} is not training.")
+    (lesson.folder / CANCEL_FILE).touch()
+    return lesson
+
+
+def resume_interrupted(workspace: Workspace) -> list[str]:
+    """Go on with all trainings whose process was killed; returns their names."""
+    resumed = []
+    for name in lesson_names(workspace):
+        lesson = Lesson(workspace.models / FOLDER / name)
+        try:
+            if lesson.state == INTERRUPTED:
+                record = lesson.record()
+                start(workspace, name, bool(record["old_classes"]), record["false_alarm_rate"])
+                resumed.append(name)
+        except LTADError:  # another process was faster, or the folder is damaged
+            continue
+    return resumed
+
+
+if __name__ == "__main__":
+    import torch
+
+    pass
+
+    os.nice(NICENESS)
+    # One core is left to the page, which must keep answering.
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
+    sys.exit(work(Lesson(Path(sys.argv[1]))))

@@ -1,0 +1,1 @@
+"""The prompt laboratory: what other words do to the scores, measured in seconds."""

@@ -1,0 +1,1 @@
+"""Inspectors' batches and decisions that are never lost."""

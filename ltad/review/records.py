@@ -1,0 +1,282 @@
+"""What the desk keeps, as plain frozen records. Times are ISO 8601 in UTC, to the millisecond."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ltad.types import LTADError
+
+VERDICTS = ("good", "defective", "unsure")
+BATCH_STATES = ("running", "finished", "cancelled")
+THRESHOLD_MODES = ("rate", "score", "f1", "miss")
+
+
+class DeskError(LTADError):
+    """The desk cannot do that: no such batch or item, a damaged or a newer database, a bad file."""
+
+
+class ConflictError(DeskError):
+    """Somebody else decided on the item since it was looked at; the message says who, what, when.
+
+    Attributes:
+        current: the decision that stands now, or None if there is none.
+    """
+
+    def __init__(self, message: str, current: Decision | None) -> None:
+        super().__init__(message)
+        self.current = current
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures that were brought together, and the settings they are scored under.
+
+    Attributes:
+        id: counts up from 1.
+        name: for people; need not be unique.
+        created: when.
+        person: who brought it.
+        model: name of the model (`ltad.inference.registry.ModelShelf`).
+        settings: normal_prompt, abnormal_prompt, lam, tau, false_alarm_rate, class_name,
+            minimum_area; what is missing or None takes the model's own value.
+        state: one of `BATCH_STATES`.
+        total, scored, failed, decided: counts of items; decided ones have a verdict.
+        deleted, deleted_by: when and by whom it was deleted, or "" (`ltad.review.database`).
+        erased: when its pictures were given up, or "".
+    """
+
+    id: int
+    name: str
+    created: str
+    person: str
+    model: str
+    settings: dict[str, Any]
+    state: str
+    total: int
+    scored: int
+    failed: int
+    decided: int
+    deleted: str = ""
+    deleted_by: str = ""
+    erased: str = ""
+
+
+@dataclass(frozen=True)
+class NewItem:
+    """A picture on its way into a batch.
+
+    Attributes:
+        file_name: as the person knows it, with folders of a zip.
+        content_key: SHA-256 of the file's bytes, 64 hexadecimal digits; "" for a broken file.
+        reason: why the file is broken; "" for a usable one.
+    """
+
+    file_name: str
+    content_key: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ItemResult:
+    """What the model says of one item; fields as in `Item`."""
+
+    width: int
+    height: int
+    class_name: str
+    class_probability: float
+    is_recognised: bool
+    score: float
+    reconstruction_score: float
+    semantic_score: float
+    threshold: float
+    regions: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One entry of an item's history. Entries are appended, never changed.
+
+    Attributes:
+        id: counts up over all decisions.
+        item_id: the item.
+        revision: 1, 2, ... within the item.
+        verdict: one of `VERDICTS`, or "" when the item was taken back to undecided.
+        defect_type, note: the person's words, or "".
+        mask_key: key of the corrected mask (`Database.blob`), or "".
+        person, created: who and when; of an imported one, as the file says it.
+        model, threshold, score: what the model said at that moment; the numbers may be None.
+        undoes: id of the decision that this entry undid, or None.
+        imported: when it came out of a file, or "" if it was made here.
+        mask_person: whose decision brought the mask, which later ones of other people may keep; ""
+            without a mask.
+    """
+
+    id: int
+    item_id: int
+    revision: int
+    verdict: str
+    defect_type: str
+    note: str
+    mask_key: str
+    person: str
+    created: str
+    model: str
+    threshold: float | None
+    score: float | None
+    undoes: int | None = None
+    imported: str = ""
+    mask_person: str = ""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A picture of a batch: what the model says, and what people say.
+
+    Attributes:
+        id, batch_id, position: position counts from 0 in the order of arrival.
+        file_name, content_key: as in `NewItem`.
+        status: "waiting", "scored", "failed" or "cancelled".
+        reason: why it failed, or "".
+        width, height: of the upright picture in pixels; 0 before it is scored.
+        class_name: the class it was scored as, or "".
+        class_probability: of that class, in [0, 1].
+        is_recognised: False when the picture looks like none of the classes.
+        score, reconstruction_score, semantic_score: as in `ltad.types.Detection`; None before.
+        threshold: the model's own at scoring time; the one that counts now may be another
+            (`ltad.review.thresholds`).
+        regions: left, top, right, bottom, area (picture pixels) and score of each, highest first.
+        duplicate_of: id of the item with the same content that was scored in its place, or None.
+        is_judged: as in `ltad.types.Detection`; False when it looks like none of the classes and
+            the batch names none.
+        decision: the latest entry of its history, or None. An undone one has verdict "".
+    """
+
+    id: int
+    batch_id: int
+    position: int
+    file_name: str
+    content_key: str
+    status: str
+    reason: str
+    width: int
+    height: int
+    class_name: str
+    class_probability: float
+    is_recognised: bool
+    score: float | None
+    reconstruction_score: float | None
+    semantic_score: float | None
+    threshold: float | None
+    regions: tuple[dict[str, Any], ...]
+    duplicate_of: int | None
+    is_judged: bool
+    decision: Decision | None
+
+    @property
+    def revision(self) -> int:
+        """Of the latest decision, 0 if there is none: the next `expected_revision`."""
+        return self.decision.revision if self.decision else 0
+
+    @property
+    def verdict(self) -> str:
+        """The person's verdict now, or ""."""
+        return self.decision.verdict if self.decision else ""
+
+    @property
+    def is_anomalous(self) -> bool:
+        """Whether the model called it anomalous at scoring time."""
+        return self.score is not None and self.score > self.threshold
+
+
+class ItemSummary(NamedTuple):
+    """An item's row in a long list; fields as in `Item`. A tuple, because thousands are made."""
+
+    id: int
+    position: int
+    file_name: str
+    content_key: str
+    status: str
+    reason: str
+    class_name: str
+    is_recognised: int
+    score: float | None
+    threshold: float | None
+    duplicate_of: int | None
+    verdict: str
+    revision: int
+
+
+@dataclass(frozen=True)
+class ThresholdChoice:
+    """How the alarm threshold of a class, or of all classes, is found.
+
+    Attributes:
+        mode: "rate": the model's calibrated limit at false-alarm rate `value`; "score": `value`
+            itself; "f1": the best F1 on the reviewed items, `value` unused; "miss": the highest
+            threshold that misses at most the share `value` of the reviewed defective items.
+        value: a rate in (0, 1), a score, unused, or a share in [0, 1).
+    """
+
+    mode: str
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
+class ThresholdSetting:
+    """One time that somebody chose a threshold, or took a choice back.
+
+    Attributes:
+        id: counts up in time.
+        choice: None takes the choice back.
+        person, created: who and when; "" for choices older than this record of them.
+    """
+
+    id: int
+    choice: ThresholdChoice | None
+    person: str
+    created: str
+
+
+@dataclass(frozen=True)
+class IgnoreSetting:
+    """One time that somebody set the area that a class ignores.
+
+    Attributes:
+        id: counts up in time.
+        mask_key: of the mask's blob, or "" where nothing is ignored.
+        person, created: who and when.
+    """
+
+    id: int
+    mask_key: str
+    person: str
+    created: str
+
+
+class Reviewed(NamedTuple):
+    """A scored item on which somebody decided good or defective."""
+
+    class_name: str
+    score: float
+    is_defective: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a batch is.
+
+    Attributes:
+        done: items that need no more work, failed ones included.
+        total, failed: items.
+        images_per_second: of late, or 0.0 when unknown.
+        seconds_left: or None when unknown.
+        state: of the batch.
+    """
+
+    done: int
+    total: int
+    failed: int
+    images_per_second: float
+    seconds_left: float | None
+    state: str

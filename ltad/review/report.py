@@ -1,0 +1,180 @@
+"""A batch as one HTML file that prints well: no script, no other file, every text escaped."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+
+from ltad.inference.scorer import Scorer
+from ltad.io.heatmap import heat_png
+from ltad.review.database import Database, now
+from ltad.review.evidence import Thresholds, gather, is_suspicious, model_verdict
+from ltad.review.export import row
+from ltad.review.files import whole_file
+from ltad.review.images import PictureStore
+from ltad.review.records import VERDICTS, Batch, Item
+from ltad.types import LTADError
+
+FIGURES = 200
+"""So many parts are shown with pictures; a browser still opens the file at once."""
+PHOTO_SIDE = 420
+_HERE = Path(__file__).parent
+
+
+def write_report(
+    path: str | Path,
+    batch: Batch,
+    items: Sequence[Item],
+    database: Database,
+    pictures: PictureStore,
+    scorer: Scorer | None,
+    thresholds: Thresholds | None = None,
+    figures: int = FIGURES,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write the report of a batch; one picture at a time is in memory.
+
+    Parts that a person rejected or was unsure of, and those that the model suspects and nobody
+    reviewed, are shown with pictures, in the order of `items`; all stand in the list.
+
+    Args:
+        path: the HTML file; appears when it is whole.
+        batch, items: what to write.
+        database, pictures: where masks and pictures are kept.
+        scorer: the batch's model; None leaves the heatmaps out.
+        thresholds: that count now, by class name.
+        figures: at most so many pictures.
+        progress: called with (done, total) after every picture.
+
+    Returns:
+        How many parts are shown with pictures.
+
+    Raises:
+        DeskError: the file cannot be written.
+    """
+    shown = [
+        item for item in items
+        if item.status == "scored" and is_suspicious(item, thresholds)
+    ]
+    chosen = shown[:figures]
+
+    def drawn() -> Iterator[dict[str, Any]]:
+        for done, item in enumerate(chosen, start=1):
+            yield _figure(item, batch, database, pictures, scorer, thresholds)
+            if progress is not None:
+                progress(done, len(chosen))
+
+    pieces = _environment().get_template("report.html").generate(
+        batch=batch, written=now(),
+        style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
+        counts=_counts(items), agreement=_agreement(items, thresholds),
+        classes=_classes(items, thresholds),
+        defect_types=dict(Counter(
+            item.decision.defect_type or "no type given"
+            for item in items if item.verdict == "defective"
+        ).most_common()),
+        settings={k: v for k, v in batch.settings.items() if v is not None},
+        figures=drawn(), figure_count=len(chosen), left_out=len(shown) - len(chosen),
+        rows=(row(item, thresholds) for item in items),
+    )
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+        file.writelines(pieces)
+    return len(chosen)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "moment": lambda text: f"{text[:16].replace('T', ' ')} UTC",
+        "number": lambda value: "" if value is None else f"{value:.5g}",
+        "readable": lambda name: name.replace("_", " "),
+        "path": _path,
+    }
+    return environment
+
+
+def _path(contours: Sequence[Sequence[tuple[int, int]]]) -> str:
+    """Closed polygons as an SVG path."""
+    return "".join(
+        "M" + "L".join(f"{x} {y}" for x, y in contour) + "Z" for contour in contours
+    )
+
+
+def _counts(items: Sequence[Item]) -> dict[str, int]:
+    status = Counter(item.status for item in items)
+    verdicts = Counter(item.verdict for item in items if item.verdict)
+    waiting = len(items) - status["scored"] - status["failed"]
+    return {
+        "pictures": len(items), "scored": status["scored"], "unreadable": status["failed"],
+        **({"not scored": waiting} if waiting else {}),
+        "reviewed": verdicts.total(), **{name: verdicts[name] for name in VERDICTS},
+    }
+
+
+def _agreement(
+    items: Sequence[Item], thresholds: Thresholds | None
+) -> dict[str, dict[str, int]]:
+    """Model's verdict -> person's verdict ("" for none) -> how many; "not judged" only if any."""
+    pairs = Counter(
+        (model_verdict(item, thresholds), item.verdict) for item in items if item.score is not None
+    )
+    return {
+        model: {person: pairs[model, person] for person in (*VERDICTS, "")}
+        for model in ("normal", "anomalous", "not judged")
+        if model != "not judged" or any(said == model for said, _ in pairs)
+    }
+
+
+def _classes(
+    items: Sequence[Item], thresholds: Thresholds | None
+) -> list[tuple[str, int, float | None]]:
+    """Class name, number of pictures and threshold of every class that occurs."""
+    counted = Counter(item.class_name for item in items if item.status == "scored")
+    known = {item.class_name: item.threshold for item in items if item.status == "scored"}
+    known |= thresholds or {}
+    return [(name, counted[name], known[name]) for name in sorted(counted)]
+
+
+def _figure(
+    item: Item, batch: Batch, database: Database, pictures: PictureStore,
+    scorer: Scorer | None, thresholds: Thresholds | None,
+) -> dict[str, Any]:
+    figure = {
+        "item": item, "row": row(item, thresholds), "width": item.width, "height": item.height,
+        "photo": "", "heat": "", "regions": (), "source": "", "share": 0.0, "problem": "",
+    }
+    try:
+        evidence = gather(item, batch, database, pictures, scorer, thresholds)
+        picture = evidence.picture or pictures.image(item.content_key)
+    except LTADError as error:
+        return {**figure, "problem": str(error)}
+    if evidence.detection is not None:
+        scale = evidence.detection.map_scale["combined"]
+        heat = heat_png(evidence.detection.anomaly_map, *scale)
+        figure["heat"] = _data_url(heat, "image/png")
+    area = sum(region.area for region in evidence.regions)
+    return {
+        **figure, "photo": _data_url(_jpeg(picture), "image/jpeg"), "regions": evidence.regions,
+        "source": evidence.source, "share": 100 * area / (item.width * item.height),
+    }
+
+
+def _jpeg(picture: Any) -> bytes:
+    small = picture.copy()
+    small.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=82)
+    return buffer.getvalue()
+
+
+def _data_url(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

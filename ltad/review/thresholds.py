@@ -1,0 +1,382 @@
+"""What follows from people's decisions: thresholds, their figures and what is worth a look."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from ltad.review.database import Database
+from ltad.review.images import PictureStore
+from ltad.review.records import Batch, DeskError, ItemSummary, Reviewed, ThresholdChoice
+
+SAMPLE_SIZE = 30
+CONFIDENCE = 0.95
+_COMPARABLE = ("normal_prompt", "abnormal_prompt", "lam", "tau")
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How alarms and people's verdicts agree on the reviewed items ("unsure" left out).
+
+    Attributes:
+        true_positives: defective, alarm. false_negatives: defective, no alarm.
+        false_positives: good, alarm. true_negatives: good, no alarm.
+    """
+
+    true_positives: int
+    false_negatives: int
+    false_positives: int
+    true_negatives: int
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the alarms that are defective; None without alarms."""
+        return _share(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the defective items that raise an alarm; None without defective ones."""
+        return _share(self.true_positives, self.true_positives + self.false_negatives)
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of the two; None without alarms and defective items."""
+        wrong = self.false_positives + self.false_negatives
+        return _share(2 * self.true_positives, 2 * self.true_positives + wrong)
+
+    @property
+    def false_alarm_rate(self) -> float | None:
+        """Share of the good items that raise an alarm; None without good ones."""
+        return _share(self.false_positives, self.false_positives + self.true_negatives)
+
+    @property
+    def count(self) -> int:
+        """Reviewed items behind the figures."""
+        return (self.true_positives + self.false_negatives
+                + self.false_positives + self.true_negatives)
+
+
+def quality(reviewed: Iterable[Reviewed], thresholds: Mapping[str, float]) -> Quality:
+    """The agreement at given thresholds by class name."""
+    counts = np.zeros((2, 2), dtype=int)
+    for item in reviewed:
+        counts[int(item.is_defective), int(item.score > thresholds[item.class_name])] += 1
+    return Quality(*map(int, (counts[1, 1], counts[1, 0], counts[0, 1], counts[0, 0])))
+
+
+def best_f1_threshold(decided: Sequence[tuple[float, bool]]) -> float:
+    """The threshold of the highest F1 on (score, is defective) pairs.
+
+    It lies halfway between two reviewed scores; of equally good ones the lowest is taken, which
+    misses least.
+
+    Raises:
+        DeskError: there is not at least one pair of each kind.
+    """
+    scores, is_defective = _sorted_scores(decided)
+    if not 0 < is_defective.sum() < len(scores):
+        raise DeskError(
+            "The best F1 needs at least one part reviewed as good and one as defective. "
+            "Review more, or choose another way."
+        )
+    values = np.unique(scores)
+    candidates = np.concatenate([[np.nextafter(values[0], -np.inf)], _middles(values)])
+    caught = is_defective.sum() - _below(scores[is_defective], candidates)
+    alarms = len(scores) - _below(scores, candidates)
+    f1 = 2 * caught / (alarms + is_defective.sum())
+    return float(candidates[f1.argmax()])
+
+
+def miss_rate_threshold(decided: Sequence[tuple[float, bool]], miss_rate: float) -> float:
+    """The highest threshold that misses at most the share `miss_rate` of the defective pairs.
+
+    Args:
+        decided: (score, is defective) pairs.
+        miss_rate: in [0, 1).
+
+    Raises:
+        DeskError: no pair is defective.
+    """
+    scores, is_defective = _sorted_scores(decided)
+    defective = scores[is_defective]
+    if not len(defective):
+        raise DeskError(
+            "A miss rate needs at least one part reviewed as defective. Review more, or choose "
+            "another way."
+        )
+    # 0.29 * 100 is a little less than 29 in floating point.
+    first_caught = defective[int(miss_rate * len(defective) + 1e-9)]
+    just_below = float(np.nextafter(first_caught, -np.inf))
+    lower = scores[scores < first_caught]
+    return min(float((lower[-1] + first_caught) / 2), just_below) if len(lower) else just_below
+
+
+def current_threshold(
+    choice: ThresholdChoice, calibration_limit: Callable[[float], float],
+    decided: Sequence[tuple[float, bool]],
+) -> float:
+    """The threshold that a choice means now.
+
+    Args:
+        choice: see `ThresholdChoice`.
+        calibration_limit: false-alarm rate -> the model's calibrated threshold.
+        decided: (score, is defective) of the reviewed items that count.
+
+    Raises:
+        DeskError: there are too few decisions for the choice.
+    """
+    if choice.mode == "rate":
+        return calibration_limit(choice.value)
+    if choice.mode == "score":
+        return choice.value
+    if choice.mode == "f1":
+        return best_f1_threshold(decided)
+    return miss_rate_threshold(decided, choice.value)
+
+
+def class_threshold(
+    class_name: str, choices: Mapping[str, ThresholdChoice], default: ThresholdChoice,
+    calibration_limit: Callable[[str, float], float], reviewed: Sequence[Reviewed],
+) -> float:
+    """The threshold of one class: by its own choice, else by the one for all, else by `default`.
+
+    The scores of different classes have different ranges. So where decisions on all classes count
+    together (the choice for all, mode "f1" or "miss"), each score is taken relative to its class's
+    calibrated limit, and the result is one shift for all of them.
+
+    Args:
+        class_name: the class.
+        choices: by class name; "" is the choice for all.
+        default: of mode "rate".
+        calibration_limit: (class name, false-alarm rate) -> calibrated threshold.
+        reviewed: decisions of all classes.
+
+    Raises:
+        DeskError: there are too few decisions for the choice.
+    """
+    def limit(rate: float) -> float:
+        return calibration_limit(class_name, rate)
+
+    if class_name in choices or "" not in choices:
+        own = [(r.score, bool(r.is_defective)) for r in reviewed if r.class_name == class_name]
+        return current_threshold(choices.get(class_name, default), limit, own)
+    choice = choices[""]
+    if choice.mode in ("rate", "score"):
+        return current_threshold(choice, limit, ())
+    margins = [
+        (r.score - calibration_limit(r.class_name, default.value), bool(r.is_defective))
+        for r in reviewed
+    ]
+    base = limit(default.value)
+    shift = current_threshold(choice, limit, margins)
+    # Sums round; a reviewed score must still lie on the side on which the choice put it.
+    alarms = [
+        r.score for r in reviewed if r.class_name == class_name and r.score - base > shift
+    ]
+    return min([base + shift, *(float(np.nextafter(score, -np.inf)) for score in alarms)])
+
+
+def verdicts(items: Iterable, thresholds: Mapping[str, float]) -> dict[int, bool]:
+    """Item id -> whether it raises an alarm now, of the scored ones among `items`.
+
+    Args:
+        items: `Item` or `ItemSummary`.
+        thresholds: by class name.
+    """
+    return {
+        item.id: item.score > thresholds.get(item.class_name, item.threshold)
+        for item in items if item.status == "scored"
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _sorted_scores(decided: Sequence[tuple[float, bool]]) -> tuple[np.ndarray, np.ndarray]:
+    scores = np.array([score for score, _ in decided], dtype=np.float64)
+    is_defective = np.array([bool(defective) for _, defective in decided], dtype=bool)
+    order = scores.argsort(kind="stable")
+    return scores[order], is_defective[order]
+
+
+def _middles(values: np.ndarray) -> np.ndarray:
+    return (values[:-1] + values[1:]) / 2
+
+
+def _below(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """How many of the sorted scores raise no alarm at each threshold."""
+    return np.searchsorted(scores, thresholds, side="right")
+
+
+@dataclass(frozen=True)
+class SampleEstimate:
+    """What the random sample of a batch says of its threshold.
+
+    Attributes:
+        size, reviewed: items in the sample, and how many of them somebody decided on.
+        defective, missed: of the reviewed ones those called defective, and those of them without
+            an alarm.
+        recall: share of the defective that raise an alarm; None until the whole sample is reviewed
+            and holds a defective item.
+        low, high: the 95% interval of `recall` (Clopper and Pearson), or None.
+    """
+
+    size: int
+    reviewed: int
+    defective: int
+    missed: int
+    recall: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def random_sample(batch_id: int, rows: Iterable[ItemSummary]) -> frozenset[int]:
+    """Ids of at most `SAMPLE_SIZE` scored items, whatever their scores and decisions are."""
+    def order(item_id: int) -> str:
+        return hashlib.sha256(f"{batch_id}:{item_id}".encode()).hexdigest()
+
+    ids = sorted((row.id for row in rows if row.status == "scored"), key=order)
+    return frozenset(ids[:SAMPLE_SIZE])
+
+
+def estimate_from_sample(
+    batch_id: int, rows: Sequence[ItemSummary], thresholds: Mapping[str, float],
+    class_name: str = "",
+) -> SampleEstimate:
+    """The estimate at given thresholds by class name, of one class or of all ("").
+
+    Args:
+        rows: all of one batch.
+    """
+    chosen = random_sample(batch_id, rows)
+    sample = [row for row in rows if row.id in chosen and class_name in ("", row.class_name)]
+    reviewed = [row for row in sample if row.verdict]
+    defective = [row for row in reviewed if row.verdict == "defective"]
+    missed = sum(row.score <= thresholds.get(row.class_name, row.threshold) for row in defective)
+    counts = (len(sample), len(reviewed), len(defective), missed)
+    if len(reviewed) < len(sample) or not defective:
+        return SampleEstimate(*counts)
+    found = len(defective) - missed
+    interval = binomtest(found, len(defective)).proportion_ci(CONFIDENCE, method="exact")
+    return SampleEstimate(
+        *counts, found / len(defective), float(interval.low), float(interval.high)
+    )
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """The thresholds that count for a batch now, and how they do on the reviewed items.
+
+    Attributes:
+        thresholds: by class name, for every class of the model.
+        problems: class name -> why its choice could not be applied; its threshold is then the
+            calibrated one.
+        overall: on all reviewed items.
+        by_class: on those of each class that has any.
+    """
+
+    thresholds: dict[str, float]
+    problems: dict[str, str]
+    overall: Quality
+    by_class: dict[str, Quality]
+
+
+def feedback(
+    database: Database, scorer: Any, batch: Batch,
+    choices: dict[str, ThresholdChoice] | None = None,
+) -> Feedback:
+    """Thresholds from the choices and decisions there are now.
+
+    Decisions count from every batch that the same model scored with the same prompts, lambda and
+    tau, because only then are scores comparable.
+
+    Args:
+        database, batch: what was decided, and for which batch.
+        scorer: the batch's model.
+        choices: in place of the stored ones, for looking before choosing.
+    """
+    choices = database.threshold_choices(batch.model) if choices is None else choices
+    reviewed = comparable_reviews(database, batch)
+    limit = calibration_limit(scorer, batch)
+    default = ThresholdChoice("rate", float(batch.settings.get("false_alarm_rate") or 0.05))
+    names = dict.fromkeys([*scorer.class_names, *(r.class_name for r in reviewed)])
+    thresholds, problems = {}, {}
+    for name in names:
+        try:
+            thresholds[name] = class_threshold(name, choices, default, limit, reviewed)
+        except DeskError as error:
+            thresholds[name] = limit(name, default.value)
+            problems[name] = str(error)
+    return Feedback(
+        thresholds, problems, quality(reviewed, thresholds),
+        {
+            name: quality([r for r in reviewed if r.class_name == name], thresholds)
+            for name in dict.fromkeys(r.class_name for r in reviewed)
+        },
+    )
+
+
+def thresholds_without_model(
+    database: Database, batch: Batch, reason: str
+) -> dict[str, float]:
+    """What people chose, where it needs no model: scores, and choices by the decisions of a class.
+
+    A class without any choice is left out: the threshold that it was scored with counts.
+
+    Args:
+        reason: why there is no model, for the message.
+
+    Raises:
+        DeskError: a choice needs the model's calibration, or more decisions.
+    """
+    choices = database.threshold_choices(batch.model)
+    reviewed = comparable_reviews(database, batch)
+    names = {item.class_name for item in database.items_summary(batch.id) if item.score is not None}
+
+    def no_limit(class_name: str, rate: float) -> float:
+        raise DeskError(
+            f"The threshold that people chose for {class_name} follows from the model "
+            f"{batch.model}, which cannot be loaded ({reason}). Put the model back, or choose a "
+            "score as the threshold."
+        )
+
+    default = ThresholdChoice("rate", float(batch.settings.get("false_alarm_rate") or 0.05))
+    return {
+        name: class_threshold(name, choices, default, no_limit, reviewed)
+        for name in sorted(names) if name in choices or "" in choices
+    }
+
+
+def comparable_reviews(database: Database, batch: Batch) -> list[Reviewed]:
+    """Good and defective items of all batches whose scores mean the same as this batch's."""
+    return database.reviewed([
+        other.id for other in database.batches()
+        if other.model == batch.model
+        and all(other.settings.get(n) == batch.settings.get(n) for n in _COMPARABLE)
+    ])
+
+
+def calibration_limit(scorer: Any, batch: Batch) -> Callable[[str, float], float]:
+    """(class name, false-alarm rate) -> the model's threshold under the batch's settings."""
+    settings = scorer.score_settings(*(batch.settings.get(name) for name in _COMPARABLE))
+
+    @cache
+    def limit(class_name: str, rate: float) -> float:
+        return scorer.calibration.limits(class_name, settings, rate).thresholds["combined"]
+
+    return limit
+
+
+def training_pictures(
+    database: Database, pictures: PictureStore, class_name: str | None = None
+) -> list[Path]:
+    """Files of the good pictures that people chose for training, each content once."""
+    return [pictures.path(item.content_key) for item in database.for_training(class_name)]

@@ -1,0 +1,1 @@
+"""Rendered parts and scenes, and painted defects."""

@@ -1,0 +1,1 @@
+"""Rendered images of anything: textures, objects, arrays and heaps, with generic flaws."""

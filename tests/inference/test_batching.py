@@ -1,0 +1,70 @@
+"""Many callers, one batch."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from ltad.inference.batching import Batcher
+
+CALLERS = 9
+WAIT = 10
+
+
+class Doubler:
+    """Doubles numbers; the first batch waits until `go` is set. Refuses a batch with a 13."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.started, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, batch):
+        self.batches.append(list(batch))
+        if len(self.batches) == 1:
+            self.started.set()
+            assert self.go.wait(WAIT)
+        if 13 in batch:
+            raise ValueError("thirteen")
+        return [2 * number for number in batch]
+
+
+def asked_at_once(batcher: Batcher, double: Doubler, numbers) -> list:
+    """One caller with 0, and while it runs one caller for each of `numbers`; what each got."""
+    def ask(number):
+        try:
+            return batcher([number])[0]
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(len(numbers) + 1) as pool:
+        first = pool.submit(ask, 0)
+        assert double.started.wait(WAIT)
+        others = [pool.submit(ask, number) for number in numbers]
+        for _ in range(1000):
+            if len(batcher._waiting) == len(numbers):
+                break
+            threading.Event().wait(0.01)
+        double.go.set()
+        return [future.result(WAIT) for future in (first, *others)]
+
+
+def test_what_is_asked_meanwhile_is_the_next_batch():
+    double = Doubler()
+    found = asked_at_once(Batcher(double, 8), double, list(range(1, CALLERS + 1)))
+    assert found == [0, *(2 * number for number in range(1, CALLERS + 1))]
+    assert [len(batch) for batch in double.batches] == [1, 8, 1]
+
+
+def test_an_error_reaches_the_callers_of_its_batch_and_no_others():
+    double = Doubler()
+    found = asked_at_once(Batcher(double, 2), double, [13, 13, 1, 2])
+    assert found[0] == 0 and found.count("thirteen") in (2, 3, 4)
+    for number, answer in zip((13, 13, 1, 2), found[1:], strict=True):
+        assert answer == "thirteen" or answer == 2 * number != 26
+
+
+def test_a_caller_alone_waits_for_nobody():
+    double = Doubler()
+    double.go.set()
+    assert Batcher(double, 2)([1, 2, 3]) == [2, 4, 6]
+    assert [len(batch) for batch in double.batches] == [2, 1]
