@@ -13,7 +13,7 @@ import platform
 import resource
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,14 +60,14 @@ def in_turn(things: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Tim
     return {name: Timing.of(seconds) for name, seconds in taken.items()}
 
 
-def made_up_images() -> itertools.starmap[np.ndarray]:
-    """Different images without end, (SIDE, SIDE, 3) uint8."""
+def made_up_images(first: int = 0) -> Iterator[np.ndarray]:
+    """Different images without end, (SIDE, SIDE, 3) uint8, from that number on."""
     base = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    return itertools.starmap(_shifted, ((base, number) for number in itertools.count()))
+    return (_shifted(base, number) for number in itertools.count(first))
 
 
 def _shifted(base: np.ndarray, number: int) -> np.ndarray:
-    return np.roll(base, number % SIDE, axis=0) ^ np.uint8(number // SIDE)
+    return np.roll(base, number % SIDE, axis=0) ^ np.uint8(number // SIDE % 256)
 
 
 def measure_answers(scorer: Scorer, repeats: int = REPEATS) -> dict[str, Timing]:
@@ -102,13 +102,12 @@ def measure_callers(
     scorer: Scorer, callers: Sequence[int] = CALLERS, seconds: float = SECONDS
 ) -> dict[int, dict[str, float]]:
     """New images a second with so many callers at once, and the quantiles of their waiting."""
-    found = {}
+    found, images, lock = {}, made_up_images(1_000), threading.Lock()
     for count in callers:
-        images, lock = made_up_images(), threading.Lock()
         waits: list[float] = []
         end = time.perf_counter() + seconds
 
-        def call(images=images, lock=lock, waits=waits, end=end) -> None:
+        def call(waits=waits, end=end) -> None:
             while time.perf_counter() < end:
                 with lock:
                     image = next(images)
@@ -156,6 +155,7 @@ def machine() -> dict[str, Any]:
 
 def measure(scorer: Scorer, with_align: bool = False) -> dict[str, Any]:
     """Everything, as plain data."""
+    scorer.warm_up()
     answers = measure_answers(scorer)
     found: dict[str, Any] = {
         "machine": machine(),

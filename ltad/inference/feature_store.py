@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from ltad.inference.batching import batch_size
 from ltad.io.files import atomic_path, open_array
 from ltad.io.images import READING, read_image
 from ltad.models.align import Encoder
@@ -57,7 +58,7 @@ def build_store(
     samples: Sequence[Sample],
     encoder: Encoder,
     root: str | Path,
-    batch_size: int = 32,
+    pictures_a_pass: int = 32,
     progress: bool = True,
     view: str = "",
 ) -> FeatureStore:
@@ -69,7 +70,7 @@ def build_store(
         samples: pictures; any split, any class.
         encoder: the frozen encoder.
         root: folder of all stores.
-        batch_size: pictures per pass.
+        pictures_a_pass: after so many it is kept how far the computation got.
         progress: show a bar.
         view: read every image turned so, one of `ltad.inference.feature_store.VIEWS`; "" as it is.
 
@@ -82,12 +83,12 @@ def build_store(
     folder = Path(root) / f"{encoder.fingerprint}-{_contents(samples)}{suffix}"
     store, marker = _open(folder, tuple(samples), encoder), folder / PROGRESS_FILE
     done = json.loads(marker.read_text())["pictures"] if marker.exists() else 0
-    starts = range(done, len(samples), batch_size)
+    starts = range(done, len(samples), pictures_a_pass)
     for start in tqdm(starts, desc="features", unit="batch", disable=not (progress and starts)):
-        _fill(store, encoder, start, min(start + batch_size, len(samples)), view)
+        _fill(store, encoder, start, min(start + pictures_a_pass, len(samples)), view)
         for array in (store.patches, store.fine_patches, store.latents):
             array.flush()
-        _mark(marker, min(start + batch_size, len(samples)))
+        _mark(marker, min(start + pictures_a_pass, len(samples)))
     return store
 
 
@@ -95,15 +96,17 @@ def build_store(
 def _fill(
     store: FeatureStore, encoder: Encoder, start: int, stop: int, view: str
 ) -> None:
-    images = (turned(_read(sample), view) for sample in store.samples[start:stop])
-    pixels = torch.stack([encoder.pixels(image) for image in images])
-    features = encoder.image_features(pixels, with_latent=True)
-    settings = encoder.settings
-    store.patches[start:stop] = patch_features(features.taps, settings.grid).half().cpu().numpy()
-    if store.fine_patches is not store.patches:
-        fine = patch_features(features.taps, settings.semantic_grid)
-        store.fine_patches[start:stop] = fine.half().cpu().numpy()
-    store.latents[start:stop] = features.latent.half().cpu().numpy()
+    settings, size = encoder.settings, batch_size(encoder.device)
+    for first in range(start, stop, size):
+        here = slice(first, min(first + size, stop))
+        images = (turned(_read(sample), view) for sample in store.samples[here])
+        pixels = torch.stack([encoder.pixels(image) for image in images])
+        features = encoder.image_features(pixels, with_latent=True)
+        store.patches[here] = patch_features(features.taps, settings.grid).half().cpu().numpy()
+        if store.fine_patches is not store.patches:
+            fine = patch_features(features.taps, settings.semantic_grid)
+            store.fine_patches[here] = fine.half().cpu().numpy()
+        store.latents[here] = features.latent.half().cpu().numpy()
 
 
 def _read(sample: Sample):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ltad.config import PROMPT_SEPARATOR
 from ltad.inference import scoring
-from ltad.inference.batching import Batcher
+from ltad.inference.batching import Batcher, batch_size, runs_at_once
 from ltad.inference.calibration import (
     BranchMaps,
     Calibration,
@@ -37,7 +37,6 @@ from ltad.types import REFERENCE, Detection, NearestToken, PromptError, SettingE
 
 FEATURE_MEMORY = 256 * 2**20
 READING_MEMORY = 512 * 2**20
-BATCH = 16
 TEXT_MEMORY = 16 * 2**20
 FALSE_ALARM_RATE = 0.05
 
@@ -56,7 +55,9 @@ class PictureReader:
         self._settings = detector.config.features
         self._features = TensorCache(FEATURE_MEMORY, disk, encoder.device)
         self._readings = TensorCache(READING_MEMORY, None, encoder.device)
-        self._encode_together = Batcher(self._encode, BATCH)
+        self._batch_size = batch_size(encoder.device)
+        self._encode_together = Batcher(
+            self._encode, self._batch_size, runs_at_once(encoder.device))
 
     def with_detector(self, detector: Detector) -> PictureReader:
         """A reader for another detector on the same encoder; the features are shared."""
@@ -77,8 +78,8 @@ class PictureReader:
         """Run the image encoder, in batches, on the pictures that no cache holds."""
         distinct = {p.key: p for p in prepared}.values()
         missing = [p for p in distinct if self._features.get(self._feature_key(p)) is None]
-        for start in range(0, len(missing), BATCH):
-            batch = missing[start : start + BATCH]
+        for start in range(0, len(missing), self._batch_size):
+            batch = missing[start : start + self._batch_size]
             for p, tensors in zip(batch, self._encode_together(batch), strict=True):
                 self._features.put(self._feature_key(p), tensors)
 

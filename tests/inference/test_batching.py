@@ -68,3 +68,21 @@ def test_a_caller_alone_waits_for_nobody():
     double.go.set()
     assert Batcher(double, 2)([1, 2, 3]) == [2, 4, 6]
     assert [len(batch) for batch in double.batches] == [2, 1]
+
+
+def test_no_more_batches_at_once_than_it_may_run():
+    both, lock, running, most = threading.Barrier(2, timeout=WAIT), threading.Lock(), [0], [0]
+
+    def run(batch):
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        both.wait()  # passes only while two run
+        with lock:
+            running[0] -= 1
+        return batch
+
+    batcher = Batcher(run, 1, runs=2)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda n: batcher([n])[0], range(8))) == list(range(8))
+    assert most[0] == 2
