@@ -23,6 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+import torch
 from desk_for_tests import Desk
 from PIL import Image
 
@@ -107,7 +108,8 @@ def commands() -> dict[str, list[str]]:
 
 
 def everything() -> dict[str, Any]:
-    """All of it."""
+    """All of it, on one thread, whose sums have one order."""
+    torch.set_num_threads(1)
     scorer = load_scorer(MODEL)
     return {"parts": parts(), "detections": detections(scorer), "exports": exports(scorer),
             "endpoints": endpoints(scorer), "commands": commands()}
