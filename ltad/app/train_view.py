@@ -253,9 +253,10 @@ def figures_html(figures: dict[str, Any] | None) -> str:
         "by construction; your own test pictures tell more."
     )
     return (
-        "<section class='lt-card'><h3>Figures of the new model</h3><div class='lt-scroll'>"
-        f"<table class='lt-table'><caption>Threshold for at most {100 * rate:g}% false alarms, or "
-        "as few as the held-out pictures can promise: of n, no less than 1 in n + 1</caption>"
+        "<section class='lt-card'><h3>Figures of the new model</h3>"
+        f"<p>Threshold for at most {100 * rate:g}% false alarms, or as few as the held-out "
+        "pictures can promise: of n, no less than 1 in n + 1.</p>"
+        "<div class='lt-scroll'><table class='lt-table'>"
         f"{_FIGURES_HEAD}<tbody>{rows}</tbody></table></div>"
         + "".join(f"<p class='lt-quiet'>{note}</p>" for note in notes)
         + "<p>The same from the command line:</p>"
