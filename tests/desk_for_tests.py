@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.io.masks import decode_mask, encode_mask
 from ltad.review.database import Database
-from ltad.review.images import PictureStore
+from ltad.review.images import ImageStore
 from ltad.review.records import NewItem
 from ltad.review.worker import BatchRunner
 
@@ -20,13 +20,13 @@ class Desk:
 
     def __init__(self, folder, scorer, files) -> None:
         self.database = Database(folder / "desk.sqlite")
-        self.pictures = PictureStore(folder / "pictures")
-        self.shelf = ModelShelf(scorer)
+        self.pictures = ImageStore(folder / "pictures")
+        self.registry = ModelRegistry(scorer)
         new = [NewItem(str(i) + f.name, self.pictures.put(f.read_bytes()))
                for i, f in enumerate(files)]
         new += [NewItem("twin.png", new[0].content_key), NewItem(EVIL_NAME, new[1].content_key),
                 NewItem("broken.png", "", "broken.png is empty (0 bytes).")]
-        runner = BatchRunner(self.database, self.pictures, self.shelf)
+        runner = BatchRunner(self.database, self.pictures, self.registry)
         self.id = runner.open_batch("Line 4 <morning>", "Ada", None, {"minimum_area": 0.01}, new).id
         assert runner.wait(self.id, 120).state == "finished"
 

@@ -33,7 +33,7 @@ from ltad.app.controls import (
     slider_ranges,
 )
 from ltad.app.sources import open_source
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.io.images import read_image
 from ltad.types import ImageError, LTADError
 from ltad.workspace import Workspace
@@ -63,21 +63,21 @@ class Wish:
 
 
 def read_address(
-    query: str, shelf: ModelShelf, examples: Sequence[Path], tabs: Sequence[str]
+    query: str, registry: ModelRegistry, examples: Sequence[Path], tabs: Sequence[str]
 ) -> Wish:
     """The wish in a query such as ``?tab=inspect&lambda=300``. Unknown keys are not ours."""
     given = {key: values[-1] for key, values in _parse(query).items()}
     problems: list[str] = []
     tab = _one_of(TAB, given.get(TAB, ""), tabs, problems)
-    model = _one_of(MODEL, given.get(MODEL, ""), shelf.names(), problems) or shelf.first.name
+    model = _one_of(MODEL, given.get(MODEL, ""), registry.names(), problems) or registry.first.name
     example = _one_of(EXAMPLE, given.get(EXAMPLE, ""), [p.stem for p in examples], problems)
     settings = None
     if _INSPECT_KEYS & set(given):
         try:
-            scorer = shelf.scorer(model)
+            scorer = registry.scorer(model)
         except LTADError as error:
             problems.append(str(error))
-            model, scorer = shelf.first.name, shelf.first
+            model, scorer = registry.first.name, registry.first
         settings = _read_settings(given, scorer, problems)
     return Wish(tab, model, settings, example, problems)
 
@@ -127,22 +127,22 @@ def _number(text: str) -> float:
 
 
 def restore(
-    shelf: ModelShelf, examples: Sequence[Path], tabs: Sequence[str], query: str, model: str
+    registry: ModelRegistry, examples: Sequence[Path], tabs: Sequence[str], query: str, model: str
 ) -> list[Any]:
     """Updates of the tabs, the model, its defaults and the settings, in this order.
 
     What the address does not name stays as it is; a plain visit changes nothing but the list of
     models. Problems appear as one notice on the page.
     """
-    wish = read_address(query, shelf, examples, tabs)
+    wish = read_address(query, registry, examples, tabs)
     if wish.problems:
         gr.Warning(html.escape("In the address: " + " ".join(wish.problems), quote=False))
     opened = gr.Tabs(selected=wish.tab) if wish.tab else gr.skip()
     if wish.settings is None:
-        return [opened, model_choices(shelf, model), *[gr.skip()] * (1 + len(KEYS))]
-    scorer = shelf.scorer(wish.model)
+        return [opened, model_choices(registry, model), *[gr.skip()] * (1 + len(KEYS))]
+    scorer = registry.scorer(wish.model)
     return [
-        opened, model_choices(shelf, wish.model), defaults_text(scorer, wish.model),
+        opened, model_choices(registry, wish.model), defaults_text(scorer, wish.model),
         *settings_updates(scorer, wish.settings),
     ]
 
@@ -170,7 +170,7 @@ def name_tabs(opened: dict[str, gr.Tab]) -> None:
 
 
 def restore_at_load(
-    page: gr.Blocks, shelf: ModelShelf, workspace: Workspace, examples: Sequence[Path],
+    page: gr.Blocks, registry: ModelRegistry, workspace: Workspace, examples: Sequence[Path],
     tab_names: Sequence[str], tabs: gr.Tabs, controls: Controls, image: gr.Image,
 ) -> None:
     """Inside ``page``: bring it to the state that its address names, and again when asked."""
@@ -180,7 +180,7 @@ def restore_at_load(
     quiet = {"show_progress": "hidden", "trigger_mode": "always_last",
              "api_visibility": "private"}
     restored = gr.on(
-        [page.load, reopen.click], friendly(partial(restore, shelf, examples, tab_names)),
+        [page.load, reopen.click], friendly(partial(restore, registry, examples, tab_names)),
         [query, controls.model],
         [tabs, controls.model, controls.defaults, *controls.settings],
         js="(query, model) => [window.ltad.address.take(), model]", **quiet,

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from ltad.app.components import friendly
 from ltad.app.controls import class_choices, model_choices
 from ltad.app.html import escape, notice, number, readable
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.types import NearestToken
 
 _GREY = "rgba(128, 134, 145, {})"
@@ -191,10 +191,10 @@ def draw_similarity(scorer: Any) -> go.Figure:
 
 
 def of_model(
-    shelf: ModelShelf, describe: Callable[..., Any], model: str, class_name: str, *rest: Any
+    registry: ModelRegistry, describe: Callable[..., Any], model: str, class_name: str, *rest: Any
 ) -> Any:
     """`describe` for a model's class; its first class while the choice is another model's."""
-    scorer = shelf.scorer(model)
+    scorer = registry.scorer(model)
     known = class_name if class_name in scorer.class_names else scorer.class_names[0]
     return describe(scorer, known, *rest)
 
@@ -223,15 +223,15 @@ def describe_tables(scorer: Any, class_name: str, count: int, words: str) -> tup
     return describe_names(scorer, class_name, count), describe_words(scorer, words, count)
 
 
-def build_class_names(shelf: ModelShelf, chosen_model: gr.Dropdown, tab: gr.Tab) -> None:
+def build_class_names(registry: ModelRegistry, chosen_model: gr.Dropdown, tab: gr.Tab) -> None:
     """Lay out the tab inside the current ``gr.Blocks`` and wire it up.
 
     Args:
         chosen_model: the Inspect tab's model, with which this tab opens.
     """
-    scorer = shelf.first
+    scorer = registry.first
     first, words_in_prompts = scorer.class_names[0], scorer.config.model
-    names_of_models = shelf.names()
+    names_of_models = registry.names()
     with gr.Row():
         model = gr.Dropdown(
             names_of_models, value=names_of_models[0], label="Model",
@@ -271,30 +271,30 @@ def build_class_names(shelf: ModelShelf, chosen_model: gr.Dropdown, tab: gr.Tab)
          [class_name, words, count], word_tables),
         (search.change, draw_vocabulary, [class_name, search], vocabulary),
     ):
-        event(friendly(partial(of_model, shelf, answer)), [model, *inputs], outputs, **last)
-    opened = tab.select(friendly(partial(model_choices, shelf)), chosen_model, model, **quiet)
-    opened.then(friendly(partial(of_model, shelf, describe_all)),
+        event(friendly(partial(of_model, registry, answer)), [model, *inputs], outputs, **last)
+    opened = tab.select(friendly(partial(model_choices, registry)), chosen_model, model, **quiet)
+    opened.then(friendly(partial(of_model, registry, describe_all)),
                 [model, class_name, count, words, search], everything, preprocess=False, **quiet)
-    _build_endpoints(shelf)
+    _build_endpoints(registry)
 
 
-def _build_endpoints(shelf: ModelShelf) -> None:
+def _build_endpoints(registry: ModelRegistry) -> None:
     """The API's view of the same facts, as plain data. An empty model is the first one."""
 
     def nearest_tokens(class_name: str, k: int = 10, model: str = "") -> list:
         """The k nearest tokens of each learned vector of a class."""
-        learned = shelf.scorer(model).nearest_tokens(class_name, _count(k))
+        learned = registry.scorer(model).nearest_tokens(class_name, _count(k))
         return [[dataclasses.asdict(near) for near in tokens] for tokens in learned]
 
     def prompt_tokens(words: str, k: int = 10, model: str = "") -> dict:
         """The k nearest tokens of each token of some words."""
-        found = shelf.scorer(model).nearest_tokens_of_words(words, _count(k))
+        found = registry.scorer(model).nearest_tokens_of_words(words, _count(k))
         return {token: [dataclasses.asdict(near) for near in tokens]
                 for token, tokens in found.items()}
 
     def vocabulary_map(model: str = "") -> dict:
         """The vocabulary and the learned names in the plane."""
-        drawn = shelf.scorer(model).vocabulary_map()
+        drawn = registry.scorer(model).vocabulary_map()
         return {
             "tokens": list(drawn.tokens), "token_xy": drawn.token_xy.tolist(),
             "names": list(drawn.names), "name_xy": drawn.name_xy.tolist(),
@@ -303,7 +303,7 @@ def _build_endpoints(shelf: ModelShelf) -> None:
 
     def class_similarity(model: str = "") -> dict:
         """Cosine of every pair of classes' text embeddings."""
-        scorer = shelf.scorer(model)
+        scorer = registry.scorer(model)
         return {"class_names": list(scorer.class_names),
                 "similarity": scorer.text_similarity().tolist()}
 

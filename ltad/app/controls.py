@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from ltad.app.html import readable
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 
 AUTOMATIC = ""
 NORMAL_WORDS = ("a", "a normal", "a good", "a flawless")
@@ -71,20 +71,20 @@ def class_choices(scorer: Any) -> list[tuple[str, str]]:
     return [(readable(name), name) for name in scorer.class_names]
 
 
-def model_choices(shelf: ModelShelf, model: str) -> dict[str, Any]:
+def model_choices(registry: ModelRegistry, model: str) -> dict[str, Any]:
     """An update of a model's dropdown: the models there are now; hidden when there is one.
 
     A model that has gone meanwhile gives way to the first one.
     """
-    names = shelf.names()
-    chosen = model if model in names else shelf.first.name
+    names = registry.names()
+    chosen = model if model in names else registry.first.name
     return gr.update(choices=names, value=chosen, visible=len(names) > 1)
 
 
-def model_choices_now(shelf: ModelShelf, model: str) -> dict[str, Any]:
+def model_choices_now(registry: ModelRegistry, model: str) -> dict[str, Any]:
     """As `model_choices`, but a model that is still there is not set again: an address, or the
     person, may choose another one before this arrives."""
-    update = model_choices(shelf, model)
+    update = model_choices(registry, model)
     return {key: value for key, value in update.items() if (key, value) != ("value", model)}
 
 
@@ -106,19 +106,19 @@ def settings_updates(scorer: Any, values: dict[str, Any]) -> list[dict[str, Any]
     return updates
 
 
-def configure(shelf: ModelShelf, model: str, defaults: str) -> list[Any]:
+def configure(registry: ModelRegistry, model: str, defaults: str) -> list[Any]:
     """Updates of defaults and settings after another model was chosen; nothing if it was not."""
     if json.loads(defaults)["model"] == model:
         return [gr.skip()] * (1 + len(KEYS))
-    scorer = shelf.scorer(model)
+    scorer = registry.scorer(model)
     return [defaults_text(scorer, model), *settings_updates(scorer, default_settings(scorer))]
 
 
-def build_controls(shelf: ModelShelf) -> Controls:
+def build_controls(registry: ModelRegistry) -> Controls:
     """Lay out the controls with the first model's settings, and the button that restores them."""
-    scorer = shelf.first
+    scorer = registry.first
     own, ranges = default_settings(scorer), slider_ranges(scorer)
-    names = shelf.names()
+    names = registry.names()
     model = gr.Dropdown(
         names, value=names[0], label="Model", visible=len(names) > 1, elem_id="lt-model"
     )

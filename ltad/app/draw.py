@@ -21,7 +21,7 @@ from ltad.app.controls import Controls
 from ltad.app.html import escape, notice, number, readable
 from ltad.app.inspect import detection_record, typed_prompts
 from ltad.evaluation.operating_point import Coverage, measure_coverage
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.io import heatmap
 from ltad.synthetic.painting import COLOURS, STRENGTHS, WIDTHS, Stroke, draw_strokes, read_strokes
 from ltad.types import Detection, LTADError, SettingError
@@ -224,8 +224,8 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 
 def judge_drawing(
-    shelf: ModelShelf, has_examples: bool, picture: Image.Image | None, drawing: str, model: str,
-    *settings: Any,
+    registry: ModelRegistry, has_examples: bool, picture: Image.Image | None, drawing: str,
+    model: str, *settings: Any,
 ) -> tuple[str, str]:
     """The verdict and the maps, as HTML.
 
@@ -237,7 +237,7 @@ def judge_drawing(
         return empty_answer(has_examples), ""
     drawn = _read_drawing(drawing)
     strokes = read_strokes(drawn["strokes"])
-    trial = try_defect(shelf.scorer(model), picture, strokes, *settings)
+    trial = try_defect(registry.scorer(model), picture, strokes, *settings)
     verdict = trial_html(
         trial.before, trial.after, trial.coverage, bool(trial.mask.any())
     )
@@ -254,7 +254,7 @@ def _read_drawing(drawing: str) -> dict[str, Any]:
 
 
 def draw_defect(
-    shelf: ModelShelf, image: Image.Image | None, strokes: Any, class_name: str,
+    registry: ModelRegistry, image: Image.Image | None, strokes: Any, class_name: str,
     normal_prompt: str, abnormal_prompt: str, lam: float, tau: float, false_alarm_rate: float,
     reference_weight: float, include_pictures: bool, model: str = "",
 ) -> dict[str, Any]:
@@ -263,7 +263,7 @@ def draw_defect(
         raise LTADError("There is no picture. Send one.")
     drawn = read_strokes([] if strokes is None else strokes)
     trial = try_defect(
-        shelf.scorer(model), _reduced(image), drawn, class_name, normal_prompt, abnormal_prompt,
+        registry.scorer(model), _reduced(image), drawn, class_name, normal_prompt, abnormal_prompt,
         lam, tau, false_alarm_rate, reference_weight,
     )
     record = {
@@ -285,7 +285,7 @@ def good_examples(examples: Sequence[Path]) -> list[Path]:
 
 
 def build_draw(
-    shelf: ModelShelf, examples: Sequence[Path], controls: Controls, tab: gr.Tab
+    registry: ModelRegistry, examples: Sequence[Path], controls: Controls, tab: gr.Tab
 ) -> None:
     """Lay out the tab inside the current ``gr.Blocks`` and wire it up.
 
@@ -310,12 +310,12 @@ def build_draw(
             stage = gr.HTML(elem_id="lt-draw-stage")
             verdict = gr.HTML(empty_answer(bool(good)), elem_id="lt-draw-answer")
             maps = gr.HTML(elem_id="lt-draw-maps")
-    _wire(shelf, image, controls, tab, [stage, verdict, maps], bool(good))
-    _build_endpoint(shelf, image, controls)
+    _wire(registry, image, controls, tab, [stage, verdict, maps], bool(good))
+    _build_endpoint(registry, image, controls)
 
 
 def _wire(
-    shelf: ModelShelf, image: gr.Image, controls: Controls, tab: gr.Tab, shown: list[gr.HTML],
+    registry: ModelRegistry, image: gr.Image, controls: Controls, tab: gr.Tab, shown: list[gr.HTML],
     has_examples: bool,
 ) -> None:
     quiet = {"show_progress": "hidden", "trigger_mode": "always_last",
@@ -332,7 +332,7 @@ def _wire(
                              api_visibility="private")
     emptied.then(None, js="() => window.ltad.draw.start()")
     judged = ask.click(
-        friendly(partial(judge_drawing, shelf, has_examples)),
+        friendly(partial(judge_drawing, registry, has_examples)),
         [picture, drawing, controls.model, *controls.settings], answers, **quiet,
         js="(picture, drawing, ...rest) => [picture, window.ltad.draw.take(), ...rest]",
     )
@@ -342,13 +342,13 @@ def _wire(
     tab.select(None, js="() => window.ltad.draw.ask()")
 
 
-def _build_endpoint(shelf: ModelShelf, image: gr.Image, controls: Controls) -> None:
+def _build_endpoint(registry: ModelRegistry, image: gr.Image, controls: Controls) -> None:
     strokes = gr.JSON(label="Strokes", visible=False)
     include_pictures = gr.Checkbox(False, label="Include the pictures", visible=False)
     model = gr.Textbox("", label="Model; empty is the first one", visible=False)
     record = gr.JSON(label="Record", visible=False)
     gr.Button(visible=False).click(
-        friendly(partial(draw_defect, shelf)),
+        friendly(partial(draw_defect, registry)),
         [image, strokes, *controls.settings, include_pictures, model], record,
         api_name="draw_defect",
         api_description="Paint strokes on a good picture and score both. A stroke is an object "

@@ -24,13 +24,13 @@ from ltad.app import detection_view, references
 from ltad.app.components import decode_upload, friendly, photo_upload
 from ltad.app.controls import Controls, build_controls, configure, model_choices_now
 from ltad.app.html import escape
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.io import heatmap
 from ltad.types import Detection, LTADError
 
 
 def load_photo(
-    shelf: ModelShelf, model: str, payload: dict[str, Any] | None
+    registry: ModelRegistry, model: str, payload: dict[str, Any] | None
 ) -> detection_view.Photo | detection_view.Refusal | None:
     """The uploaded picture made ready once for a model, for all the answers that follow.
 
@@ -47,13 +47,13 @@ def load_photo(
         return detection_view.Refusal(str(error))
     jpeg = heatmap.photo_jpeg(image)
     return detection_view.Photo(
-        shelf.scorer(model).prepare(image), heatmap.data_url(jpeg, "image/jpeg"), *image.size,
+        registry.scorer(model).prepare(image), heatmap.data_url(jpeg, "image/jpeg"), *image.size,
         model=model,
     )
 
 
 def inspect_photo(
-    shelf: ModelShelf,
+    registry: ModelRegistry,
     has_examples: bool,
     photo: detection_view.Photo | detection_view.Refusal | None,
     model: str,
@@ -73,7 +73,7 @@ def inspect_photo(
     """
     if isinstance(photo, detection_view.Photo) and photo.model != model:
         return gr.skip(), gr.skip(), gr.skip()  # it is being made ready for the new model
-    scorer = references.scorer_for(shelf, model, shown)
+    scorer = references.scorer_for(registry, model, shown)
     normal, abnormal = typed_prompts(scorer, normal_prompt, abnormal_prompt)
     unknown = [*scorer.unknown_words(normal), *scorer.unknown_words(abnormal)]
     notes = detection_view.prompt_notes(normal, abnormal, list(dict.fromkeys(unknown)))
@@ -114,7 +114,7 @@ def saves_html(detection: Detection) -> str:
 
 
 def score(
-    shelf: ModelShelf,
+    registry: ModelRegistry,
     image: Image.Image | None,
     class_name: str,
     normal_prompt: str,
@@ -129,7 +129,7 @@ def score(
     """Score one picture: the verdict's numbers, and with `include_maps` the maps as lists."""
     if image is None:
         raise LTADError("There is no picture. Send one.")
-    scorer = shelf.scorer(model)
+    scorer = registry.scorer(model)
     normal, abnormal = typed_prompts(scorer, normal_prompt, abnormal_prompt)
     detection = scorer.score(
         image, class_name or None, normal, abnormal, lam, tau, false_alarm_rate, reference_weight
@@ -168,7 +168,7 @@ def find_examples(folder: Path) -> list[Path]:
 
 
 def build_inspect(
-    shelf: ModelShelf, examples: Sequence[Path], tab: gr.Tab
+    registry: ModelRegistry, examples: Sequence[Path], tab: gr.Tab
 ) -> tuple[gr.Image, Controls]:
     """Lay out the tab inside the current ``gr.Blocks`` and wire it up.
 
@@ -190,14 +190,14 @@ def build_inspect(
             maps = gr.HTML(elem_id="lt-result")
             gr.HTML(_OPACITY, elem_id="lt-toolbar")
         with gr.Column(elem_classes=["lt-left", "lt-controls-place"], min_width=0):
-            controls = build_controls(shelf)
+            controls = build_controls(registry)
             panel = references.build_panel()
-    references.wire_panel(shelf, panel, controls)
-    _wire(shelf, image, controls, panel.state, [verdict, maps, controls.notes], bool(examples))
-    chosen = _wire_models(shelf, controls, tab)
-    _wire_address(shelf, image, controls, chosen)
-    _build_endpoint(shelf, image, controls)
-    references.build_endpoint(shelf, detection_record, image)
+    references.wire_panel(registry, panel, controls)
+    _wire(registry, image, controls, panel.state, [verdict, maps, controls.notes], bool(examples))
+    chosen = _wire_models(registry, controls, tab)
+    _wire_address(registry, image, controls, chosen)
+    _build_endpoint(registry, image, controls)
+    references.build_endpoint(registry, detection_record, image)
     return image, controls
 
 
@@ -224,7 +224,7 @@ def _build_examples(image: gr.Image, examples: Sequence[Path]) -> None:
 
 
 def _wire(
-    shelf: ModelShelf, image: gr.Image, controls: Controls, shown: gr.State,
+    registry: ModelRegistry, image: gr.Image, controls: Controls, shown: gr.State,
     outputs: list[gr.HTML], has_examples: bool,
 ) -> None:
     """Connect picture and controls to the one listener that answers."""
@@ -234,7 +234,7 @@ def _wire(
     class_name, normal, abnormal, *sliders = controls.settings
     answered = gr.on(
         [ask.click, class_name.change, *[slider.change for slider in sliders]],
-        friendly(partial(inspect_photo, shelf, has_examples)),
+        friendly(partial(inspect_photo, registry, has_examples)),
         [photo, controls.model, *controls.settings, shown], outputs, trigger_mode="always_last",
         show_progress="hidden", api_visibility="private",
     )
@@ -251,7 +251,7 @@ def _wire(
         box.change(None, js="() => window.ltad.askSoon()")
     image.change(None, js="() => window.ltad.load()")
     loaded = load.click(
-        friendly(partial(load_photo, shelf)), [controls.model, image], photo,
+        friendly(partial(load_photo, registry)), [controls.model, image], photo,
         trigger_mode="always_last", show_progress="hidden", api_visibility="private",
         preprocess=False,
     )
@@ -260,16 +260,17 @@ def _wire(
     forgotten.then(None, js="() => window.ltad.ask()")
 
 
-def _wire_models(shelf: ModelShelf, controls: Controls, tab: gr.Tab) -> Dependency:
+def _wire_models(registry: ModelRegistry, controls: Controls, tab: gr.Tab) -> Dependency:
     """Keep the list of models fresh, and the settings those of the chosen one.
 
     Returns:
         The listener that sets them.
     """
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    tab.select(friendly(partial(model_choices_now, shelf)), controls.model, controls.model, **quiet)
+    tab.select(friendly(partial(model_choices_now, registry)), controls.model, controls.model,
+               **quiet)
     chosen = controls.model.change(
-        friendly(partial(configure, shelf)), [controls.model, controls.defaults],
+        friendly(partial(configure, registry)), [controls.model, controls.defaults],
         [controls.defaults, *controls.settings], trigger_mode="always_last",
         api_visibility="private",
     )
@@ -280,10 +281,10 @@ def _wire_models(shelf: ModelShelf, controls: Controls, tab: gr.Tab) -> Dependen
 
 
 def _wire_address(
-    shelf: ModelShelf, image: gr.Image, controls: Controls, chosen: Dependency
+    registry: ModelRegistry, image: gr.Image, controls: Controls, chosen: Dependency
 ) -> None:
     """Tell the script ``address.js`` what changed."""
-    first = json.dumps(shelf.first.name)
+    first = json.dumps(registry.first.name)
     values = [controls.defaults, controls.model, *controls.settings]
     tell = f"(...values) => window.ltad.address.settings({first}, ...values)"
     gr.on([control.change for control in controls.settings], None, values, None, js=tell)
@@ -291,17 +292,17 @@ def _wire_address(
     gr.on([image.input, image.clear], None, js="() => window.ltad.address.picture()")
 
 
-def _build_endpoint(shelf: ModelShelf, image: gr.Image, controls: Controls) -> None:
+def _build_endpoint(registry: ModelRegistry, image: gr.Image, controls: Controls) -> None:
     """The API's ``score``: unlike the page's own listener it takes the picture with each call."""
     include_maps = gr.Checkbox(False, label="Include the maps", visible=False)
     model = gr.Textbox("", label="Model; empty is the first one", visible=False)
     record = gr.JSON(label="Record", visible=False)
     gr.Button(visible=False).click(
-        friendly(partial(score, shelf)), [image, *controls.settings, include_maps, model], record,
-        api_name="score",
+        friendly(partial(score, registry)), [image, *controls.settings, include_maps, model],
+        record, api_name="score",
         api_description="Score one picture: class, probabilities, score, threshold, verdict "
         "(anomalous, normal, or not judged: it looks like none of the model's classes and no class "
         "was given), regions; with include_maps also its maps as nested lists. The model is "
         "one of those that the endpoint models lists.",
     )
-    gr.api(friendly(shelf.names), api_name="models", api_description="The names of the models.")
+    gr.api(friendly(registry.names), api_name="models", api_description="The names of the models.")

@@ -26,7 +26,7 @@ from ltad.app.results import build_results
 from ltad.app.review import build_review
 from ltad.app.train import build_train
 from ltad.app.visitors import NoteUploads, OwnPagesOnly, Page
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.workspace import Workspace
 
 TABS = {
@@ -58,7 +58,7 @@ def build_app(
             public one nobody sees or changes what another visitor made.
     """
     workspace = workspace or Workspace()
-    shelf = ModelShelf(scorer, None if workspace.is_public else workspace.models)
+    registry = ModelRegistry(scorer, None if workspace.is_public else workspace.models)
     pictures = find_examples(examples)
     with Page(title="LTAD", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         page.is_public = workspace.is_public
@@ -67,32 +67,32 @@ def build_app(
             opened = {name: gr.Tab(label, id=name) for name, label in TABS.items()}
             name_tabs(opened)
             with opened["inspect"] as tab:
-                image, controls = build_inspect(shelf, pictures, tab)
+                image, controls = build_inspect(registry, pictures, tab)
             with opened["prompts"]:
-                build_prompts(shelf, workspace, pictures)
+                build_prompts(registry, workspace, pictures)
             with opened["names"] as tab:
-                build_class_names(shelf, controls.model, tab)
+                build_class_names(registry, controls.model, tab)
             with opened["review"] as tab:
-                build_review(shelf, workspace, tab)
+                build_review(registry, workspace, tab)
             with opened["draw"] as tab:
-                build_draw(shelf, pictures, controls, tab)
+                build_draw(registry, pictures, controls, tab)
             with opened["train"] as tab:
-                build_train(shelf, workspace, tab)
+                build_train(registry, workspace, tab)
             with opened["results"] as tab:
-                build_results(shelf, workspace, tab)
+                build_results(registry, workspace, tab)
         with gr.Accordion("About this model", open=False):
             card = gr.HTML(card_html(scorer.card))
         controls.model.change(
-            friendly(partial(describe_model, shelf)), controls.model, [header, card],
+            friendly(partial(describe_model, registry)), controls.model, [header, card],
             show_progress="hidden", api_visibility="private", trigger_mode="multiple",
         )
-        restore_at_load(page, shelf, workspace, pictures, list(TABS), tabs, controls, image)
+        restore_at_load(page, registry, workspace, pictures, list(TABS), tabs, controls, image)
     return page.queue(default_concurrency_limit=2, max_size=64)
 
 
-def describe_model(shelf: ModelShelf, model: str) -> tuple[str, str]:
+def describe_model(registry: ModelRegistry, model: str) -> tuple[str, str]:
     """The header and the card of a model, as HTML."""
-    scorer = shelf.scorer(model)
+    scorer = registry.scorer(model)
     return header_html(scorer), card_html(scorer.card)
 
 

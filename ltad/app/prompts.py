@@ -17,7 +17,7 @@ from ltad.app.html import escape, notice, readable
 from ltad.app.prompts_api import build_endpoints
 from ltad.app.prompts_panels import Sources, build_panels, build_replacement
 from ltad.evaluation.ablations import ABNORMAL_PROMPTS, NORMAL_PROMPTS
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.io import heatmap
 from ltad.prompts.experiment import Experiment
 from ltad.prompts.grid import Pair, prompt_list, read_picture, readings_frame
@@ -115,8 +115,8 @@ def refresh(
     lab: PromptLab, model: str, class_name: str, data: str, kept: list[tuple[str, str]],
 ) -> tuple[Any, ...]:
     """Updates of model, class, data set, replaced class, other class, lambda and tau."""
-    models = [(name, name) for name in lab.shelf.names()] + list(kept)
-    known = model if model in [key for _, key in models] else lab.shelf.first.name
+    models = [(name, name) for name in lab.registry.names()] + list(kept)
+    known = model if model in [key for _, key in models] else lab.registry.first.name
     scorer = lab.scorer(known)
     names, offered = list(scorer.class_names), [one.name for one in lab.data_sets(known)]
     chosen = class_name if class_name in names else AUTOMATIC
@@ -131,15 +131,15 @@ def refresh(
     )
 
 
-def build_prompts(shelf: ModelShelf, workspace: Workspace, examples: Sequence[Path]) -> None:
+def build_prompts(registry: ModelRegistry, workspace: Workspace, examples: Sequence[Path]) -> None:
     """Lay out the tab inside the current ``gr.Blocks`` and wire it up.
 
     Args:
-        shelf: the models.
+        registry: the models.
         workspace: where features lie and saved models go.
         examples: pictures to click.
     """
-    lab = PromptLab(shelf, workspace)
+    lab = PromptLab(registry, workspace)
     with gr.Row(elem_classes="lt-columns"):
         with gr.Column(elem_classes="lt-left", min_width=0):
             image = photo_upload(
@@ -153,7 +153,7 @@ def build_prompts(shelf: ModelShelf, workspace: Workspace, examples: Sequence[Pa
                     api_visibility="private", elem_id="lt-prompts-examples",
                 )
         with gr.Column(elem_classes=["lt-left"], min_width=0):
-            controls = _build_controls(shelf)
+            controls = _build_controls(registry)
         with gr.Column(elem_classes=["lt-right", "lt-prompts"], min_width=0):
             scale = gr.Radio(SCALES, value=SCALES[0], label="Colours", elem_id="lt-prompts-scale")
             grid = gr.HTML(prompts_view.empty_grid(bool(examples)), elem_id="lt-prompts-maps")
@@ -176,13 +176,13 @@ def build_prompts(shelf: ModelShelf, workspace: Workspace, examples: Sequence[Pa
     build_endpoints(lab)
 
 
-def _build_controls(shelf: ModelShelf) -> tuple[Any, ...]:
+def _build_controls(registry: ModelRegistry) -> tuple[Any, ...]:
     """Model, class, the two lists, lambda, tau and the notes on the words."""
-    own = shelf.first.config.model
-    model = gr.Dropdown(shelf.names(), value=shelf.first.name, label="Model",
+    own = registry.first.config.model
+    model = gr.Dropdown(registry.names(), value=registry.first.name, label="Model",
                         elem_id="lt-prompts-model")
     class_name = gr.Dropdown(
-        [("Recognise automatically", AUTOMATIC), *class_choices(shelf.first)], value=AUTOMATIC,
+        [("Recognise automatically", AUTOMATIC), *class_choices(registry.first)], value=AUTOMATIC,
         label="Class of the part",
     )
     lists = [

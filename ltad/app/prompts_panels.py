@@ -193,7 +193,8 @@ def _build_refit(lab: PromptLab, sources: Sources, data: gr.Dropdown) -> gr.Stat
     gr.Markdown("## Refit Φ for pair A\nΦ is linear on frozen features. Some hundred steps of "
                 "equation (8) on the model's own training pictures, beginning at its present Φ; "
                 "the model itself stays as it is.")
-    own = f"The model's own is {own_learning_rate(lab.shelf.first):g} for {lab.shelf.first.name}."
+    first = lab.registry.first
+    own = f"The model's own is {own_learning_rate(first):g} for {first.name}."
     with gr.Row():
         steps = gr.Slider(50, 1000, RefitSettings.steps, step=50, label="Steps", buttons=[])
         rate = gr.Dropdown(list(RATES), value=0.0, label="Learning rate", info=own,
@@ -223,7 +224,7 @@ def _build_refit(lab: PromptLab, sources: Sources, data: gr.Dropdown) -> gr.Stat
 
 
 def _with_kept(lab: PromptLab, kept: list[tuple[str, str]]) -> Any:
-    names = [(name, name) for name in lab.shelf.names()]
+    names = [(name, name) for name in lab.registry.names()]
     return gr.update(choices=[*names, *kept], value=kept[-1][1])
 
 
@@ -309,7 +310,7 @@ def build_replacement(
     lab: PromptLab, sources: Sources, data: gr.Dropdown
 ) -> tuple[gr.Dropdown, gr.Textbox, gr.Dropdown]:
     """Lay out the panel; returns class, words and other class."""
-    classes = [(readable(name), name) for name in lab.shelf.first.class_names]
+    classes = [(readable(name), name) for name in lab.registry.first.class_names]
     gr.Markdown("## Another name for a class\nTable 8's question: what do the learned names do "
                 "that words do not? Under pair A.")
     with gr.Row():

@@ -1,7 +1,7 @@
 """A part that nobody trained, in the Inspect tab: a few good photographs, a name, and its answers.
 
 What a visitor showed lives in their session as prepared images; the scorer made of them is only
-cached (:class:`ltad.inference.reference_mode.ReferenceShelf`).
+cached (:class:`ltad.inference.reference_mode.ReferenceRegistry`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from ltad.data.datasets import SUFFIXES
 from ltad.inference.reference_mode import (
     LONGEST_NAME,
     MOST_IMAGES,
+    ReferenceRegistry,
     ReferenceScorer,
-    ReferenceShelf,
     checked_name,
 )
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.io.images import Prepared, read_image
 from ltad.types import SettingError
 
@@ -63,19 +63,19 @@ class ReferencePanel:
     note: gr.HTML
 
 
-_MADE = ReferenceShelf()
+_MADE = ReferenceRegistry()
 
 
-def scorer_for(shelf: ModelShelf, model: str, references: References | None) -> Any:
+def scorer_for(registry: ModelRegistry, model: str, references: References | None) -> Any:
     """The model's scorer, or the one for what the visitor showed of another part."""
-    base = shelf.scorer(model)
+    base = registry.scorer(model)
     if references is None or references.model != model:
         return base
     return _MADE.scorer(base, references.images, references.name)
 
 
 def read_references(
-    shelf: ModelShelf, model: str, name: str, files: list[str] | None
+    registry: ModelRegistry, model: str, name: str, files: list[str] | None
 ) -> References:
     """The references in uploaded files. Raises ImageError and SettingError."""
     if not files:
@@ -87,32 +87,32 @@ def read_references(
             f"There are {len(files)} photographs, but at most {MOST_IMAGES} are taken here. With "
             "more, teach the model the part in the Train tab."
         )
-    base = shelf.scorer(model)
+    base = registry.scorer(model)
     images = tuple(base.prepare(read_image(file, Path(file).name)) for file in files)
     return References(images, checked_name(name), model)
 
 
 def show_references(
-    shelf: ModelShelf, model: str, name: str, files: list[str] | None
+    registry: ModelRegistry, model: str, name: str, files: list[str] | None
 ) -> list[Any]:
     """Take the references in: state, note, the button that leaves them, defaults and settings."""
-    references = read_references(shelf, model, name, files)
-    scorer = scorer_for(shelf, model, references)
+    references = read_references(registry, model, name, files)
+    scorer = scorer_for(registry, model, references)
     values = {**default_settings(scorer), "class": references.name}
     updates = settings_updates(scorer, values)
     updates[0] = gr.update(choices=[references.name], value=references.name, interactive=False)
     # The page may ask once more before its sliders have moved: where they stand must stay allowed.
     for update, (_, highest, _) in zip(
-        updates[3:], slider_ranges(shelf.scorer(model)).values(), strict=True
+        updates[3:], slider_ranges(registry.scorer(model)).values(), strict=True
     ):
         update["maximum"] = max(update["maximum"], highest)
     return [references, note_html(scorer), gr.update(visible=True),
             defaults_text(scorer, model, values), *updates]
 
 
-def leave_references(shelf: ModelShelf, model: str) -> list[Any]:
+def leave_references(registry: ModelRegistry, model: str) -> list[Any]:
     """Back to the model's own classes; outputs as `show_references`."""
-    scorer = shelf.scorer(model)
+    scorer = registry.scorer(model)
     updates = settings_updates(scorer, default_settings(scorer))
     updates[0]["interactive"] = True
     return [None, "", gr.update(visible=False), defaults_text(scorer, model), *updates]
@@ -140,7 +140,7 @@ def note_html(scorer: ReferenceScorer) -> str:
 
 
 def score_by_references(
-    shelf: ModelShelf, record: Any, files: list[str] | None, name: str, image: Any,
+    registry: ModelRegistry, record: Any, files: list[str] | None, name: str, image: Any,
     *settings_and_model: Any,
 ) -> dict[str, Any]:
     """Score one image of a part that no model knows, beside good ones.
@@ -153,8 +153,8 @@ def score_by_references(
     *settings, include_maps, model = settings_and_model
     if image is None:
         raise SettingError("There is no photograph to judge. Send one beside the references.")
-    references = read_references(shelf, model, name, files)
-    scorer = scorer_for(shelf, model, references)
+    references = read_references(registry, model, name, files)
+    scorer = scorer_for(registry, model, references)
     normal, abnormal, lam, tau, rate, weight = (value if value != "" else None
                                                 for value in settings)
     detection = scorer.score(
@@ -181,16 +181,16 @@ def build_panel() -> ReferencePanel:
     return ReferencePanel(gr.State(None, time_to_live=3600), name, files, show, leave, note)
 
 
-def wire_panel(shelf: ModelShelf, panel: ReferencePanel, controls: Controls) -> None:
+def wire_panel(registry: ModelRegistry, panel: ReferencePanel, controls: Controls) -> None:
     """Connect the panel to the controls; afterwards the page asks for an answer."""
     outputs = [panel.state, panel.note, panel.leave, controls.defaults, *controls.settings]
     quiet = {"api_visibility": "private", "show_progress_on": [panel.note]}
     shown = panel.show.click(
-        friendly(partial(show_references, shelf)), [controls.model, panel.name, panel.files],
+        friendly(partial(show_references, registry)), [controls.model, panel.name, panel.files],
         outputs, **quiet,
     )
     left = panel.leave.click(
-        friendly(partial(leave_references, shelf)), controls.model, outputs, **quiet
+        friendly(partial(leave_references, registry)), controls.model, outputs, **quiet
     )
     for done in (shown, left):
         done.success(None, js="() => window.ltad.askSoon()")
@@ -202,14 +202,14 @@ def wire_panel(shelf: ModelShelf, panel: ReferencePanel, controls: Controls) -> 
     )
 
 
-def build_endpoint(shelf: ModelShelf, record: Any, image: gr.Image) -> None:
+def build_endpoint(registry: ModelRegistry, record: Any, image: gr.Image) -> None:
     """The API's ``score_by_references``."""
     def hidden(kind: type, label: str, **settings: Any) -> Any:
         return kind(label=label, visible=False, **settings)
 
     numbers = [hidden(gr.Number, label, value=None) for label in KEYS[3:]]
     gr.Button(visible=False).click(
-        friendly(partial(score_by_references, shelf, record)),
+        friendly(partial(score_by_references, registry, record)),
         [hidden(gr.File, "Good images", file_count="multiple"), hidden(gr.Textbox, "Name"), image,
          hidden(gr.Textbox, "Words for normal"), hidden(gr.Textbox, "Words for anomalous"),
          *numbers, hidden(gr.Checkbox, "Include the maps"), hidden(gr.Textbox, "Model")],

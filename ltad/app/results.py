@@ -18,7 +18,7 @@ from ltad.app.results_api import build_results_endpoints
 from ltad.app.results_table import EXTRAS
 from ltad.evaluation.operating_point import VERDICT_HEADINGS
 from ltad.evaluation.run_store import RunReader
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.workspace import Workspace
 
 ALL = ""
@@ -33,7 +33,7 @@ QUIET = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibili
 PRIVATE = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def build_results(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
+def build_results(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> None:
     """Lay out the tab inside the current ``gr.Blocks`` and wire it up."""
     reader = RunReader(workspace.runs, workspace.shipped_runs)
     runs = gr.Dropdown([], multiselect=True, label="Runs", elem_id="lt-runs", visible=False)
@@ -57,18 +57,18 @@ def build_results(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
     _wire_table(reader, chosen, runs, table)
     _wire_long_tail(reader, chosen, runs, long_tail)
     _wire_operating_point(reader, chosen, runs, bar, operating, tab)
-    _wire_pictures(reader, shelf, chosen, runs, bar, pictures)
+    _wire_pictures(reader, registry, chosen, runs, bar, pictures)
     if workspace.is_public:
         doomed["ask"].visible = again.visible = False
     else:
         _wire_deletion(reader, runs, opening, focus, doomed)
         again.click(
-            friendly(partial(results_view.evaluate_again, reader, shelf, workspace.root)),
+            friendly(partial(results_view.evaluate_again, reader, registry, workspace.root)),
             [focus, runs], [runs, opening], show_progress_on=runs, **BUSY,
         )
     focus.input(friendly(partial(results_view.show_facts, reader)), focus, facts, **QUIET)
     listed.then(None, js="() => window.ltad.results.arrive()")
-    build_results_endpoints(reader, shelf, workspace.root, workspace.is_public)
+    build_results_endpoints(reader, registry, workspace.root, workspace.is_public)
 
 
 def _build_facts() -> tuple[gr.HTML, gr.Button, dict[str, gr.Button]]:
@@ -244,14 +244,14 @@ def _wire_operating_point(
 
 
 def _wire_pictures(
-    reader: RunReader, shelf: ModelShelf, chosen: Any, runs: gr.Dropdown, bar: list[Any],
+    reader: RunReader, registry: ModelRegistry, chosen: Any, runs: gr.Dropdown, bar: list[Any],
     parts: dict[str, Any],
 ) -> None:
     focus, class_name, branch, rate, score = bar
     inputs = [runs, *bar, *[parts[k] for k in ("defect", "verdict", "sort", "selection", "page")]]
     outputs = [parts["html"], parts["page"]]
     first, previous, following = (
-        friendly(partial(results_view.show_gallery, reader, shelf.names, step))
+        friendly(partial(results_view.show_gallery, reader, registry.names, step))
         for step in (0, -1, 1)
     )
     chosen.then(first, inputs, outputs, **PRIVATE)

@@ -10,7 +10,7 @@ from ltad.app import results_gallery, results_table, results_view
 from ltad.app.components import BUSY, friendly
 from ltad.evaluation.operating_point import OperatingPoint, confusions, count_verdicts, judge
 from ltad.evaluation.run_store import RunReader
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.types import SettingError
 
 RATE = 0.05
@@ -18,7 +18,7 @@ MOST_ROWS = 5000
 
 
 def build_results_endpoints(
-    reader: RunReader, shelf: ModelShelf, work: Path, is_public: bool
+    reader: RunReader, registry: ModelRegistry, work: Path, is_public: bool
 ) -> None:
     """Add the named endpoints to the current ``gr.Blocks``; arguments as `RunReader.again`.
 
@@ -79,7 +79,7 @@ def build_results_endpoints(
     def run_again(name: str) -> str:
         """Evaluate a run's model once more, on its data and with its settings, which takes as long
         as the evaluation did; the new run's name."""
-        return reader.again(name, work, str(shelf.first.encoder.device))
+        return reader.again(name, work, str(registry.first.encoder.device))
 
     def run_delete(name: str) -> bool:
         """Delete a run for good."""

@@ -26,7 +26,7 @@ from ltad.evaluation.operating_point import (
 from ltad.evaluation.results import FIGURES, differing_tests
 from ltad.evaluation.run_store import RunReader
 from ltad.evaluation.runs import Run
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.types import METRICS, SettingError
 
 COLOURS = ("#3d7ea6", "#ee6c4d", "#2a9d6f", "#8e6bbf", "#c9962c", "#6b7685")
@@ -378,11 +378,11 @@ def delete_run(reader: RunReader, focus: str, chosen: list[str]) -> tuple[Any, s
 
 
 def evaluate_again(
-    reader: RunReader, shelf: ModelShelf, work: Path, focus: str, chosen: list[str],
+    reader: RunReader, registry: ModelRegistry, work: Path, focus: str, chosen: list[str],
     progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008
 ) -> tuple[Any, str]:
     """Evaluate the model of the run in view once more, and choose the new run beside the others."""
-    made = reader.again(focus, work, str(shelf.first.encoder.device))
+    made = reader.again(focus, work, str(registry.first.encoder.device))
     gr.Info(f"Run {escape(made)} is there.")
     return list_runs(reader, [*chosen, made])
 

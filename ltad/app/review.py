@@ -20,7 +20,7 @@ from ltad.app.review_batches import BatchEndpoints, ExchangeEndpoints
 from ltad.app.review_desk import Desk, ItemEndpoints
 from ltad.app.review_settings import SettingEndpoints
 from ltad.app.visitors import Desks
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.review.database import free_pictures
 from ltad.types import LTADError
 from ltad.workspace import Workspace
@@ -42,15 +42,15 @@ PLAIN = {
 PLACE = "<div id='lt-review'><p class='lt-quiet'>Opening the desk. It needs JavaScript.</p></div>"
 
 
-def build_review(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
+def build_review(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> None:
     """Lay out the tab inside the current ``gr.Blocks``, and go on with unfinished batches.
 
     Args:
-        shelf: the models.
+        registry: the models.
         workspace: where batches, pictures and decisions are kept.
         tab: the tab itself; its label stays as it is.
     """
-    desks = Desks(shelf, workspace)
+    desks = Desks(registry, workspace)
     gr.HTML(PLACE, apply_default_css=False)
     for kind, names in PLAIN.items():
         for name in names:

@@ -48,7 +48,7 @@ class BatchEndpoints:
         return {
             "batches": [] if desk.is_empty else [asdict(b) for b in desk.database.batches()],
             "deleted": [asdict(b) | {"days_left": left[b.id]} for b in deleted],
-            "models": [self._model_record(name) for name in desk.shelf.names()],
+            "models": [self._model_record(name) for name in desk.registry.names()],
             "folders": list(self._folders()), "note": desk.note,
         }
 
@@ -167,7 +167,7 @@ class BatchEndpoints:
 
     def _model_record(self, name: str) -> dict[str, Any]:
         try:
-            return {"name": name, "classes": list(self._desk.shelf.scorer(name).class_names)}
+            return {"name": name, "classes": list(self._desk.registry.scorer(name).class_names)}
         except LTADError:  # it says so when somebody scores with it
             return {"name": name, "classes": []}
 
@@ -242,7 +242,7 @@ class ExchangeEndpoints:
             path.write_bytes(json_bytes(batch, items, thresholds, desk.database))
         elif kind == "zip":
             write_archive(
-                path, batch, items, desk.database, desk.pictures, desk.shelf,
+                path, batch, items, desk.database, desk.pictures, desk.registry,
                 thresholds=thresholds,
             )
         else:
@@ -277,7 +277,7 @@ class ExchangeEndpoints:
 
     def _scorer(self, name: str) -> object | None:
         try:
-            return self._desk.shelf.scorer(name)
+            return self._desk.registry.scorer(name)
         except LTADError:  # the file then holds what people painted, without the model's regions
             return None
 

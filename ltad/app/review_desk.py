@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from ltad.app import html
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.io.heatmap import data_url, heat_png, photo_jpeg
 from ltad.io.masks import decode_mask, encode_mask, resize_mask
 from ltad.review.database import Database
 from ltad.review.evidence import current_threshold, look
-from ltad.review.images import PictureStore
+from ltad.review.images import ImageStore
 from ltad.review.records import Batch, ConflictError, Decision, DeskError, Item
 from ltad.review.regions import PictureRegion, find_regions, move_threshold
 from ltad.review.thresholds import feedback, thresholds_without_model
@@ -96,7 +96,7 @@ class ItemEndpoints:
             raise DeskError(f"{item.file_name} is {item.status}, so it has no map.")
         batch = desk.database.batch(item.batch_id)
         picture = desk.pictures.image(item.content_key)
-        scorer = desk.shelf.scorer(batch.model)
+        scorer = desk.registry.scorer(batch.model)
         own = look(picture, item.class_name, batch, desk.database, scorer)
         threshold = current_threshold(item, desk.thresholds(batch))
         detection = move_threshold(own, threshold)
@@ -194,13 +194,13 @@ class ItemEndpoints:
         return self._desk.database.put_blob(encode_mask(painted))
 
 
-def _jpeg_url(pictures: PictureStore, key: str, side: int) -> str:
+def _jpeg_url(pictures: ImageStore, key: str, side: int) -> str:
     keep = _small_jpeg if 0 < side <= THUMBNAIL_SIDE else _large_jpeg
     return data_url(keep(pictures.folder, key, side), "image/jpeg")
 
 
 def _jpeg(folder: Any, key: str, side: int) -> bytes:
-    picture = PictureStore(folder).image(key)
+    picture = ImageStore(folder).image(key)
     if side > 0:
         return photo_jpeg(picture, side)
     buffer = io.BytesIO()
@@ -240,14 +240,14 @@ class Desk:
     """The desk of one page; opened when it is first needed, so that a page alone writes nothing.
 
     Args:
-        shelf: the models.
+        registry: the models.
         workspace: where batches, pictures and decisions are kept.
     """
 
-    def __init__(self, shelf: ModelShelf, workspace: Workspace) -> None:
-        self.shelf = shelf
+    def __init__(self, registry: ModelRegistry, workspace: Workspace) -> None:
+        self.registry = registry
         self.workspace = workspace
-        self.pictures = PictureStore(workspace.pictures)
+        self.pictures = ImageStore(workspace.pictures)
         self._runner: BatchRunner | None = None
 
     note = ""
@@ -269,7 +269,7 @@ class Desk:
         return self._runner
 
     def _make_runner(self) -> BatchRunner:
-        return BatchRunner(self.open_database(), self.pictures, self.shelf)
+        return BatchRunner(self.open_database(), self.pictures, self.registry)
 
     def open_database(self) -> Database:
         """The database, made if it is not there yet."""
@@ -286,7 +286,7 @@ class Desk:
             DeskError: what people chose cannot be followed without the model.
         """
         try:
-            scorer = self.shelf.scorer(batch.model)
+            scorer = self.registry.scorer(batch.model)
         except LTADError as error:
             return thresholds_without_model(self.database, batch, str(error))
         return feedback(self.database, scorer, batch).thresholds

@@ -52,7 +52,7 @@ class SettingEndpoints:
             choices.pop(class_name, None)
         elif mode != LOOK:
             choices[class_name] = check_choice(ThresholdChoice(mode, _float(value)))
-        scorer = self._desk.shelf.scorer(batch.model)
+        scorer = self._desk.registry.scorer(batch.model)
         found = feedback(database, scorer, batch, choices)
         if mode not in (LOOK, RESET) and _problem(found, class_name):
             raise DeskError(_problem(found, class_name))
@@ -148,7 +148,7 @@ class SettingEndpoints:
     ) -> dict:
         desk = self._desk
         batch = desk.database.batch(number(batch_id, "batch"))
-        if class_name not in desk.shelf.scorer(batch.model).class_names:
+        if class_name not in desk.registry.scorer(batch.model).class_names:
             raise DeskError(f"The model {batch.model} has no class {class_name[:80]!r}.")
         desk.database.set_ignore_region(class_name, png, person)
         others = [

@@ -46,11 +46,11 @@ def _open_run(workspace: Workspace, name: str, index: int) -> Image.Image:
 
 def _open_item(workspace: Workspace, item_id: int) -> Image.Image:
     from ltad.review.database import Database
-    from ltad.review.images import PictureStore
+    from ltad.review.images import ImageStore
 
     if not workspace.database.is_file():
         raise ImageError(f"There is no picture {item_id} here: no batch has been uploaded yet.")
     item = Database(workspace.database).item(item_id)
     if not item.content_key:
         raise ImageError(f"{item.file_name} could not be read when it was uploaded: {item.reason}")
-    return PictureStore(workspace.pictures).image(item.content_key)
+    return ImageStore(workspace.pictures).image(item.content_key)

@@ -14,7 +14,7 @@ from ltad.app.html import escape, notice
 from ltad.app.train_api import build_train_api, comparison_html
 from ltad.app.train_view import EMPTY, figures_html, loss_figure, parts_html, status_html
 from ltad.data.datasets import SUFFIXES
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.jobs import dataset, worker
 from ltad.jobs.dataset import (
     Added,
@@ -28,10 +28,10 @@ from ltad.jobs.evaluate import read_figures
 from ltad.jobs.job import (
     FINISHED,
     STARTED,
-    Lesson,
-    find_lesson,
-    lesson_names,
-    new_lesson,
+    Job,
+    find_job,
+    job_names,
+    new_job,
     suggested_name,
 )
 from ltad.synthetic.classes import PART_CLASSES
@@ -54,17 +54,17 @@ _ROLES = [("Good, to learn from", "learn"), ("Good, to test on only", "test good
 
 def watch(workspace: Workspace, name: str) -> tuple[Any, ...]:
     """Status, losses, figures, what can be pressed, and whether to look again."""
-    if not name or name not in lesson_names(workspace):
+    if not name or name not in job_names(workspace):
         hidden = gr.update(visible=False)
         return "", hidden, "", gr.update(interactive=False), hidden, hidden, gr.Timer(active=False)
-    lesson = find_lesson(workspace, name)
-    state = lesson.state
-    losses = lesson.progress().losses
+    job = find_job(workspace, name)
+    state = job.state
+    losses = job.progress().losses
     plot = gr.update(value=loss_figure(losses), visible=True) if losses \
         else gr.update(visible=False)
     return (
-        status_html(lesson), plot,
-        figures_html(read_figures(lesson.model_folder)) if state == FINISHED else "",
+        status_html(job), plot,
+        figures_html(read_figures(job.model_folder)) if state == FINISHED else "",
         gr.update(interactive=state not in (STARTED, FINISHED)),
         gr.update(visible=state == STARTED), gr.update(visible=state != STARTED),
         gr.Timer(active=state == STARTED),
@@ -72,69 +72,69 @@ def watch(workspace: Workspace, name: str) -> tuple[Any, ...]:
 
 
 def show(workspace: Workspace, name: str, report: str = "") -> tuple[Any, ...]:
-    """The pictures of a lesson, with what happened to the last ones, and all of `watch`."""
-    known = name in lesson_names(workspace)
-    parts = parts_html(find_lesson(workspace, name)) if known else EMPTY
+    """The pictures of a job, with what happened to the last ones, and all of `watch`."""
+    known = name in job_names(workspace)
+    parts = parts_html(find_job(workspace, name)) if known else EMPTY
     return report + parts, *watch(workspace, name)
 
 
-def enter(shelf: ModelShelf, workspace: Workspace, remembered: str) -> tuple[Any, ...]:
-    """The choice of lessons as the tab opens, on the one that this browser saw last."""
-    names = lesson_names(workspace)
+def enter(registry: ModelRegistry, workspace: Workspace, remembered: str) -> tuple[Any, ...]:
+    """The choice of jobs as the tab opens, on the one that this browser saw last."""
+    names = job_names(workspace)
     chosen = remembered if remembered in names else NEW
-    return (_choices(names, chosen), *_new_name(shelf, workspace, chosen),
-            *show(workspace, chosen), *model_updates(shelf, chosen))
+    return (_choices(names, chosen), *_new_name(registry, workspace, chosen),
+            *show(workspace, chosen), *model_updates(registry, chosen))
 
 
-def choose(shelf: ModelShelf, workspace: Workspace, name: str) -> tuple[Any, ...]:
-    """Another lesson, or a new one."""
-    return (name, *_new_name(shelf, workspace, name), *show(workspace, name),
-            *model_updates(shelf, name))
+def choose(registry: ModelRegistry, workspace: Workspace, name: str) -> tuple[Any, ...]:
+    """Another job, or a new one."""
+    return (name, *_new_name(registry, workspace, name), *show(workspace, name),
+            *model_updates(registry, name))
 
 
 def _choices(names: Sequence[str], chosen: str) -> Any:
     return gr.update(choices=[("A new model", NEW), *[(n, n) for n in names]], value=chosen)
 
 
-def _new_name(shelf: ModelShelf, workspace: Workspace, chosen: str) -> tuple[Any]:
-    return (gr.update(visible=chosen == NEW, value=suggested_name(workspace, shelf.names())),)
+def _new_name(registry: ModelRegistry, workspace: Workspace, chosen: str) -> tuple[Any]:
+    return (gr.update(visible=chosen == NEW, value=suggested_name(workspace, registry.names())),)
 
 
-def model_updates(shelf: ModelShelf, name: str) -> tuple[Any, Any]:
-    """The two models to compare: the first one, and the lesson's or the newest."""
-    names = shelf.names()
+def model_updates(registry: ModelRegistry, name: str) -> tuple[Any, Any]:
+    """The two models to compare: the first one, and the job's or the newest."""
+    names = registry.names()
     second = name if name in names else names[-1]
     return gr.update(choices=names, value=names[0]), gr.update(choices=names, value=second)
 
 
 def add(
-    shelf: ModelShelf, workspace: Workspace, source: str, lesson_name: str, new_name: str,
+    registry: ModelRegistry, workspace: Workspace, source: str, lesson_name: str, new_name: str,
     part: str, role: str, brought: Any,
 ) -> tuple[Any, ...]:
-    """Pictures into a part; a new lesson begins with its first part."""
+    """Pictures into a part; a new job begins with its first part."""
     if not brought and source != "review":
         raise SettingError("There are no pictures yet. Choose some.")
-    lesson, added = bring(shelf, workspace, source, lesson_name, new_name, part, role, brought)
+    job, added = bring(registry, workspace, source, lesson_name, new_name, part, role, brought)
     return (
-        _choices(lesson_names(workspace), lesson.name), lesson.name, gr.update(visible=False),
-        None, *show(workspace, lesson.name, added_html(part, added)),
+        _choices(job_names(workspace), job.name), job.name, gr.update(visible=False),
+        None, *show(workspace, job.name, added_html(part, added)),
     )
 
 
 def add_waiting(
-    shelf: ModelShelf, workspace: Workspace, lesson_name: str, new_name: str, part: str, role: str,
-    files: Sequence[str] | None,
+    registry: ModelRegistry, workspace: Workspace, lesson_name: str, new_name: str, part: str,
+    role: str, files: Sequence[str] | None,
 ) -> Any:
     """The pictures that were chosen before their part had a name, once it has one."""
     if not files or not part.strip():
         return gr.skip()
-    return add(shelf, workspace, "files", lesson_name, new_name, part, role, files)
+    return add(registry, workspace, "files", lesson_name, new_name, part, role, files)
 
 
 def bring(
-    shelf: ModelShelf, workspace: Workspace, source: str, lesson_name: str, new_name: str,
+    registry: ModelRegistry, workspace: Workspace, source: str, lesson_name: str, new_name: str,
     part: str, role: str, brought: Any,
-) -> tuple[Lesson, Added]:
+) -> tuple[Job, Added]:
     """Take pictures in from "files", a "folder" of the server, or the desk's "review"."""
     if not str(part).strip():
         raise SettingError("Name the part first, for example “left bracket”.")
@@ -143,19 +143,19 @@ def bring(
         "folder": lambda: from_server_folder(brought, workspace.server_folders),
         "review": lambda: from_review(workspace),
     }[source]()
-    lesson = find_lesson(workspace, lesson_name) if lesson_name else new_lesson(
-        workspace, new_name, shelf.first, shelf.names()
+    job = find_job(workspace, lesson_name) if lesson_name else new_job(
+        workspace, new_name, registry.first, registry.names()
     )
     try:
-        lesson.require_editable()
+        job.require_editable()
         added = add_pictures(
-            lesson.folder, lesson.check_part(part), role, incoming, shelf.first.encoder
+            job.folder, job.check_part(part), role, incoming, registry.first.encoder
         )
     except LTADError:
-        if not lesson.parts():  # a lesson that began with a mistake leaves no trace
-            lesson.discard()
+        if not job.parts():  # a job that began with a mistake leaves no trace
+            job.discard()
         raise
-    return lesson, added
+    return job, added
 
 
 def added_html(part: str, added: Added) -> str:
@@ -167,12 +167,12 @@ def added_html(part: str, added: Added) -> str:
 def act(workspace: Workspace, name: str, action: str) -> tuple[Any, ...]:
     """What was pressed on a picture or a part: ``{"action": ..., "subject": [...]}`` as JSON."""
     pressed = json.loads(action)
-    lesson = find_lesson(workspace, name)
-    lesson.require_editable()
+    job = find_job(workspace, name)
+    job.require_editable()
     if pressed["action"] == "remove":
-        dataset.remove_part(lesson.folder, pressed["subject"][0])
+        dataset.remove_part(job.folder, pressed["subject"][0])
     else:
-        dataset.remove_picture(lesson.folder, *pressed["subject"])
+        dataset.remove_picture(job.folder, *pressed["subject"])
     return show(workspace, name)
 
 
@@ -190,14 +190,14 @@ def stop(workspace: Workspace, name: str) -> tuple[Any, ...]:
     return watch(workspace, name)
 
 
-def discard(shelf: ModelShelf, workspace: Workspace, name: str) -> tuple[Any, ...]:
-    """Throw a lesson and its pictures away; a finished model stays on the shelf."""
-    find_lesson(workspace, name).discard()
-    return (_choices(lesson_names(workspace), NEW), NEW, *_new_name(shelf, workspace, NEW),
+def discard(registry: ModelRegistry, workspace: Workspace, name: str) -> tuple[Any, ...]:
+    """Throw a job and its pictures away; a finished model stays in the registry."""
+    find_job(workspace, name).discard()
+    return (_choices(job_names(workspace), NEW), NEW, *_new_name(registry, workspace, NEW),
             *show(workspace, NEW))
 
 
-def build_train(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
+def build_train(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> None:
     """Lay out the tab inside the current ``gr.Blocks``, wire it up, and go on with trainings that
     a killed server left behind. A public page only says how to train elsewhere."""
     if workspace.is_public:
@@ -207,7 +207,7 @@ def build_train(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
     remembered = gr.BrowserState(NEW, storage_key="ltad-lesson", secret="a lesson's name only")
     with gr.Row(elem_classes="lt-columns"):
         with gr.Column(elem_classes="lt-left", min_width=0):
-            lesson = gr.Dropdown([("A new model", NEW)], value=NEW, label="Model to teach")
+            job = gr.Dropdown([("A new model", NEW)], value=NEW, label="Model to teach")
             new_name = gr.Textbox(label="Name of the new model", max_lines=1, max_length=60)
             part = gr.Textbox(label="Part", placeholder="for example: left bracket", max_lines=1,
                               max_length=60, elem_id="lt-train-part")
@@ -217,7 +217,7 @@ def build_train(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
                 file_types=[*sorted(SUFFIXES), ".zip"], elem_id="lt-train-files",
             )
             folder, take, review = _other_sources(workspace)
-            keep_old, rate = _options(shelf)
+            keep_old, rate = _options(registry)
             start = gr.Button("Train", variant="primary", interactive=False)
             with gr.Row():
                 cancel = gr.Button("Cancel the training", size="sm", visible=False)
@@ -227,46 +227,46 @@ def build_train(shelf: ModelShelf, workspace: Workspace, tab: gr.Tab) -> None:
             plot = gr.Plot(label="Losses", show_label=False, visible=False, elem_id="lt-losses")
             figures = gr.HTML(elem_id="lt-train-figures")
             parts = gr.HTML(EMPTY, elem_id="lt-train-parts")
-            compared = _build_comparison(shelf, workspace)
+            compared = _build_comparison(registry, workspace)
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     watched = [status, plot, figures, start, cancel, drop, timer]
     shown = [parts, *watched]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    tab.select(friendly(partial(enter, shelf, workspace)), remembered,
-               [lesson, new_name, *shown, *compared], **quiet)
-    lesson.input(friendly(partial(choose, shelf, workspace)), lesson,
+    tab.select(friendly(partial(enter, registry, workspace)), remembered,
+               [job, new_name, *shown, *compared], **quiet)
+    job.input(friendly(partial(choose, registry, workspace)), job,
                  [remembered, new_name, *shown, *compared], **quiet)
     for source, event, value in (
         ("files", files.upload, files), ("folder", take.click, folder),
         ("review", review.click, role),
     ):
         event(
-            friendly(partial(add, shelf, workspace, source)),
-            [lesson, new_name, part, role, value],
-            [lesson, remembered, new_name, files, *shown], api_visibility="private",
+            friendly(partial(add, registry, workspace, source)),
+            [job, new_name, part, role, value],
+            [job, remembered, new_name, files, *shown], api_visibility="private",
             show_progress_on=[parts],
         )
     gr.on(  # pictures may be chosen before their part is named
-        [part.submit, part.blur], friendly(partial(add_waiting, shelf, workspace)),
-        [lesson, new_name, part, role, files],
-        [lesson, remembered, new_name, files, *shown], **quiet,
+        [part.submit, part.blur], friendly(partial(add_waiting, registry, workspace)),
+        [job, new_name, part, role, files],
+        [job, remembered, new_name, files, *shown], **quiet,
     )
     pressed = gr.Textbox(visible=False, label="Pressed")
     press = gr.Button("Press", elem_id="lt-train-press", visible="hidden")
-    press.click(friendly(partial(act, workspace)), [lesson, pressed], shown, **quiet,
-                js="(lesson, pressed) => [lesson, window.ltad.train.take()]")
+    press.click(friendly(partial(act, workspace)), [job, pressed], shown, **quiet,
+                js="(job, pressed) => [job, window.ltad.train.take()]")
     started = start.click(
-        friendly(partial(begin, workspace)), [lesson, keep_old, rate], shown, **quiet)
+        friendly(partial(begin, workspace)), [job, keep_old, rate], shown, **quiet)
     started.success(None, js="() => document.getElementById('lt-train-status')"
                              ".scrollIntoView({ block: 'nearest', behavior: 'smooth' })")
-    cancel.click(friendly(partial(stop, workspace)), lesson, watched, **quiet)
-    drop.click(friendly(partial(discard, shelf, workspace)), lesson,
-               [lesson, remembered, new_name, *shown], **quiet)
-    looked = timer.tick(friendly(partial(watch, workspace)), lesson, watched,
+    cancel.click(friendly(partial(stop, workspace)), job, watched, **quiet)
+    drop.click(friendly(partial(discard, registry, workspace)), job,
+               [job, remembered, new_name, *shown], **quiet)
+    looked = timer.tick(friendly(partial(watch, workspace)), job, watched,
                         queue=False, **quiet)
-    looked.then(friendly(partial(model_updates, shelf)), lesson, compared,
+    looked.then(friendly(partial(model_updates, registry)), job, compared,
                 queue=False, **quiet)
-    build_train_api(shelf, workspace)
+    build_train_api(registry, workspace)
 
 
 def _other_sources(workspace: Workspace) -> tuple[gr.Dropdown, gr.Button, gr.Button]:
@@ -279,8 +279,8 @@ def _other_sources(workspace: Workspace) -> tuple[gr.Dropdown, gr.Button, gr.But
     return folder, take, review
 
 
-def _options(shelf: ModelShelf) -> tuple[gr.Checkbox, gr.Slider]:
-    old = [name for name in shelf.first.class_names if name in PART_CLASSES]
+def _options(registry: ModelRegistry) -> tuple[gr.Checkbox, gr.Slider]:
+    old = [name for name in registry.first.class_names if name in PART_CLASSES]
     keep_old = gr.Checkbox(
         False, label="Keep the rendered parts too", visible=bool(old), elem_id="lt-keep",
         info=f"The new model then knows {len(old)} old classes beside the new ones and takes "
@@ -291,11 +291,11 @@ def _options(shelf: ModelShelf) -> tuple[gr.Checkbox, gr.Slider]:
     return keep_old, rate
 
 
-def _build_comparison(shelf: ModelShelf, workspace: Workspace) -> list[gr.Dropdown]:
+def _build_comparison(registry: ModelRegistry, workspace: Workspace) -> list[gr.Dropdown]:
     """Two models, optional pictures, and the answer; returns the two dropdowns."""
     with gr.Accordion("Compare two models on the same pictures", open=False):
         with gr.Row():
-            names = shelf.names()
+            names = registry.names()
             first = gr.Dropdown(names, value=names[0], label="One model")
             second = gr.Dropdown(names, value=names[-1], label="Another model")
         files = gr.File(
@@ -304,6 +304,6 @@ def _build_comparison(shelf: ModelShelf, workspace: Workspace) -> list[gr.Dropdo
         )
         button = gr.Button("Compare", size="sm")
         answer = gr.HTML(elem_id="lt-compared")
-    button.click(friendly(partial(comparison_html, shelf, workspace)), [first, second, files],
+    button.click(friendly(partial(comparison_html, registry, workspace)), [first, second, files],
                  answer, api_visibility="private", show_progress_on=[answer])
     return [first, second]

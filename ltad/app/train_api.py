@@ -13,7 +13,7 @@ from PIL import Image
 from ltad.app.components import friendly
 from ltad.app.html import apart, escape, notice, readable
 from ltad.app.train_view import percent
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.io.heatmap import data_url, heat_png, photo_jpeg
 from ltad.io.images import read_image
 from ltad.jobs import dataset, worker
@@ -28,7 +28,7 @@ from ltad.jobs.evaluate import (
     rows_of,
     uploaded,
 )
-from ltad.jobs.job import Lesson, find_lesson, lesson_names, new_lesson
+from ltad.jobs.job import Job, find_job, job_names, new_job
 from ltad.types import Detection, ImageError, SettingError
 from ltad.workspace import Workspace
 
@@ -37,8 +37,8 @@ _SIDE = 240
 
 
 def find_pairs(
-    shelf: ModelShelf, workspace: Workspace, first: str, second: str, files: Sequence[str] | None,
-    rate: float = 0.05,
+    registry: ModelRegistry, workspace: Workspace, first: str, second: str,
+    files: Sequence[str] | None, rate: float = 0.05,
 ) -> tuple[list[Pair], list[str]]:
     """Both models on the uploaded files, or without any on the second model's own exhibits.
 
@@ -48,7 +48,7 @@ def find_pairs(
     Raises:
         SettingError: no such model, one model twice, or no usable picture.
     """
-    old, new = shelf.scorer(first), shelf.scorer(second)
+    old, new = registry.scorer(first), registry.scorer(second)
     if old is new:
         raise SettingError("Both are the same model. Choose two, or teach a new one first.")
     if not files:
@@ -70,10 +70,11 @@ def _decoded(files: Sequence[str]) -> tuple[list[tuple[str, Image.Image]], list[
 
 
 def comparison_html(
-    shelf: ModelShelf, workspace: Workspace, first: str, second: str, files: Sequence[str] | None
+    registry: ModelRegistry, workspace: Workspace, first: str, second: str,
+    files: Sequence[str] | None,
 ) -> str:
     """The table and the maps side by side."""
-    pairs, refused = find_pairs(shelf, workspace, first, second, files)
+    pairs, refused = find_pairs(registry, workspace, first, second, files)
     rows = rows_of(pairs)
     drawn = "".join(_pair_html(pair, first, second) for pair in _chosen(pairs))
     return (
@@ -163,7 +164,7 @@ def pair_record(pair: Pair) -> dict[str, Any]:
 
 
 def teach_check(
-    shelf: ModelShelf, workspace: Workspace, model: str, part: str, role: str,
+    registry: ModelRegistry, workspace: Workspace, model: str, part: str, role: str,
     files: list[str] | None, folder: str,
 ) -> dict[str, Any]:
     """Bring pictures of a part, from files or an allowed folder, and read all warnings."""
@@ -172,71 +173,72 @@ def teach_check(
         incoming = from_files(files) if files else from_server_folder(
             folder, workspace.server_folders
         )
-    return _take_in(shelf, workspace, model, part, role, incoming)
+    return _take_in(registry, workspace, model, part, role, incoming)
 
 
 def _take_in(
-    shelf: ModelShelf, workspace: Workspace, model: str, part: str, role: str,
+    registry: ModelRegistry, workspace: Workspace, model: str, part: str, role: str,
     incoming: Iterable[Incoming] | None,
 ) -> dict[str, Any]:
-    lesson = find_lesson(workspace, model) if model in lesson_names(workspace) else new_lesson(
-        workspace, model, shelf.first, shelf.names()
+    job = find_job(workspace, model) if model in job_names(workspace) else new_job(
+        workspace, model, registry.first, registry.names()
     )
     added = {"kept": 0, "refused": []}
     if incoming is not None:
-        lesson.require_editable()
+        job.require_editable()
         added = asdict(add_pictures(
-            lesson.folder, lesson.check_part(part), role or "learn", incoming,
-            shelf.first.encoder,
+            job.folder, job.check_part(part), role or "learn", incoming,
+            registry.first.encoder,
         ))
-    return {**added, "parts": lesson.counts(),
-            "warnings": [asdict(warning) for warning in lesson.oddities()]}
+    return {**added, "parts": job.counts(),
+            "warnings": [asdict(warning) for warning in job.oddities()]}
 
 
 def teach_remove(workspace: Workspace, model: str, part: str, role: str, picture: str) -> dict:
     """Take out one picture, or without its name the whole part."""
-    lesson = find_lesson(workspace, model)
-    lesson.require_editable()
+    job = find_job(workspace, model)
+    job.require_editable()
     if picture:
-        dataset.remove_picture(lesson.folder, part, role or "learn", picture)
+        dataset.remove_picture(job.folder, part, role or "learn", picture)
     else:
-        dataset.remove_part(lesson.folder, part)
-    return {"parts": lesson.counts()}
+        dataset.remove_part(job.folder, part)
+    return {"parts": job.counts()}
 
 
-def lesson_status(lesson: Lesson) -> dict[str, Any]:
+def lesson_status(job: Job) -> dict[str, Any]:
     """State, progress and losses of a training."""
-    record = lesson.record()
+    record = job.record()
     return {
-        "model": lesson.name, "state": lesson.state, "message": record["message"],
-        "parts": lesson.counts(), "old_classes": record.get("old_classes", []),
-        **asdict(lesson.progress()),
+        "model": job.name, "state": job.state, "message": record["message"],
+        "parts": job.counts(), "old_classes": record.get("old_classes", []),
+        **asdict(job.progress()),
     }
 
 
-def model_card(shelf: ModelShelf, workspace: Workspace, model: str) -> dict[str, Any]:
+def model_card(registry: ModelRegistry, workspace: Workspace, model: str) -> dict[str, Any]:
     """A model's classes, old and new, and its held-out figures if it was taught here."""
-    scorer = shelf.scorer(model)
+    scorer = registry.scorer(model)
     about = scorer.checkpoint.about
     return {
         "name": scorer.name, "classes": list(scorer.class_names),
         "new_classes": about.get("new_classes", []), "old_classes": about.get("old_classes", []),
-        "figures": None if scorer is shelf.first else read_figures(workspace.models / scorer.name),
+        "figures": None if scorer is registry.first
+        else read_figures(workspace.models / scorer.name),
     }
 
 
 def model_compare(
-    shelf: ModelShelf, workspace: Workspace, first: str, second: str,
+    registry: ModelRegistry, workspace: Workspace, first: str, second: str,
     files: list[str] | None, false_alarm_rate: float | None,
 ) -> dict[str, Any]:
     """Two models on the same pictures."""
     rate = 0.05 if false_alarm_rate is None else false_alarm_rate
-    pairs, refused = find_pairs(shelf, workspace, first, second, files, rate)
+    pairs, refused = find_pairs(registry, workspace, first, second, files, rate)
     return {"rows": [asdict(row) for row in rows_of(pairs)],
             "pictures": [pair_record(pair) for pair in pairs], "refused": refused}
 
 
-def build_train_api(shelf: ModelShelf, workspace: Workspace) -> None:
+def build_train_api(registry: ModelRegistry, workspace: Workspace) -> None:
     """Endpoints with files go through ``gr.File``, which takes nothing but real uploads."""
     def hidden(kind: type, label: str, **settings: Any) -> Any:
         return kind(label=label, visible=False, **settings)
@@ -247,7 +249,7 @@ def build_train_api(shelf: ModelShelf, workspace: Workspace) -> None:
 
     def status(model: str) -> dict:
         """State, progress and losses of a training."""
-        return lesson_status(find_lesson(workspace, model))
+        return lesson_status(find_job(workspace, model))
 
     def cancel(model: str) -> dict:
         """Stop a training before its next step."""
@@ -255,18 +257,18 @@ def build_train_api(shelf: ModelShelf, workspace: Workspace) -> None:
 
     def discard(model: str) -> dict:
         """Throw a training and its pictures away; a finished model stays."""
-        find_lesson(workspace, model).discard()
+        find_job(workspace, model).discard()
         return {"discarded": model}
 
-    def lessons() -> list:
+    def jobs() -> list:
         """All trainings, the newest first."""
-        return lesson_names(workspace)
+        return job_names(workspace)
 
     def review(model: str, part: str, class_name: str = "") -> dict:
         """Bring the good pictures that people chose for training in Review, of one class or of
         all, to a part of a model to be; answers as teach_check."""
         chosen = from_review(workspace, class_name or None)
-        return _take_in(shelf, workspace, model, part, "learn", chosen)
+        return _take_in(registry, workspace, model, part, "learn", chosen)
 
     def remove(model: str, part: str, role: str = "learn", picture: str = "") -> dict:
         """Take out one picture, or without its name the whole part."""
@@ -276,18 +278,18 @@ def build_train_api(shelf: ModelShelf, workspace: Workspace) -> None:
         """A model's classes, old and new, and its held-out figures if it was taught here."""
         if not model:
             raise SettingError("Which model? Give its name.")
-        return model_card(shelf, workspace, model)
+        return model_card(registry, workspace, model)
 
     for name, endpoint in (
         ("teach_start", start), ("teach_status", status), ("teach_cancel", cancel),
-        ("teach_discard", discard), ("teach_list", lessons), ("teach_remove", remove),
+        ("teach_discard", discard), ("teach_list", jobs), ("teach_remove", remove),
         ("teach_review", review), ("model_card", card),
     ):
         gr.api(friendly(endpoint), api_name=name)
     record = hidden(gr.JSON, "Record")
     many = {"file_count": "multiple"}
     gr.Button(visible=False).click(
-        friendly(partial(teach_check, shelf, workspace)),
+        friendly(partial(teach_check, registry, workspace)),
         [hidden(gr.Textbox, "Model"), hidden(gr.Textbox, "Part"), hidden(gr.Textbox, "Role"),
          hidden(gr.File, "Pictures and zips", **many), hidden(gr.Textbox, "Folder on the server")],
         record, api_name="teach_check",
@@ -296,7 +298,7 @@ def build_train_api(shelf: ModelShelf, workspace: Workspace) -> None:
         "why others were not, the parts' counts and all warnings. Without pictures: the warnings.",
     )
     gr.Button(visible=False).click(
-        friendly(partial(model_compare, shelf, workspace)),
+        friendly(partial(model_compare, registry, workspace)),
         [hidden(gr.Textbox, "First model"), hidden(gr.Textbox, "Second model"),
          hidden(gr.File, "Pictures", **many), hidden(gr.Number, "False-alarm rate")],
         record, api_name="model_compare",

@@ -14,7 +14,7 @@ from ltad.app.html import escape, notice, readable
 from ltad.io.heatmap import data_url
 from ltad.jobs.dataset import ROLES, Facts
 from ltad.jobs.evaluate import read_figures
-from ltad.jobs.job import CANCELLED, DRAFT, FAILED, FINISHED, INTERRUPTED, STAGES, STARTED, Lesson
+from ltad.jobs.job import CANCELLED, DRAFT, FAILED, FINISHED, INTERRUPTED, STAGES, STARTED, Job
 from ltad.jobs.quality import Oddity
 
 _COLOURS = ("#3d7ea6", "#8a94a3", "#ee6c4d", "#2a9d6f", "#9b5de5")
@@ -88,19 +88,19 @@ class _Buttons:
         )
 
 
-def parts_html(lesson: Lesson) -> str:
+def parts_html(job: Job) -> str:
     """Every part with its counts, warnings and pictures, odd ones first."""
-    warnings = lesson.oddities()
-    buttons = _Buttons(lesson.state not in (STARTED, FINISHED))
+    warnings = job.oddities()
+    buttons = _Buttons(job.state not in (STARTED, FINISHED))
     cards = "".join(
-        _part_html(lesson, part, roles, [w for w in warnings if w.part == part], buttons)
-        for part, roles in lesson.counts().items()
+        _part_html(job, part, roles, [w for w in warnings if w.part == part], buttons)
+        for part, roles in job.counts().items()
     )
     return cards or EMPTY
 
 
 def _part_html(
-    lesson: Lesson, part: str, roles: dict[str, int], warnings: Sequence[Oddity],
+    job: Job, part: str, roles: dict[str, int], warnings: Sequence[Oddity],
     buttons: _Buttons,
 ) -> str:
     counts = " · ".join(f"{roles[role]} {_ROLE_TITLES[role]}" for role in ROLES if roles[role])
@@ -115,16 +115,16 @@ def _part_html(
         f"<h3>{escape(readable(part))}</h3><span class='lt-quiet'>{counts}</span>"
         f"{buttons.html('remove', [part], 'Remove this part', 'Remove')}</div>{general}{summary}"
         + "".join(
-            _shots_html(lesson, part, role, warnings, buttons) for role in ROLES if roles[role]
+            _shots_html(job, part, role, warnings, buttons) for role in ROLES if roles[role]
         )
         + "</section>"
     )
 
 
 def _shots_html(
-    lesson: Lesson, part: str, role: str, warnings: Sequence[Oddity], buttons: _Buttons
+    job: Job, part: str, role: str, warnings: Sequence[Oddity], buttons: _Buttons
 ) -> str:
-    facts = lesson.facts(role)[part]
+    facts = job.facts(role)[part]
     texts: dict[str, list[str]] = {}
     if role == "learn":
         for warning in warnings:
@@ -153,12 +153,12 @@ def _shot_html(
     )
 
 
-def status_html(lesson: Lesson) -> str:
+def status_html(job: Job) -> str:
     """The state, and while training how far it is and how long it will take."""
-    record, state = lesson.record(), lesson.state
-    poor = poor_classes(read_figures(lesson.model_folder)) if state == FINISHED else []
+    record, state = job.record(), job.state
+    poor = poor_classes(read_figures(job.model_folder)) if state == FINISHED else []
     word, kind = (_POOR, FAILED) if poor else (_STATES[state], state)
-    head = f"<h3>{escape(lesson.name)} <span class='lt-state lt-state-{kind}'>{word}</span></h3>"
+    head = f"<h3>{escape(job.name)} <span class='lt-state lt-state-{kind}'>{word}</span></h3>"
     names = ", ".join(escape(readable(name)) for name in poor)
     warning = notice(
         f"On <b>{names}</b> it does little better than guessing, or finds none of the damage: see "
@@ -166,22 +166,22 @@ def status_html(lesson: Lesson) -> str:
         "light, help most."
     ) if poor else ""
     return (
-        f"<section class='lt-card lt-lesson' aria-live='polite'>{head}{_body(lesson, state)}"
+        f"<section class='lt-card lt-lesson' aria-live='polite'>{head}{_body(job, state)}"
         f"{warning}"
         f"{notice(escape(record['message'])) if state == FAILED else ''}</section>"
     )
 
 
-def _body(lesson: Lesson, state: str) -> str:
+def _body(job: Job, state: str) -> str:
     if state == DRAFT:
         return "<p class='lt-quiet'>Look at the warnings, then press Train.</p>"
     if state == FINISHED:
-        minutes = lesson.record()["seconds"] / 60
-        return (f"<p>Trained in {minutes:.1f} minutes. The model <b>{escape(lesson.name)}</b> is "
+        minutes = job.record()["seconds"] / 60
+        return (f"<p>Trained in {minutes:.1f} minutes. The model <b>{escape(job.name)}</b> is "
                 "in every list of models now.</p>")
     if state in (CANCELLED, FAILED, INTERRUPTED):
         return "<p class='lt-quiet'>Train goes on where it stopped, unless pictures changed.</p>"
-    found = lesson.progress()
+    found = job.progress()
     share = 100 * found.step / found.steps if found.steps else 0
     steps = f"step {found.step:,} of {found.steps:,}" if found.steps else ""
     left = f"{time_text(found.seconds_left)} left in this stage" \

@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ltad.app.components import page_error
 from ltad.app.review_desk import Desk
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.review.records import DeskError
 from ltad.review.worker import BatchRunner
 from ltad.types import ImageError, LTADError
@@ -275,14 +275,14 @@ class Desks:
     """The desk of each request.
 
     Args:
-        shelf: the models.
+        registry: the models.
         workspace: on a public one the visitors' desks lie in folders of their own.
     """
 
-    def __init__(self, shelf: ModelShelf, workspace: Workspace) -> None:
-        self._shelf = shelf
+    def __init__(self, registry: ModelRegistry, workspace: Workspace) -> None:
+        self._registry = registry
         self._workspace = workspace
-        self._everybody = None if workspace.is_public else Desk(shelf, workspace)
+        self._everybody = None if workspace.is_public else Desk(registry, workspace)
         self._visitors: OrderedDict[str, VisitorDesk] = OrderedDict()
         self._lock = threading.Lock()
         self._turn = threading.Lock()
@@ -343,11 +343,11 @@ class Desks:
 
     def _desk(self, name: str) -> VisitorDesk:
         own = replace(self._workspace, root=self._root / name, server_folders=())
-        return VisitorDesk(self._shelf, own, self)
+        return VisitorDesk(self._registry, own, self)
 
     def runner(self, desk: VisitorDesk) -> BatchRunner:
         """Scores one visitor's batches; all visitors' take turns, so one chunk is in memory."""
-        return BatchRunner(desk.open_database(), desk.pictures, self._shelf, self._turn)
+        return BatchRunner(desk.open_database(), desk.pictures, self._registry, self._turn)
 
 
 class VisitorDesk(Desk):
@@ -358,8 +358,8 @@ class VisitorDesk(Desk):
         "a day without use. To keep decisions, run the page on your own machine."
     )
 
-    def __init__(self, shelf: ModelShelf, workspace: Workspace, desks: Desks) -> None:
-        super().__init__(shelf, workspace)
+    def __init__(self, registry: ModelRegistry, workspace: Workspace, desks: Desks) -> None:
+        super().__init__(registry, workspace)
         self._desks = desks
 
     def _make_runner(self) -> BatchRunner:

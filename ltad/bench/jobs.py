@@ -25,7 +25,7 @@ from ltad.io.files import generator
 from ltad.jobs import worker
 from ltad.jobs.dataset import Incoming, add_pictures
 from ltad.jobs.evaluate import image_scores, read_figures
-from ltad.jobs.job import CANCELLED, FAILED, FINISHED, Lesson, new_lesson
+from ltad.jobs.job import CANCELLED, FAILED, FINISHED, Job, new_job
 from ltad.types import LTADError, Sample
 from ltad.workspace import Workspace
 
@@ -41,19 +41,19 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         workspace = Workspace(Path(options.work or temporary))
         began = time.monotonic()
-        lesson = new_lesson(workspace, NAME, first)
-        bring(lesson, samples, options.per_class, options.seed, first)
-        print(f"pictures: {json.dumps({p: n['learn'] for p, n in lesson.counts().items()})}; "
-              f"{len(lesson.oddities())} warnings", flush=True)
+        job = new_job(workspace, NAME, first)
+        bring(job, samples, options.per_class, options.seed, first)
+        print(f"pictures: {json.dumps({p: n['learn'] for p, n in job.counts().items()})}; "
+              f"{len(job.oddities())} warnings", flush=True)
         worker.start(workspace, NAME, keep_old=options.keep_old)
-        if not wait(lesson):
-            print(f"error: {lesson.record()['message']}", file=sys.stderr)
+        if not wait(job):
+            print(f"error: {job.record()['message']}", file=sys.stderr)
             return 1
         print(f"minutes, from the first picture to the finished model: "
               f"{(time.monotonic() - began) / 60:.1f} (processor time of the training "
-              f"{lesson.record()['processor_seconds'] / 60:.1f})", flush=True)
-        taught = load_scorer(lesson.model_folder)
-        print(f"{read_figures(lesson.model_folder)['command']}\n")
+              f"{job.record()['processor_seconds'] / 60:.1f})", flush=True)
+        taught = load_scorer(job.model_folder)
+        print(f"{read_figures(job.model_folder)['command']}\n")
         print(table(first, taught, samples, options.most_test))
     return 0
 
@@ -70,20 +70,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def bring(lesson: Lesson, samples: list[Sample], count: int, seed: int, first: Scorer) -> None:
-    """Up to `count` training pictures of each class into the lesson, chosen by the seed."""
+def bring(job: Job, samples: list[Sample], count: int, seed: int, first: Scorer) -> None:
+    """Up to `count` training pictures of each class into the job, chosen by the seed."""
     classes = sorted({sample.class_name for sample in samples})
     for number, name in enumerate(classes):
         own = [s.path for s in samples if s.class_name == name and s.split == "train"]
         chosen = np.sort(generator(seed, number).permutation(len(own))[:count])
         files = [Incoming(own[i].name, own[i].read_bytes()) for i in chosen]
-        add_pictures(lesson.folder, name, "learn", files, first.encoder)
+        add_pictures(job.folder, name, "learn", files, first.encoder)
 
 
-def wait(lesson: Lesson) -> bool:
+def wait(job: Job) -> bool:
     """Until the training ends; whether it ended well."""
-    while (state := lesson.state) not in (FINISHED, FAILED, CANCELLED):
-        if not lesson.is_running and lesson.state == state:
+    while (state := job.state) not in (FINISHED, FAILED, CANCELLED):
+        if not job.is_running and job.state == state:
             return False
         time.sleep(1.0)
     return state == FINISHED

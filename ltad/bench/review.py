@@ -130,10 +130,10 @@ def measure(model: str, count: int, folder: Path) -> dict[str, object]:
     with ProcessPoolExecutor(1, get_context("spawn")) as other:  # its memory is not the desk's
         other.submit(make_zip, folder / "mixed.zip", count).result()
 
-    from ltad.inference.registry import ModelShelf, load_scorer
+    from ltad.inference.registry import ModelRegistry, load_scorer
     from ltad.review import worker
     from ltad.review.database import Database
-    from ltad.review.images import PictureStore
+    from ltad.review.images import ImageStore
     from ltad.review.uploads import collect
     from ltad.review.worker import BatchRunner
 
@@ -148,7 +148,7 @@ def measure(model: str, count: int, folder: Path) -> dict[str, object]:
     scorer.prepare = timed(scorer.prepare, in_reading)
     worker.read_image = timed(worker.read_image, in_reading)
     database = Database(folder / "desk.sqlite")
-    runner = BatchRunner(database, PictureStore(folder / "pictures"), ModelShelf(scorer))
+    runner = BatchRunner(database, ImageStore(folder / "pictures"), ModelRegistry(scorer))
     start = time.perf_counter()
     items = collect([folder / "mixed.zip"], runner.pictures)
     collected, processor = time.perf_counter(), time.process_time()

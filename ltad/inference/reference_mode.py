@@ -118,7 +118,7 @@ def checked_images(prepared: list[Prepared]) -> list[Prepared]:
     return prepared
 
 
-class ReferenceShelf:
+class ReferenceRegistry:
     """Reference scorers by what they are made of; the last few used stay in memory."""
 
     def __init__(self, keep: int = REMEMBERED) -> None:

@@ -56,7 +56,7 @@ def _download(name: str) -> Path:
         ) from error
 
 
-class ModelShelf:
+class ModelRegistry:
     """Scorers by name. The first one always stays in memory, of the others the last few used.
 
     Args:

@@ -41,7 +41,7 @@ TEXT_MEMORY = 16 * 2**20
 FALSE_ALARM_RATE = 0.05
 
 
-class PictureReader:
+class ImageReader:
     """Readings of pictures, each computed once; safe for many threads.
 
     Args:
@@ -59,9 +59,9 @@ class PictureReader:
         self._encode_together = Batcher(
             self._encode, self._batch_size, runs_at_once(encoder.device))
 
-    def with_detector(self, detector: Detector) -> PictureReader:
+    def with_detector(self, detector: Detector) -> ImageReader:
         """A reader for another detector on the same encoder; the features are shared."""
-        other = PictureReader(self._encoder, detector, None)
+        other = ImageReader(self._encoder, detector, None)
         other._features = self._features
         other._encode_together = self._encode_together
         return other
@@ -177,7 +177,7 @@ class Scorer:
         self.class_names = self.detector.class_names
         self.name = name
         self.tokens = TokenExplorer(encoder, self.detector)
-        self._reader = PictureReader(encoder, self.detector, disk)
+        self._reader = ImageReader(encoder, self.detector, disk)
         self._texts = TensorCache(TEXT_MEMORY, None, encoder.device)
 
     def with_detector(self, detector: Detector) -> Scorer:

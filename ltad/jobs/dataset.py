@@ -21,7 +21,7 @@ from ltad.io.images import content_key, read_image
 from ltad.models.align import Encoder
 from ltad.models.features import patch_features
 from ltad.review.database import Database
-from ltad.review.images import PictureStore
+from ltad.review.images import ImageStore
 from ltad.review.records import NewItem
 from ltad.review.uploads import collect, collect_server_folder
 from ltad.types import DatasetError, ImageError, SettingError
@@ -40,7 +40,7 @@ class Facts:
     """What is known of one stored picture.
 
     Attributes:
-        name: its file name in the lesson.
+        name: its file name in the job.
         width, height: as it came in, in pixels.
         key: hash of its content.
         small: (64, 64) uint8, the picture in grey.
@@ -71,7 +71,7 @@ def add_pictures(
     """Keep the readable ones among `incoming`; one that is there already is not kept twice.
 
     Args:
-        folder: of the lesson.
+        folder: of the job.
         part: a checked name.
         role: one of `ROLES`.
         incoming: files.
@@ -217,14 +217,14 @@ class Incoming:
 def from_files(sources: Iterable[str | Path]) -> Iterator[Incoming]:
     """Uploaded files and zips. Raises DeskError as `ltad.review.uploads.collect`."""
     with tempfile.TemporaryDirectory() as folder:
-        store = PictureStore(folder)
+        store = ImageStore(folder)
         yield from _contents(collect(sources, store), store)
 
 
 def from_server_folder(folder: str, allowed: Sequence[Path]) -> Iterator[Incoming]:
     """A folder that the operator allowed. Raises DeskError as `collect_server_folder`."""
     with tempfile.TemporaryDirectory() as temporary:
-        store = PictureStore(temporary)
+        store = ImageStore(temporary)
         yield from _contents(collect_server_folder(folder, allowed, store), store)
 
 
@@ -240,7 +240,7 @@ def from_review(workspace: Workspace, class_name: str | None = None) -> Iterator
         raise DatasetError(
             "No picture is chosen for training yet. In Review, mark good pictures for training."
         )
-    store = PictureStore(workspace.pictures)
+    store = ImageStore(workspace.pictures)
     return (Incoming(Path(item.file_name).name, store.bytes(item.content_key)) for item in items)
 
 
@@ -259,7 +259,7 @@ def _holds_pictures(folder: Path) -> bool:
     return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
 
 
-def _contents(items: Iterable[NewItem], store: PictureStore) -> Iterator[Incoming]:
+def _contents(items: Iterable[NewItem], store: ImageStore) -> Iterator[Incoming]:
     for item in items:
         name = Path(item.file_name).name
         if item.content_key:

@@ -229,7 +229,7 @@ def uploaded(images: Sequence[tuple[str, Image.Image]]) -> list[Exhibit]:
 def own_exhibits(workspace: Workspace, scorer: Scorer) -> list[Exhibit]:
     """What a taught model can be tried on without an upload.
 
-    The test pictures that came with its lesson; for parts without any, its held-out good pictures,
+    The test pictures that came with its job; for parts without any, its held-out good pictures,
     plain and with damage painted on; where none was held out, pictures that it learnt from.
     """
     classes = scorer.checkpoint.about.get("new_classes") or scorer.class_names
@@ -302,7 +302,7 @@ def rows_of(pairs: Sequence[Pair]) -> list[Row]:
 
 
 def reduced(image: Image.Image) -> Image.Image:
-    """A picture at most as large as lessons keep them."""
+    """A picture at most as large as jobs keep them."""
     small = image.copy()
     small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     return small

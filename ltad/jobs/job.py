@@ -44,7 +44,7 @@ DRAFT, STARTED, FINISHED, FAILED, CANCELLED = (
     "draft", "started", "finished", "failed", "cancelled"
 )
 INTERRUPTED = "interrupted"
-"""Not kept on disk: a lesson that was started, whose process is gone without saying so."""
+"""Not kept on disk: a job that was started, whose process is gone without saying so."""
 
 
 def checked_name(kind: str, name: str, taken: Iterable[str] = ()) -> str:
@@ -174,7 +174,7 @@ def _seconds_left(lines: list[dict[str, Any]]) -> float | None:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Job:
     """One folder of ``models/.jobs``. Holds nothing itself: every call looks at the disk."""
 
     folder: Path
@@ -265,7 +265,7 @@ class Lesson:
         return checked_name("part", name, known)
 
     def check_ready(self, keep_old: bool) -> None:
-        """Raises SettingError where the lesson cannot be trained as it is."""
+        """Raises SettingError where the job cannot be trained as it is."""
         counts = self.counts()
         if not counts:
             raise SettingError("There is no part yet. Name one and bring good pictures of it.")
@@ -282,7 +282,7 @@ class Lesson:
         return [name for name in self.record()["first_classes"] if name in PART_CLASSES]
 
     def discard(self) -> None:
-        """Delete the lesson with its pictures; a finished model stays.
+        """Delete the job with its pictures; a finished model stays.
 
         Raises:
             SettingError: it is training.
@@ -292,31 +292,31 @@ class Lesson:
         shutil.rmtree(self.folder)
 
 
-def lesson_names(workspace: Workspace) -> list[str]:
-    """All lessons, the newest first."""
+def job_names(workspace: Workspace) -> list[str]:
+    """All jobs, the newest first."""
     dated = []
     for path in (workspace.models / FOLDER).glob(f"[!.]*/{RECORD_FILE}"):
         with suppress(SettingError):  # damaged, or discarded a moment ago
-            dated.append((Lesson(path.parent).record()["created"], path.parent.name))
+            dated.append((Job(path.parent).record()["created"], path.parent.name))
     return [name for _, name in sorted(dated, reverse=True)]
 
 
-def find_lesson(workspace: Workspace, name: str) -> Lesson:
-    """The lesson of that name.
+def find_job(workspace: Workspace, name: str) -> Job:
+    """The job of that name.
 
     Raises:
         SettingError: there is none.
     """
-    if name not in lesson_names(workspace):
+    if name not in job_names(workspace):
         raise SettingError(f"There is no training called {str(name)[:80]!r}. Choose one, or begin "
                            "a new model.")
-    return Lesson(workspace.models / FOLDER / name)
+    return Job(workspace.models / FOLDER / name)
 
 
-def new_lesson(
+def new_job(
     workspace: Workspace, name: str, first: Any, taken: Sequence[str] = ()
-) -> Lesson:
-    """Begin a lesson.
+) -> Job:
+    """Begin a job.
 
     Args:
         workspace: where.
@@ -325,14 +325,14 @@ def new_lesson(
         taken: names of models there are.
 
     Raises:
-        SettingError: the name cannot be used, or there are too many lessons.
+        SettingError: the name cannot be used, or there are too many jobs.
     """
-    known = lesson_names(workspace)
+    known = job_names(workspace)
     name = checked_name("model", name, [*taken, *known])
     if len(known) >= MOST_LESSONS:
         raise SettingError(f"There are {MOST_LESSONS} trainings already. Discard one first.")
     encoder = str(getattr(first.encoder.model, "name_or_path", ""))
-    unnamed = Lesson(workspace.models / FOLDER / f".{uuid.uuid4().hex}")
+    unnamed = Job(workspace.models / FOLDER / f".{uuid.uuid4().hex}")
     unnamed.folder.mkdir(parents=True)
     unnamed.update(
         state=DRAFT, message="", created=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -342,18 +342,18 @@ def new_lesson(
         features=str(workspace.features.absolute()),
         rendered=str((workspace.root / "rendered-parts").absolute()),
     )
-    lesson = Lesson(unnamed.folder.with_name(name))
+    job = Job(unnamed.folder.with_name(name))
     try:
-        unnamed.folder.rename(lesson.folder)
+        unnamed.folder.rename(job.folder)
     except OSError as error:  # somebody took the name a moment ago
         shutil.rmtree(unnamed.folder)
         raise SettingError(f"There is already a model called {name!r}. Choose another.") from error
-    return lesson
+    return job
 
 
 def suggested_name(workspace: Workspace, taken: Sequence[str]) -> str:
     """A name for a new model that nobody uses yet."""
-    used = {*taken, *lesson_names(workspace)}
+    used = {*taken, *job_names(workspace)}
     day = time.strftime("%d %b").lstrip("0")
     names = (f"my parts {day}{f' {n}' if n > 1 else ''}" for n in range(1, 1000))
     return next(name for name in names if name not in used)

@@ -33,9 +33,9 @@ from ltad.jobs.job import (
     LOG_FILE,
     OUTPUT_FILE,
     STARTED,
-    Lesson,
-    find_lesson,
-    lesson_names,
+    Job,
+    find_job,
+    job_names,
 )
 from ltad.models.align import Encoder, load_encoder
 from ltad.synthetic.dataset import write_parts
@@ -110,127 +110,127 @@ class Cancelled(LTADError):
     """A person stopped the training."""
 
 
-def work(lesson: Lesson) -> int:
+def work(job: Job) -> int:
     """Train, and say in ``job.json`` how it ended. Returns the exit status."""
     try:
-        _train(lesson)
+        _train(job)
     except Cancelled:
-        lesson.update(state=CANCELLED, message="Cancelled. Starting again goes on from here.")
+        job.update(state=CANCELLED, message="Cancelled. Starting again goes on from here.")
         return 0
     except LTADError as error:
-        lesson.update(state=FAILED, message=_without_paths(str(error), lesson))
+        job.update(state=FAILED, message=_without_paths(str(error), job))
         return 1
     except Exception as error:
-        _LOG.exception("the training of %s failed", lesson.name)
-        _fail(lesson, error)
+        _LOG.exception("the training of %s failed", job.name)
+        _fail(job, error)
         return 1
-    lesson.update(
-        state=FINISHED, seconds=round(lesson.progress().seconds, 1),
+    job.update(
+        state=FINISHED, seconds=round(job.progress().seconds, 1),
         processor_seconds=round(time.process_time(), 1),  # of this process, the last one
     )
     return 0
 
 
-def _fail(lesson: Lesson, error: Exception) -> None:
+def _fail(job: Job, error: Exception) -> None:
     """Say why; on a full disk even that may not be possible, and the training is "interrupted"."""
     trouble = disk_trouble(error)
     message = f"{trouble} Free some space and train again: it goes on from here." if trouble \
         else "Something went wrong; the server's log says what."
     with suppress(OSError):
-        lesson.update(state=FAILED, message=message)
+        job.update(state=FAILED, message=message)
 
 
-def _train(lesson: Lesson) -> None:
-    if (lesson.model_folder / MODEL_FILE).exists():  # killed between the last two steps
+def _train(job: Job) -> None:
+    if (job.model_folder / MODEL_FILE).exists():  # killed between the last two steps
         return
-    turn = _wait_for_turn(lesson)
+    turn = _wait_for_turn(job)
     try:
-        record, log = lesson.record(), lesson.log
+        record, log = job.record(), job.log
         log.begin()
         if record["old_classes"]:
             log.write("rendering")
-            _render_old(lesson, record)
+            _render_old(job, record)
         config = Config.from_dict(record["training_config"])
         encoder = load_encoder(record["encoder"], config.features, record["device"])
-        _stop_if_asked(lesson)
+        _stop_if_asked(job)
         log.write("pictures")
-        samples = load_folder(lesson.folder / "data")
-        checkpoint = _checkpoint(lesson, record, samples, encoder, config)
+        samples = load_folder(job.folder / "data")
+        checkpoint = _checkpoint(job, record, samples, encoder, config)
         log.write("figures")
-        _measure(lesson, record, samples, Scorer(encoder, checkpoint, None, lesson.name))
-        (lesson.folder / MODEL).replace(lesson.model_folder)
+        _measure(job, record, samples, Scorer(encoder, checkpoint, None, job.name))
+        (job.folder / MODEL).replace(job.model_folder)
     finally:
         os.close(turn)
 
 
 def _checkpoint(
-    lesson: Lesson, record: dict, samples: list[Sample], encoder: Encoder, config: Config
+    job: Job, record: dict, samples: list[Sample], encoder: Encoder, config: Config
 ) -> Checkpoint:
     """The trained model; one that was finished before a kill is only read."""
-    out, log = lesson.folder / MODEL, lesson.log
+    out, log = job.folder / MODEL, job.log
     if (out / MODEL_FILE).exists():
         return load_checkpoint(out, encoder)
 
     def report(stage: str, step: int, steps: int, losses: Mapping[str, float]) -> None:
         log.write(stage, step, steps, losses)
-        _stop_if_asked(lesson)
+        _stop_if_asked(job)
 
-    about = {"data": "own pictures", "new_classes": lesson.parts(),
+    about = {"data": "own pictures", "new_classes": job.parts(),
              "old_classes": record["old_classes"]}
-    return train(samples, encoder, config, out, _reference(record["encoder"], lesson),
+    return train(samples, encoder, config, out, _reference(record["encoder"], job),
                  record["features"], report, about)
 
 
-def _measure(lesson: Lesson, record: dict, samples: list[Sample], scorer: Scorer) -> None:
-    rate, new, figures = record["false_alarm_rate"], lesson.parts(), []
+def _measure(job: Job, record: dict, samples: list[Sample], scorer: Scorer) -> None:
+    rate, new, figures = record["false_alarm_rate"], job.parts(), []
     for name in scorer.class_names:
         own = [sample for sample in samples if sample.class_name == name]
         figures.append(measure_class(scorer, name, name in new, own, rate))
-        _stop_if_asked(lesson)
+        _stop_if_asked(job)
     command = training_command(
-        scorer.config, _shown(lesson.folder / "data"), _shown(record["encoder"]),
-        _shown(lesson.model_folder),
+        scorer.config, _shown(job.folder / "data"), _shown(record["encoder"]),
+        _shown(job.model_folder),
     )
-    write_figures(lesson.folder / MODEL, figures, rate, command=command,
-                  seconds=round(lesson.progress().seconds, 1))
+    write_figures(job.folder / MODEL, figures, rate, command=command,
+                  seconds=round(job.progress().seconds, 1))
 
 
-def _wait_for_turn(lesson: Lesson) -> int:
+def _wait_for_turn(job: Job) -> int:
     """One training at a time, because two would each take more than twice as long."""
-    path = lesson.folder.parent / TURN_FILE
+    path = job.folder.parent / TURN_FILE
     if (turn := try_lock(path)) is None:
-        lesson.log.write("waiting")
+        job.log.write("waiting")
     while turn is None:
         turn = try_lock(path)
-        _stop_if_asked(lesson)
+        _stop_if_asked(job)
         time.sleep(0 if turn else SECONDS_BETWEEN_LOOKS)
     return turn
 
 
-def _stop_if_asked(lesson: Lesson) -> None:
-    if (lesson.folder / CANCEL_FILE).exists():
-        raise Cancelled(f"{lesson.name} was cancelled.")
+def _stop_if_asked(job: Job) -> None:
+    if (job.folder / CANCEL_FILE).exists():
+        raise Cancelled(f"{job.name} was cancelled.")
 
 
-def _render_old(lesson: Lesson, record: dict) -> None:
-    """Put the old parts' pictures beside the new ones; they are rendered once for all lessons."""
+def _render_old(job: Job, record: dict) -> None:
+    """Put the old parts' pictures beside the new ones; they are rendered once for all jobs."""
     rendered = write_parts(
         record["rendered"], "none", train_per_class=RENDERED_PER_CLASS, test_good=0,
         test_defective=0, size=RENDERED_SIZE,
     )
     for name in record["old_classes"]:
-        target = lesson.folder / "data" / name / "train" / "good"
+        target = job.folder / "data" / name / "train" / "good"
         shutil.copytree(rendered / name / "train" / "good", target, dirs_exist_ok=True)
 
 
-def _reference(encoder: str, lesson: Lesson) -> str:
+def _reference(encoder: str, job: Job) -> str:
     """How the finished model names its encoder: relative to its own folder, or by hub name."""
-    return os.path.relpath(encoder, lesson.model_folder) if Path(encoder).is_dir() else encoder
+    return os.path.relpath(encoder, job.model_folder) if Path(encoder).is_dir() else encoder
 
 
-def _without_paths(message: str, lesson: Lesson) -> str:
+def _without_paths(message: str, job: Job) -> str:
     """For the page, where the server's folders concern nobody."""
-    return message.replace(f"{lesson.folder}{os.sep}", "").replace(str(lesson.folder), "the lesson")
+    return message.replace(f"{job.folder}{os.sep}", "").replace(str(job.folder), "the job")
 
 
 def _shown(path: str | Path) -> str:
@@ -241,90 +241,90 @@ def _shown(path: str | Path) -> str:
 
 def start(
     workspace: Workspace, name: str, keep_old: bool = False, false_alarm_rate: float = 0.05
-) -> Lesson:
-    """Train a lesson in the background, or go on with one that stopped.
+) -> Job:
+    """Train a job in the background, or go on with one that stopped.
 
     Args:
-        workspace: where the lesson is.
-        name: of the lesson.
+        workspace: where the job is.
+        name: of the job.
         keep_old: the rendered parts that the first model knows are learnt again, so that the new
             model knows old and new; otherwise it knows the new parts only.
         false_alarm_rate: at which the new model's figures are taken, in (0, 1).
 
     Raises:
-        SettingError: there is no such lesson, it runs or is finished, or lacks pictures.
+        SettingError: there is no such job, it runs or is finished, or lacks pictures.
     """
-    lesson = find_lesson(workspace, name)
-    if lesson.state == FINISHED:
+    job = find_job(workspace, name)
+    if job.state == FINISHED:
         raise SettingError(f"{name!r} is finished. Begin a new model to change it.")
     if not 0 < false_alarm_rate < 1:
         raise SettingError(f"The false-alarm rate is {false_alarm_rate}, but must be in (0, 1).")
-    lesson.check_ready(keep_old)
-    lock = try_lock(lesson.folder / LOCK_FILE)
+    job.check_ready(keep_old)
+    lock = try_lock(job.folder / LOCK_FILE)
     if lock is None:
         raise SettingError(f"{name!r} is training already.")
     try:
-        _prepare(lesson, keep_old, false_alarm_rate)
-        _launch(lesson, lock)
+        _prepare(job, keep_old, false_alarm_rate)
+        _launch(job, lock)
     finally:
         os.close(lock)  # the child keeps its own copy
-    return lesson
+    return job
 
 
-def _prepare(lesson: Lesson, keep_old: bool, rate: float) -> None:
+def _prepare(job: Job, keep_old: bool, rate: float) -> None:
     """Settle what is trained. A half-finished model of other pictures is thrown away."""
-    old = lesson.old_classes() if keep_old else []
-    counts = {part: roles["learn"] for part, roles in lesson.counts().items()}
+    old = job.old_classes() if keep_old else []
+    counts = {part: roles["learn"] for part, roles in job.counts().items()}
     counts |= dict.fromkeys(old, RENDERED_PER_CLASS)
-    config = few_pictures(Config.from_dict(lesson.record()["config"]), counts)
-    keys = [f.key for role in ROLES for own in lesson.facts(role).values() for f in own]
+    config = few_pictures(Config.from_dict(job.record()["config"]), counts)
+    keys = [f.key for role in ROLES for own in job.facts(role).values() for f in own]
     text = json.dumps([keys, counts, config.to_dict()], sort_keys=True)
     identity = hashlib.sha256(text.encode()).hexdigest()[:16]
-    if lesson.record().get("identity") != identity:
-        for part in set(lesson.record().get("old_classes", [])) - set(lesson.parts()):
-            shutil.rmtree(lesson.folder / "data" / part, ignore_errors=True)
-        shutil.rmtree(lesson.folder / "model", ignore_errors=True)
-        (lesson.folder / LOG_FILE).unlink(missing_ok=True)
-    (lesson.folder / CANCEL_FILE).unlink(missing_ok=True)
-    lesson.update(
+    if job.record().get("identity") != identity:
+        for part in set(job.record().get("old_classes", [])) - set(job.parts()):
+            shutil.rmtree(job.folder / "data" / part, ignore_errors=True)
+        shutil.rmtree(job.folder / "model", ignore_errors=True)
+        (job.folder / LOG_FILE).unlink(missing_ok=True)
+    (job.folder / CANCEL_FILE).unlink(missing_ok=True)
+    job.update(
         state=STARTED, message="", identity=identity, old_classes=old,
         false_alarm_rate=rate, training_config=config.to_dict(),
     )
 
 
-def _launch(lesson: Lesson, lock: int) -> None:
-    """The child inherits the lock, so that the lesson counts as running from here to its end."""
+def _launch(job: Job, lock: int) -> None:
+    """The child inherits the lock, so that the job counts as running from here to its end."""
     import ltad
 
-    with (lesson.folder / OUTPUT_FILE).open("ab") as output:
+    with (job.folder / OUTPUT_FILE).open("ab") as output:
         subprocess.Popen(
-            [sys.executable, "-m", "ltad.jobs.worker", str(lesson.folder.absolute())],
+            [sys.executable, "-m", "ltad.jobs.worker", str(job.folder.absolute())],
             cwd=Path(ltad.__file__).parents[1], stdin=subprocess.DEVNULL, stdout=output,
             stderr=output, pass_fds=(lock,), start_new_session=True,
         )
 
 
-def cancel(workspace: Workspace, name: str) -> Lesson:
+def cancel(workspace: Workspace, name: str) -> Job:
     """Ask a training to stop; it does so before its next step.
 
     Raises:
         SettingError: it does not run.
     """
-    lesson = find_lesson(workspace, name)
-    if not lesson.is_running:
+    job = find_job(workspace, name)
+    if not job.is_running:
         raise SettingError(f"{name!r} is not training.")
-    (lesson.folder / CANCEL_FILE).touch()
-    return lesson
+    (job.folder / CANCEL_FILE).touch()
+    return job
 
 
 def resume_interrupted(workspace: Workspace) -> list[str]:
     """Go on with all trainings whose process was killed; returns their names."""
     resumed = []
-    for name in lesson_names(workspace):
-        lesson = Lesson(workspace.models / FOLDER / name)
+    for name in job_names(workspace):
+        job = Job(workspace.models / FOLDER / name)
         try:
-            if lesson.state == INTERRUPTED:
-                record = lesson.record()
+            if job.state == INTERRUPTED:
+                record = job.record()
                 start(workspace, name, bool(record["old_classes"]), record["false_alarm_rate"])
                 resumed.append(name)
         except LTADError:  # another process was faster, or the folder is damaged
@@ -340,4 +340,4 @@ if __name__ == "__main__":
     os.nice(NICENESS)
     # One core is left to the page, which must keep answering.
     torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
-    sys.exit(work(Lesson(Path(sys.argv[1]))))
+    sys.exit(work(Job(Path(sys.argv[1]))))

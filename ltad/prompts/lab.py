@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ltad.evaluation.runs import read_run, run_names
 from ltad.inference.checkpoint import MODEL_FILE
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.inference.scorer import Scorer
 from ltad.prompts.experiment import Experiment, Outcome, run_experiment
 from ltad.prompts.refit import Refit
@@ -61,12 +61,12 @@ class PromptLab:
     """Experiments on the models of a page. Holds caches only, each of them bounded.
 
     Args:
-        shelf: the models.
+        registry: the models.
         workspace: where features lie and saved models go.
     """
 
-    def __init__(self, shelf: ModelShelf, workspace: Workspace) -> None:
-        self.shelf = shelf
+    def __init__(self, registry: ModelRegistry, workspace: Workspace) -> None:
+        self.registry = registry
         self.workspace = workspace
         self._benches: Memory[Bench] = Memory(_BENCHES)
         self._trainings: Memory[TrainingData] = Memory(_TRAININGS)
@@ -80,7 +80,7 @@ class PromptLab:
         """
         if model and model.startswith(KEPT):
             return self._kept(model).refit.scorer
-        return self.shelf.scorer(model)
+        return self.registry.scorer(model)
 
     def data_sets(self, model: str | None) -> list[DataSet]:
         """The data sets that an experiment on this model may use."""
@@ -138,7 +138,7 @@ class PromptLab:
         self._refits.forget(key)
 
     def save(self, key: str, name: str) -> Path:
-        """Write a refitted model as a new model folder; it is then on the shelf.
+        """Write a refitted model as a new model folder; it is then on the registry.
 
         Raises:
             SettingError: the name cannot be used, the model is no longer in memory, or the page is
@@ -147,7 +147,7 @@ class PromptLab:
         """
         self.workspace.require_private("Saving a model")
         kept = self._kept(key)
-        if name in self.shelf.names():
+        if name in self.registry.names():
             raise SettingError(f"There is a model {name!r} already. Choose another name.")
         return save_variant(kept.refit.scorer, name, self.workspace.models, about={
             "refitted_from": kept.refit.scorer.name,

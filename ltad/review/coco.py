@@ -19,7 +19,7 @@ from ltad.io.masks import decode_mask
 from ltad.review.database import Database
 from ltad.review.evidence import Evidence, Thresholds, current_threshold, gather, model_verdict
 from ltad.review.files import whole_file
-from ltad.review.images import PictureStore
+from ltad.review.images import ImageStore
 from ltad.review.records import Batch, Item
 from ltad.types import LTADError
 
@@ -135,7 +135,7 @@ def write_coco(
     batch: Batch,
     items: Iterable[Item],
     database: Database,
-    pictures: PictureStore,
+    pictures: ImageStore,
     scorer: Scorer | None,
     thresholds: Thresholds | None = None,
 ) -> list[str]:

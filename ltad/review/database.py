@@ -11,7 +11,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ltad.review.images import RECENT_SECONDS, PictureStore
+from ltad.review.images import RECENT_SECONDS, ImageStore
 from ltad.review.records import (
     BATCH_STATES,
     THRESHOLD_MODES,
@@ -104,7 +104,7 @@ def item_columns() -> str:
 
 
 
-def free_pictures(database: Database, pictures: PictureStore) -> int:
+def free_pictures(database: Database, pictures: ImageStore) -> int:
     """Take the pictures of erased batches off the disk; returns how many bytes that freed.
 
     A picture that somebody brought again a moment ago stays for now: its new batch may be about to
@@ -118,7 +118,7 @@ def free_pictures(database: Database, pictures: PictureStore) -> int:
     return sum(size or 0 for size in freed)
 
 
-def _free_later(database: Database, pictures: PictureStore) -> None:
+def _free_later(database: Database, pictures: ImageStore) -> None:
     try:
         free_pictures(database, pictures)
     finally:

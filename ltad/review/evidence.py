@@ -10,7 +10,7 @@ from PIL import Image
 from ltad.inference.scorer import FALSE_ALARM_RATE, Scorer
 from ltad.io.masks import decode_mask
 from ltad.review.database import Database
-from ltad.review.images import PictureStore
+from ltad.review.images import ImageStore
 from ltad.review.records import Batch, DeskError, Item
 from ltad.review.regions import (
     MINIMUM_AREA,
@@ -48,7 +48,7 @@ def gather(
     item: Item,
     batch: Batch,
     database: Database,
-    pictures: PictureStore,
+    pictures: ImageStore,
     scorer: Scorer | None,
     thresholds: Thresholds | None = None,
 ) -> Evidence:

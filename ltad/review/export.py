@@ -14,7 +14,7 @@ import numpy as np
 import pandas
 from PIL import Image
 
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.io.heatmap import heat_over
 from ltad.io.masks import encode_mask
 from ltad.review.coco import COCO_FILE, CocoDocument
@@ -28,7 +28,7 @@ from ltad.review.evidence import (
     subset,
 )
 from ltad.review.files import archive_stem, whole_file
-from ltad.review.images import PictureStore
+from ltad.review.images import ImageStore
 from ltad.review.records import Batch, DeskError, Item
 from ltad.review.regions import region_mask
 from ltad.types import BRANCHES, Detection, LTADError
@@ -165,8 +165,8 @@ def write_archive(
     batch: Batch,
     items: Sequence[Item],
     database: Database,
-    pictures: PictureStore,
-    shelf: ModelShelf,
+    pictures: ImageStore,
+    registry: ModelRegistry,
     part: str = "all",
     contents: Collection[str] = PARTS,
     thresholds: Thresholds | None = None,
@@ -181,7 +181,7 @@ def write_archive(
     Args:
         path: the zip; appears when it is whole.
         batch, items: what to write.
-        database, pictures, shelf: where masks, pictures and the batch's model are kept.
+        database, pictures, registry: where masks, pictures and the batch's model are kept.
         part: one of `ltad.review.evidence.SUBSETS`.
         contents: of `PARTS`; tables and COCO are always written.
         thresholds: that count now.
@@ -197,7 +197,7 @@ def write_archive(
     chosen = subset(list(items), part, thresholds)
     document = CocoDocument(batch, database, thresholds)
     try:
-        scorer = shelf.scorer(batch.model)
+        scorer = registry.scorer(batch.model)
     except LTADError as error:
         scorer = None
         document.problems.append(f"No maps and no regions of the model: {error}")

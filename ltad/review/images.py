@@ -19,7 +19,7 @@ RECENT_SECONDS = 600.0
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
-class PictureStore:
+class ImageStore:
     """Files by content in a folder, safe for threads and processes.
 
     Args:

@@ -37,7 +37,7 @@ class Batch:
         name: for people; need not be unique.
         created: when.
         person: who brought it.
-        model: name of the model (`ltad.inference.registry.ModelShelf`).
+        model: name of the model (`ltad.inference.registry.ModelRegistry`).
         settings: normal_prompt, abnormal_prompt, lam, tau, false_alarm_rate, class_name,
             minimum_area; what is missing or None takes the model's own value.
         state: one of `BATCH_STATES`.

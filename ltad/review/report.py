@@ -18,7 +18,7 @@ from ltad.review.database import Database, now
 from ltad.review.evidence import Thresholds, gather, is_suspicious, model_verdict
 from ltad.review.export import row
 from ltad.review.files import whole_file
-from ltad.review.images import PictureStore
+from ltad.review.images import ImageStore
 from ltad.review.records import VERDICTS, Batch, Item
 from ltad.types import LTADError
 
@@ -33,7 +33,7 @@ def write_report(
     batch: Batch,
     items: Sequence[Item],
     database: Database,
-    pictures: PictureStore,
+    pictures: ImageStore,
     scorer: Scorer | None,
     thresholds: Thresholds | None = None,
     figures: int = FIGURES,
@@ -145,7 +145,7 @@ def _classes(
 
 
 def _figure(
-    item: Item, batch: Batch, database: Database, pictures: PictureStore,
+    item: Item, batch: Batch, database: Database, pictures: ImageStore,
     scorer: Scorer | None, thresholds: Thresholds | None,
 ) -> dict[str, Any]:
     figure = {

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from ltad.review.database import Database
-from ltad.review.images import PictureStore
+from ltad.review.images import ImageStore
 from ltad.review.records import Batch, DeskError, ItemSummary, Reviewed, ThresholdChoice
 
 SAMPLE_SIZE = 30
@@ -376,7 +376,7 @@ def calibration_limit(scorer: Any, batch: Batch) -> Callable[[str, float], float
 
 
 def training_pictures(
-    database: Database, pictures: PictureStore, class_name: str | None = None
+    database: Database, pictures: ImageStore, class_name: str | None = None
 ) -> list[Path]:
     """Files of the good pictures that people chose for training, each content once."""
     return [pictures.path(item.content_key) for item in database.for_training(class_name)]

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from ltad.io.images import MAX_BYTES, check_header
-from ltad.review.images import PictureStore
+from ltad.review.images import ImageStore
 from ltad.review.records import DeskError, NewItem
 from ltad.types import ImageError
 
@@ -33,7 +33,7 @@ _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, 
 """A missing password is a RuntimeError, an unknown packing method a NotImplementedError of it."""
 
 
-def collect(sources: Iterable[str | Path], pictures: PictureStore) -> list[NewItem]:
+def collect(sources: Iterable[str | Path], pictures: ImageStore) -> list[NewItem]:
     """Take files into the store: pictures and zips of pictures, in order.
 
     Args:
@@ -61,7 +61,7 @@ def _limited(found: Iterable[NewItem]) -> list[NewItem]:
 
 
 def collect_server_folder(
-    folder: str | Path, allowed: Sequence[Path], pictures: PictureStore
+    folder: str | Path, allowed: Sequence[Path], pictures: ImageStore
 ) -> list[NewItem]:
     """As `collect`, of a folder on this machine that lies in one of the allowed ones.
 
@@ -79,14 +79,14 @@ def collect_server_folder(
     return _limited(_walk_folder(path, pictures))
 
 
-def _walk_files(sources: Iterable[Path], pictures: PictureStore) -> Iterator[NewItem]:
+def _walk_files(sources: Iterable[Path], pictures: ImageStore) -> Iterator[NewItem]:
     for source in sources:
         if source.is_symlink() or not source.is_file():
             raise DeskError(f"{source.name} is not a file. Send files, or a zip of them.")
         yield from _file(source, source.name, pictures)
 
 
-def _walk_folder(folder: Path, pictures: PictureStore) -> Iterator[NewItem]:
+def _walk_folder(folder: Path, pictures: ImageStore) -> Iterator[NewItem]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         # A link may lead out of the folder that was allowed.
@@ -96,14 +96,14 @@ def _walk_folder(folder: Path, pictures: PictureStore) -> Iterator[NewItem]:
             yield from _file(path, name.as_posix(), pictures)
 
 
-def _file(path: Path, name: str, pictures: PictureStore) -> Iterator[NewItem]:
+def _file(path: Path, name: str, pictures: ImageStore) -> Iterator[NewItem]:
     if path.suffix.lower() == ".zip":
         yield from _unzip(path, name, pictures)
     else:
         yield _take(name, lambda: _read(path), pictures)
 
 
-def _unzip(path: Path, name: str, pictures: PictureStore) -> Iterator[NewItem]:
+def _unzip(path: Path, name: str, pictures: ImageStore) -> Iterator[NewItem]:
     try:
         with zipfile.ZipFile(path) as archive:
             files = [
@@ -156,7 +156,7 @@ def _read(path: Path) -> bytes:
         return file.read(MAX_BYTES + 1)
 
 
-def _take(name: str, read: Callable[[], bytes], pictures: PictureStore) -> NewItem:
+def _take(name: str, read: Callable[[], bytes], pictures: ImageStore) -> NewItem:
     try:
         content = read()
         check_header(content, PurePosixPath(name).name)

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from ltad.io.images import read_image
 from ltad.io.masks import decode_mask
 from ltad.review.database import Database
-from ltad.review.images import PictureStore
+from ltad.review.images import ImageStore
 from ltad.review.records import Batch, DeskError, ItemResult, NewItem, Progress
 from ltad.review.regions import MINIMUM_AREA, apply_ignore, check_minimum_area, find_regions
 from ltad.types import Detection, LTADError
@@ -61,7 +61,7 @@ def checked_settings(scorer: Any, settings: Mapping[str, Any]) -> dict[str, Any]
 
 
 def score_items(
-    database: Database, pictures: PictureStore, scorer: Any, settings: Mapping[str, Any],
+    database: Database, pictures: ImageStore, scorer: Any, settings: Mapping[str, Any],
     items: Sequence[tuple[int, str, str]],
 ) -> Outcomes:
     """Results of some items, or the reason why one has none.
@@ -157,17 +157,17 @@ class BatchRunner:
     Args:
         database: where batches wait and results go.
         pictures: the pictures' files.
-        shelf: the models by name (`ltad.inference.registry.ModelShelf`).
+        registry: the models by name (`ltad.inference.registry.ModelRegistry`).
         turn: held while a chunk is scored; shared by runners that must not score at once.
     """
 
     def __init__(
-        self, database: Database, pictures: PictureStore, shelf: Any,
+        self, database: Database, pictures: ImageStore, registry: Any,
         turn: threading.Lock | None = None,
     ) -> None:
         self.database = database
         self.pictures = pictures
-        self.shelf = shelf
+        self.registry = registry
         self._threads: dict[int, threading.Thread] = {}
         self._lock = threading.Lock()
         self._turn = turn or threading.Lock()
@@ -181,7 +181,7 @@ class BatchRunner:
         Raises:
             LTADError: no such model or class, or a setting out of its range.
         """
-        scorer = self.shelf.scorer(model)
+        scorer = self.registry.scorer(model)
         batch = self.database.create_batch(
             name, person, scorer.name, checked_settings(scorer, settings)
         )
@@ -273,7 +273,7 @@ class BatchRunner:
 
     def _work(self, batch_id: int) -> None:
         batch = self.database.batch(batch_id)
-        scorer = self.shelf.scorer(batch.model)
+        scorer = self.registry.scorer(batch.model)
         speed = None
         for size in chain([FIRST_CHUNK], repeat(CHUNK)):
             items = self.database.waiting(batch_id, size)

@@ -14,10 +14,10 @@ from ltad.app import address, class_names, controls, inspect
 from ltad.app.sources import open_source
 from ltad.data.datasets import load_folder
 from ltad.evaluation.record import evaluate_model
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.io.images import read_image
 from ltad.review.database import Database
-from ltad.review.images import PictureStore
+from ltad.review.images import ImageStore
 from ltad.review.records import NewItem
 from ltad.types import ImageError, LTADError
 from ltad.workspace import Workspace
@@ -41,19 +41,19 @@ def workspace(tmp_path_factory, tiny_model_folder) -> Workspace:
 
 
 @pytest.fixture(scope="module")
-def shelf(tiny_scorer, workspace) -> ModelShelf:
-    return ModelShelf(tiny_scorer, workspace.models)
+def registry(tiny_scorer, workspace) -> ModelRegistry:
+    return ModelRegistry(tiny_scorer, workspace.models)
 
 
-def test_plain_address_wishes_nothing(shelf, examples):
+def test_plain_address_wishes_nothing(registry, examples):
     for query in ("", "?", "?__theme=dark&view=api", "?%ff=%00", "?" + "&".join(["a=1"] * 99)):
-        wish = address.read_address(query, shelf, examples, TABS)
+        wish = address.read_address(query, registry, examples, TABS)
         assert (wish.tab, wish.settings, wish.example, wish.problems) == ("", None, "", [])
 
 
-def test_address_sets_what_it_names_and_nothing_else(shelf, examples, tiny_scorer):
+def test_address_sets_what_it_names_and_nothing_else(registry, examples, tiny_scorer):
     query = "?tab=draw&class=hex_nut&abnormal=a++dented&lambda=7.5&example=1_screw_good"
-    wish = address.read_address(query, shelf, examples, TABS)
+    wish = address.read_address(query, registry, examples, TABS)
     own = controls.default_settings(tiny_scorer)
     assert wish.tab == "draw" and wish.example == "1_screw_good" and wish.problems == []
     assert wish.settings == {**own, "class": "hex_nut", "abnormal": "a dented", "lambda": 7.5}
@@ -67,27 +67,27 @@ def test_address_sets_what_it_names_and_nothing_else(shelf, examples, tiny_score
         ("rate=0.9", "0.9"), ("normal=" + "x" * 201, "200 letters"), ("example=../x", "../x"),
     ],
 )
-def test_a_bad_value_is_told_and_the_default_used(query, told, shelf, examples, tiny_scorer):
-    wish = address.read_address(f"?{query}", shelf, examples, TABS)
+def test_a_bad_value_is_told_and_the_default_used(query, told, registry, examples, tiny_scorer):
+    wish = address.read_address(f"?{query}", registry, examples, TABS)
     assert len(wish.problems) == 1 and told in wish.problems[0]
     assert wish.settings in (None, controls.default_settings(tiny_scorer))
     assert wish.tab == "" and wish.example == "" and wish.model == tiny_scorer.name
 
 
-def test_restore_changes_only_what_is_named(shelf, examples, tiny_scorer):
-    plain = address.restore(shelf, examples, TABS, "", tiny_scorer.name)
+def test_restore_changes_only_what_is_named(registry, examples, tiny_scorer):
+    plain = address.restore(registry, examples, TABS, "", tiny_scorer.name)
     assert len(plain) == 3 + len(controls.KEYS)
     assert plain[1]["choices"] == [tiny_scorer.name, "mine"] and plain[1]["visible"]
     assert all(update == {"__type__": "update"} for at, update in enumerate(plain) if at != 1)
-    full = address.restore(shelf, examples, TABS, "?model=mine&rate=0.2", "")
+    full = address.restore(registry, examples, TABS, "?model=mine&rate=0.2", "")
     assert full[1]["value"] == "mine" and json.loads(full[2])["model"] == "mine"
     assert full[8]["value"] == 0.2
 
 
-def test_problems_are_one_notice_without_markup(shelf, examples, monkeypatch):
+def test_problems_are_one_notice_without_markup(registry, examples, monkeypatch):
     told = []
     monkeypatch.setattr(address.gr, "Warning", told.append)
-    address.restore(shelf, examples, TABS, "?tab=<b>&rate=<i>", "")
+    address.restore(registry, examples, TABS, "?tab=<b>&rate=<i>", "")
     assert len(told) == 1 and "&lt;b&gt;" in told[0] and "<" not in told[0]
 
 
@@ -124,7 +124,7 @@ def test_a_picture_of_a_batch_is_opened(tmp_path):
     workspace = Workspace(tmp_path)
     buffer = io.BytesIO()
     Image.new("RGB", (30, 20), (1, 2, 3)).save(buffer, "PNG")
-    key = PictureStore(workspace.pictures).put(buffer.getvalue())
+    key = ImageStore(workspace.pictures).put(buffer.getvalue())
     database = Database(workspace.database)
     batch = database.create_batch("line 1", "Ann", "demo", {})
     good, broken = database.add_items(
@@ -137,31 +137,32 @@ def test_a_picture_of_a_batch_is_opened(tmp_path):
         open_source(workspace, "item:99")
 
 
-def test_another_model_brings_its_own_settings(shelf, tiny_scorer):
+def test_another_model_brings_its_own_settings(registry, tiny_scorer):
     own = controls.defaults_text(tiny_scorer, tiny_scorer.name)
-    same = controls.configure(shelf, tiny_scorer.name, own)
+    same = controls.configure(registry, tiny_scorer.name, own)
     assert all(update == {"__type__": "update"} for update in same)
-    text, class_name, normal, *sliders = controls.configure(shelf, "mine", own)
+    text, class_name, normal, *sliders = controls.configure(registry, "mine", own)
     assert json.loads(text)["model"] == "mine" and class_name["value"] == ""
     assert {name for _, name in class_name["choices"]} == {"", *tiny_scorer.class_names}
     assert normal["value"] == "a" and sliders[1]["maximum"] == 2 * tiny_scorer.config.model.lam
     with pytest.raises(LTADError, match="no model"):
-        controls.configure(shelf, "gone", own)
-    assert controls.model_choices(shelf, "gone")["value"] == tiny_scorer.name
-    assert controls.model_choices_now(shelf, "gone")["value"] == tiny_scorer.name
-    assert "value" not in controls.model_choices_now(shelf, "mine")
+        controls.configure(registry, "gone", own)
+    assert controls.model_choices(registry, "gone")["value"] == tiny_scorer.name
+    assert controls.model_choices_now(registry, "gone")["value"] == tiny_scorer.name
+    assert "value" not in controls.model_choices_now(registry, "mine")
 
 
-def test_score_takes_a_model(shelf, tiny_scorer):
+def test_score_takes_a_model(registry, tiny_scorer):
     picture = Image.new("RGB", (40, 40), (9, 90, 200))
     settings = ("screw", "", "", 5.0, 1.0, 0.05, 0.0)
-    first = inspect.score(shelf, picture, *settings, False)
-    again = inspect.score(shelf, picture, *settings, False, "mine")
+    first = inspect.score(registry, picture, *settings, False)
+    again = inspect.score(registry, picture, *settings, False, "mine")
     assert first["score"] == pytest.approx(again["score"], rel=1e-4)
     with pytest.raises(LTADError, match="nope"):
-        inspect.score(shelf, picture, *settings, False, "nope")
+        inspect.score(registry, picture, *settings, False, "nope")
 
 
-def test_a_class_of_another_model_gives_way(shelf):
-    told = class_names.of_model(shelf, lambda scorer, name, rest: (name, rest), "mine", "gear", 4)
-    assert told == (shelf.first.class_names[0], 4)
+def test_a_class_of_another_model_gives_way(registry):
+    told = class_names.of_model(
+        registry, lambda scorer, name, rest: (name, rest), "mine", "gear", 4)
+    assert told == (registry.first.class_names[0], 4)

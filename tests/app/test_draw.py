@@ -14,7 +14,7 @@ from PIL import Image
 
 from ltad.app import draw
 from ltad.evaluation.operating_point import Coverage, measure_coverage
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.synthetic.painting import KINDS, Stroke, draw_strokes, read_strokes
 from ltad.synthetic.render import render_part
 from ltad.types import LTADError, SettingError
@@ -133,7 +133,7 @@ def test_the_endpoint_tells_before_after_and_coverage(tiny_scorer, part):
     model = tiny_scorer.config.model
     settings = ("leather", "", "", model.lam, model.tau, 0.05, 0.0)
     strokes = [{"kind": "hole", "points": [[0.5, 0.5]], "width": 0.3}]
-    record = draw.draw_defect(ModelShelf(tiny_scorer), part, strokes, *settings, True)
+    record = draw.draw_defect(ModelRegistry(tiny_scorer), part, strokes, *settings, True)
     painted, mask = draw_strokes(part, read_strokes(strokes))
     before = tiny_scorer.score(part, "leather")
     after = tiny_scorer.score(painted, "leather")
@@ -145,28 +145,28 @@ def test_the_endpoint_tells_before_after_and_coverage(tiny_scorer, part):
     sent = record["painted"].removeprefix("data:image/png;base64,")
     assert Image.open(io.BytesIO(base64.b64decode(sent))).tobytes() == painted.tobytes()
     assert json.loads(json.dumps(record["strokes"]))[0]["width"] == 0.3
-    untouched = draw.draw_defect(ModelShelf(tiny_scorer), part, None, *settings, False)
+    untouched = draw.draw_defect(ModelRegistry(tiny_scorer), part, None, *settings, False)
     assert untouched["before"] == untouched["after"] and not untouched["is_found"]
     with pytest.raises(LTADError, match="no picture"):
-        draw.draw_defect(ModelShelf(tiny_scorer), None, [], *settings, False)
+        draw.draw_defect(ModelRegistry(tiny_scorer), None, [], *settings, False)
 
 
 def test_the_page_shows_what_the_strokes_did(tiny_scorer, part):
-    shelf, model = ModelShelf(tiny_scorer), tiny_scorer.config.model
+    registry, model = ModelRegistry(tiny_scorer), tiny_scorer.config.model
     settings = (tiny_scorer.name, "", "", "", model.lam, model.tau, 0.05)
     picture, stage = draw.load_canvas(part.resize((1200, 600)))
     assert picture.size == (512, 256) and "--lt-aspect:512/256" in stage
     drawing = {"version": 7, "strokes": [{"kind": "stain", "points": [[0.4, 0.4]], "width": 0.3}]}
-    verdict, maps = draw.judge_drawing(shelf, True, picture, json.dumps(drawing), *settings)
+    verdict, maps = draw.judge_drawing(registry, True, picture, json.dumps(drawing), *settings)
     words = ("Found", "Missed", "An alarm, but elsewhere")
     assert sum(word in verdict for word in words) == 1 and "AUROC" in verdict
     assert "before" in verdict and "data-version='7'" in maps and maps.count("lt-outline") == 3
-    verdict, maps = draw.judge_drawing(shelf, True, picture, "", *settings)
+    verdict, maps = draw.judge_drawing(registry, True, picture, "", *settings)
     assert "Nothing painted yet" in verdict and "lt-outline" not in maps
-    verdict, maps = draw.judge_drawing(shelf, True, None, "", *settings)
+    verdict, maps = draw.judge_drawing(registry, True, None, "", *settings)
     assert "Choose a good example" in verdict and maps == ""
     with pytest.raises(SettingError, match="could not be read"):
-        draw.judge_drawing(shelf, True, picture, "[1]", *settings)
+        draw.judge_drawing(registry, True, picture, "[1]", *settings)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_part_that_the_model_does_not_know_is_not_judged(tiny_scorer):
     given = draw.try_defect(tiny_scorer, noise, strokes, "screw", *numbers)
     assert given.after.verdict in ("normal", "anomalous")
     records = [draw.draw_defect(
-        ModelShelf(tiny_scorer), noise, [strokes[0].record()], name, *numbers, False
+        ModelRegistry(tiny_scorer), noise, [strokes[0].record()], name, *numbers, False
     ) for name in ("", "screw")]
     assert records[0]["is_found"] is None and records[0]["after"]["verdict"] == "not judged"
     assert records[1]["is_found"] in (True, False)

@@ -23,7 +23,7 @@ from PIL import Image
 
 from ltad.app.page import build_app, launch_options
 from ltad.app.visitors import HEADER, _note, forget_old_notes, note_upload
-from ltad.review.images import PictureStore
+from ltad.review.images import ImageStore
 from ltad.review.records import DeskError
 from ltad.review.uploads import collect
 from ltad.synthetic.render import render_part
@@ -244,7 +244,7 @@ def test_a_folder_or_a_link_is_no_upload_to_whoever_collects_either(secret, tmp_
     link.symlink_to(secret)
     for source in (secret.parent, link, tmp_path / "gone.png", Path("/dev/null")):
         with pytest.raises(DeskError, match="is not a file"):
-            collect([source], PictureStore(tmp_path / "pictures"))
+            collect([source], ImageStore(tmp_path / "pictures"))
     assert not (tmp_path / "pictures").exists()
 
 

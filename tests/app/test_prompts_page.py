@@ -21,7 +21,7 @@ from PIL import Image
 
 from ltad.app import prompts, prompts_panels, prompts_view
 from ltad.app.page import launch_options
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.prompts.lab import PromptLab
 from ltad.prompts.variants import EVERY_CLASS, SHUFFLED
 from ltad.synthetic.render import render_part
@@ -35,7 +35,7 @@ PATIENCE = 60_000  # milliseconds
 @pytest.fixture(scope="module")
 def lab(tiny_scorer, parts_folder, tmp_path_factory) -> PromptLab:
     workspace = Workspace(tmp_path_factory.mktemp("work"), (parts_folder,))
-    return PromptLab(ModelShelf(tiny_scorer, workspace.models), workspace)
+    return PromptLab(ModelRegistry(tiny_scorer, workspace.models), workspace)
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def address(lab, picture, tmp_path_factory) -> Iterator[str]:
     examples = tmp_path_factory.mktemp("examples") / "1_leather_stained.jpg"
     Image.open(picture).save(examples)
     with gr.Blocks(analytics_enabled=False) as page:
-        prompts.build_prompts(lab.shelf, lab.workspace, [examples])
+        prompts.build_prompts(lab.registry, lab.workspace, [examples])
     _, url, _ = page.queue().launch(prevent_thread_lock=True, quiet=True, **launch_options())
     yield url
     page.close()

@@ -24,7 +24,7 @@ from ltad.app.page import build_app, launch_options
 from ltad.app.review_batches import BatchEndpoints, ExchangeEndpoints
 from ltad.app.sources import open_source
 from ltad.app.visitors import HEADER, Desks
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.review.records import DeskError
 from ltad.synthetic.render import render_part
 from ltad.types import ImageError, SettingError
@@ -56,7 +56,7 @@ def address(tiny_scorer, workspace) -> Iterator[str]:
 @pytest.fixture
 def desks(tiny_scorer, tmp_path) -> Desks:
     workspace = Workspace(tmp_path, (), is_public=True)
-    return Desks(ModelShelf(tiny_scorer), workspace)
+    return Desks(ModelRegistry(tiny_scorer), workspace)
 
 
 def asked_by(key: str) -> gr.Request:
@@ -171,5 +171,5 @@ def test_a_space_is_public_unless_told_otherwise(monkeypatch):
 
 
 def test_a_private_page_is_everybodys(tiny_scorer, workspace):
-    desks = Desks(ModelShelf(tiny_scorer), replace(workspace, is_public=False))
+    desks = Desks(ModelRegistry(tiny_scorer), replace(workspace, is_public=False))
     assert desks.of(None) is desks.of(asked_by(ANN)) is desks.everybody

@@ -27,7 +27,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 PATIENCE = 60_000  # milliseconds
 
 
-class Shelf:
+class Registry:
     """The one thing that the tab asks of the models: what they are called."""
 
     def names(self) -> list[str]:
@@ -48,7 +48,7 @@ def address(workspace: Workspace) -> Iterator[str]:
         with gr.Tab("Inspect"):
             gr.HTML("<p>Inspect</p>")
         with gr.Tab("Results") as tab:
-            build_results(Shelf(), workspace, tab)
+            build_results(Registry(), workspace, tab)
     _, url, _ = app.queue().launch(prevent_thread_lock=True, quiet=True, **launch_options())
     yield url.rstrip("/")
     app.close()

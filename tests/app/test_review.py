@@ -24,7 +24,7 @@ from ltad.app.review import build_review
 from ltad.app.review_batches import ENDINGS, BatchEndpoints, ExchangeEndpoints
 from ltad.app.review_desk import Desk, ItemEndpoints
 from ltad.app.review_settings import SettingEndpoints
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.io.masks import decode_mask
 from ltad.review.records import DeskError, ItemResult, NewItem, ThresholdChoice
 from ltad.synthetic.render import render_part
@@ -49,7 +49,7 @@ def files(tmp_path_factory) -> list[Path]:
 def desk(tiny_scorer, tmp_path, files) -> SimpleNamespace:
     """Endpoints on an empty workspace that allows one server folder."""
     workspace = Workspace(tmp_path / "work", (files[0].parent,))
-    desk = Desk(ModelShelf(tiny_scorer, workspace.models), workspace)
+    desk = Desk(ModelRegistry(tiny_scorer, workspace.models), workspace)
     return SimpleNamespace(
         desk=desk, batches=BatchEndpoints(desk), items=ItemEndpoints(desk),
         settings=SettingEndpoints(desk), exchange=ExchangeEndpoints(desk),
@@ -287,7 +287,7 @@ def test_requests_from_outside(tiny_scorer, tmp_path, files):
     """Over HTTP: what is not uploaded is refused, and messages name no path of the server."""
     workspace = Workspace(tmp_path / "work")
     with gr.Blocks() as page, gr.Tab("Review") as tab:
-        build_review(ModelShelf(tiny_scorer, workspace.models), workspace, tab)
+        build_review(ModelRegistry(tiny_scorer, workspace.models), workspace, tab)
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options())
 
     def call(name: str, *data) -> tuple[int, dict]:
@@ -349,7 +349,7 @@ def test_what_people_chose_holds_without_the_model_or_the_export_refuses(
 def made_up(desk, rows_: list[tuple[float, bool]]) -> int:
     """A scored batch of hex nuts with given (score, is recognised); their threshold is 10."""
     database = desk.desk.database
-    batch = database.create_batch("made up", "Ann", desk.desk.shelf.first.name, {
+    batch = database.create_batch("made up", "Ann", desk.desk.registry.first.name, {
         "normal_prompt": "a", "abnormal_prompt": "a broken", "lam": 5.0, "tau": 1.0})
     ids = database.add_items(batch.id, [NewItem(f"{n}.png", "") for n in range(len(rows_))])
     for one, (score, is_known) in zip(ids, rows_, strict=True):

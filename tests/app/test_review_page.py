@@ -19,10 +19,10 @@ from PIL import Image
 
 from ltad.app.page import launch_options
 from ltad.app.review import build_review
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.io.masks import decode_mask
 from ltad.review.database import Database
-from ltad.review.images import PictureStore
+from ltad.review.images import ImageStore
 from ltad.review.records import ItemResult, NewItem, ThresholdChoice
 from ltad.synthetic.render import render_part
 from ltad.workspace import Workspace
@@ -71,7 +71,7 @@ def server(tiny_scorer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     workspace = Workspace(tmp_path_factory.mktemp("work"))
     with gr.Blocks() as page:
         with gr.Tab("Review", id="review") as tab:
-            build_review(ModelShelf(tiny_scorer, workspace.models), workspace, tab)
+            build_review(ModelRegistry(tiny_scorer, workspace.models), workspace, tab)
         with gr.Tab("Other"):
             gr.Markdown("Something else")
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options())
@@ -274,7 +274,7 @@ def test_page_waits_for_the_next_picture_while_scoring_goes_on(
 ):
     database = server.database
     batch = database.create_batch("slow", "Ann", "", {}).id
-    store = PictureStore(server.workspace.pictures)
+    store = ImageStore(server.workspace.pictures)
     ids = database.add_items(batch, [
         NewItem(f"part {i}.png", store.put(path.read_bytes()))
         for i, path in enumerate(files[1:5])
@@ -507,7 +507,7 @@ def test_a_deleted_batch_comes_back_and_its_pictures_leave_the_disk(
     page.keyboard.press("r")
     expect(page.locator(SAVED)).to_have_count(1)
     key = server.database.items(batch)[0].content_key
-    stored = PictureStore(server.workspace.pictures).path(key)
+    stored = ImageStore(server.workspace.pictures).path(key)
     os.utime(stored, (time.time() - 3600,) * 2)  # it came in an hour ago
 
     def press(name: str) -> None:
@@ -603,7 +603,7 @@ def fill(server: SimpleNamespace, files: list[Path], count: int) -> int:
     """A scored batch of copies of a few pictures, each under a name of its own."""
     database = server.database
     keys = [
-        PictureStore(server.workspace.pictures).put(path.read_bytes())
+        ImageStore(server.workspace.pictures).put(path.read_bytes())
         for path in files if path.name != "broken.png"
     ]
     batch = database.create_batch("a thousand", "Ann", "", {})

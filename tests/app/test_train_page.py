@@ -18,12 +18,12 @@ from PIL import Image
 from ltad.app.page import launch_options
 from ltad.app.train import build_train
 from ltad.app.train_view import LOSS_NAMES, loss_figure
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.jobs import worker
-from ltad.jobs.job import find_lesson, lesson_names
+from ltad.jobs.job import find_job, job_names
 from ltad.jobs.worker import few_pictures
 from ltad.review.database import Database
-from ltad.review.images import PictureStore
+from ltad.review.images import ImageStore
 from ltad.review.records import ItemResult, NewItem
 from ltad.synthetic.render import render_part
 from ltad.workspace import Workspace
@@ -54,14 +54,14 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def address(tiny_scorer: Any, workspace: Workspace) -> Iterator[str]:
-    shelf = ModelShelf(tiny_scorer, workspace.models)
+    registry = ModelRegistry(tiny_scorer, workspace.models)
     with pytest.MonkeyPatch.context() as patch, gr.Blocks(analytics_enabled=False) as page:
         patch.setattr(worker, "few_pictures", lambda base, counts: few_pictures(
             base, counts).replace(phase1_epochs=2, phase2_epochs=6))
         with gr.Tab("Start"):
             gr.Markdown("Nothing here")
         with gr.Tab("Train") as tab:
-            build_train(shelf, workspace, tab)
+            build_train(registry, workspace, tab)
         page.queue()
         _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options())
         yield url
@@ -95,7 +95,7 @@ def test_a_model_is_taught_and_compared_through_the_api(address, folder, workspa
     card = client.predict("by api", api_name="/model_card")
     assert card["classes"] == ["cog"] == card["new_classes"]
     assert card["figures"]["classes"][0]["held_out"] == 10  # each in its turn
-    first = find_lesson(workspace, "by api").record()["first_model"]
+    first = find_job(workspace, "by api").record()["first_model"]
     pairs = client.predict(first, "by api", gears[:3], 0.05, api_name="/model_compare")
     assert [p["title"] for p in pairs["pictures"]] == ["gear_0.png", "gear_1.png", "gear_2.png"]
     assert {p["second"]["class_name"] for p in pairs["pictures"]} == {"cog"}
@@ -116,8 +116,8 @@ def test_good_pictures_chosen_in_review_are_taken_and_no_others(address, folder,
     client = Client(address, download_files=False, verbose=False)
     with pytest.raises(Exception, match="No picture is chosen for training yet"):
         client.predict("from review", "cog", api_name="/teach_review")
-    assert "from review" not in lesson_names(workspace)
-    database, store = Database(workspace.database), PictureStore(workspace.pictures)
+    assert "from review" not in job_names(workspace)
+    database, store = Database(workspace.database), ImageStore(workspace.pictures)
     batch = database.create_batch("line 4", "Ann", "", {})
     paths = sorted(folder.glob("gear_*.png"))
     ids = database.add_items(
@@ -136,7 +136,7 @@ def test_good_pictures_chosen_in_review_are_taken_and_no_others(address, folder,
     assert (found["kept"], found["refused"]) == (5, [])
     assert found["parts"] == {"cog": {"learn": 5, "test good": 0, "test defective": 0}}
     taken = {facts.name.split("_", 1)[1] for facts in
-             find_lesson(workspace, "from review").facts()["cog"]}
+             find_job(workspace, "from review").facts()["cog"]}
     assert taken == {path.name for path in paths[2:7]}
     client.predict("from review", api_name="/teach_discard")
 
@@ -180,7 +180,7 @@ def teach(page: Any, address: str, folder: Path, workspace: Workspace) -> None:
     expect(page.locator(".lt-shot")).to_have_count(10)
     page.set_input_files(chooser, [folder / "stranger.png"])
     expect(page.locator(".lt-shot")).to_have_count(11)
-    assert "by hand" in lesson_names(workspace)
+    assert "by hand" in job_names(workspace)
     page.get_by_role("button", name="Leave out 010_stranger.png").click()
     expect(page.locator(".lt-shot")).to_have_count(10)
     wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")

@@ -18,7 +18,7 @@ from ltad.app import class_names, detection_view, html, inspect, train_view
 from ltad.app.components import UNEXPECTED, friendly
 from ltad.app.page import badge_text, card_html, header_html
 from ltad.config import Config
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.io import heatmap
 from ltad.types import Detection, NearestToken, PromptError, Region, UnknownClassError
 
@@ -243,10 +243,10 @@ def test_prompt_notes():
 
 def test_inspect_photo_passes_the_settings_on():
     scorer = StandIn()
-    shelf = ModelShelf(scorer)
-    photo = inspect.load_photo(shelf, "stand-in", sent(32, 16))
+    registry = ModelRegistry(scorer)
+    photo = inspect.load_photo(registry, "stand-in", sent(32, 16))
     verdict, maps, notes = inspect.inspect_photo(
-        shelf, False, photo, "stand-in", "gear", " a good ", "a frobbed", 3.0, 0.5, 0.1, 2.0
+        registry, False, photo, "stand-in", "gear", " a good ", "a frobbed", 3.0, 0.5, 0.1, 2.0
     )
     assert scorer.asked == ((32, 16), "gear", "a good", "a frobbed", 3.0, 0.5, 0.1, 2.0)
     assert "Anomalous" in verdict and "lt-maps" in maps and "frobbed" in notes
@@ -254,17 +254,17 @@ def test_inspect_photo_passes_the_settings_on():
 
 def test_empty_boxes_mean_the_models_own_words():
     scorer = StandIn()
-    shelf = ModelShelf(scorer)
-    photo = inspect.load_photo(shelf, "", sent(32, 16))
-    inspect.inspect_photo(shelf, False, photo, "", "", "  ", "", 3.0, 0.5, 0.1)
+    registry = ModelRegistry(scorer)
+    photo = inspect.load_photo(registry, "", sent(32, 16))
+    inspect.inspect_photo(registry, False, photo, "", "", "  ", "", 3.0, 0.5, 0.1)
     assert scorer.asked[1:4] == (None, "a", "a broken")
 
 
 def test_a_picture_made_ready_for_another_model_waits():
     scorer = StandIn()
-    photo = inspect.load_photo(ModelShelf(scorer), "", sent(32, 16))
+    photo = inspect.load_photo(ModelRegistry(scorer), "", sent(32, 16))
     answered = inspect.inspect_photo(
-        ModelShelf(scorer), False, photo, "another", "", "a", "a b", 3.0, 0.5, 0.1
+        ModelRegistry(scorer), False, photo, "another", "", "a", "a b", 3.0, 0.5, 0.1
     )
     assert all("__type__" in part for part in answered) and not scorer.asked
 
@@ -277,10 +277,10 @@ def sent(width: int, height: int) -> dict:
 
 
 def test_a_refused_picture_leaves_its_reason_in_the_answers_place():
-    shelf = ModelShelf(StandIn())
-    refused = inspect.load_photo(shelf, "", sent(4, 4))
+    registry = ModelRegistry(StandIn())
+    refused = inspect.load_photo(registry, "", sent(4, 4))
     verdict, maps, _ = inspect.inspect_photo(
-        shelf, True, refused, "", "", "a", "a b", 1.0, 1.0, 0.1)
+        registry, True, refused, "", "", "a", "a b", 1.0, 1.0, 0.1)
     assert "This picture cannot be used" in verdict and maps == ""
     assert "part.png is 4 x 4 pixels, but both sides must be at least 8." in verdict
 
@@ -309,9 +309,10 @@ def test_a_stranger_is_listed_without_percentages():
 
 
 def test_without_a_picture_the_page_says_what_to_do():
-    shelf = ModelShelf(StandIn())
-    assert inspect.load_photo(shelf, "", None) is None
-    verdict, maps, _ = inspect.inspect_photo(shelf, True, None, "", "", "a", "a b", 1.0, 1.0, 0.1)
+    registry = ModelRegistry(StandIn())
+    assert inspect.load_photo(registry, "", None) is None
+    verdict, maps, _ = inspect.inspect_photo(
+        registry, True, None, "", "", "a", "a b", 1.0, 1.0, 0.1)
     assert "Drop a photograph" in verdict and "examples" in verdict and maps == ""
 
 

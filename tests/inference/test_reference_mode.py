@@ -17,8 +17,8 @@ from ltad.cli.main import main
 from ltad.evaluation.metrics import image_auroc
 from ltad.inference import scoring
 from ltad.inference.feature_store import turned
-from ltad.inference.reference_mode import MOST_IMAGES, ReferenceScorer, ReferenceShelf
-from ltad.inference.registry import ModelShelf
+from ltad.inference.reference_mode import MOST_IMAGES, ReferenceRegistry, ReferenceScorer
+from ltad.inference.registry import ModelRegistry
 from ltad.models.reference import ReferenceBranch
 from ltad.synthetic.render import render_part
 from ltad.types import ImageError, PromptError, SettingError
@@ -135,22 +135,22 @@ def test_a_copy_is_no_second_image(tiny_scorer, good):
 
 
 def test_the_shelf_makes_the_same_references_once(tiny_scorer, good):
-    shelf = ReferenceShelf(keep=1)
+    registry = ReferenceRegistry(keep=1)
     images = [tiny_scorer.prepare(image) for image in good]
-    first = shelf.scorer(tiny_scorer, images, "washer")
-    assert shelf.scorer(tiny_scorer, images, "washer") is first
-    assert shelf.scorer(tiny_scorer, images, "ring") is not first
-    assert shelf.scorer(tiny_scorer, images, "washer") is not first
+    first = registry.scorer(tiny_scorer, images, "washer")
+    assert registry.scorer(tiny_scorer, images, "washer") is first
+    assert registry.scorer(tiny_scorer, images, "ring") is not first
+    assert registry.scorer(tiny_scorer, images, "washer") is not first
 
 
 # --- the page's handlers --------------------------------------------------------------------------
 
 
 def test_the_page_inspects_beside_what_was_shown_and_goes_back(tiny_scorer, tmp_path, good):
-    shelf, model = ModelShelf(tiny_scorer), tiny_scorer.name
+    registry, model = ModelRegistry(tiny_scorer), tiny_scorer.name
     files = saved(tmp_path, good)
     state, note, leave, defaults, class_name, *_ = references.show_references(
-        shelf, model, "steel washer", files
+        registry, model, "steel washer", files
     )
     assert state.name == "steel washer" and len(state.images) == 4 and leave["visible"]
     assert "Inspecting as “steel washer”" in note and "1 good part in 5" in note
@@ -160,12 +160,12 @@ def test_the_page_inspects_beside_what_was_shown_and_goes_back(tiny_scorer, tmp_
     photo = detection_view.Photo(
         tiny_scorer.prepare(washer(990, "broken_piece")), "data:,", 96, 96, model)
     verdict, maps, _ = inspect.inspect_photo(
-        shelf, True, photo, model, "steel washer", "", "", 0.25, 1.0, 0.05, 1.0, state
+        registry, True, photo, model, "steel washer", "", "", 0.25, 1.0, 0.05, 1.0, state
     )
     assert "steel washer" in verdict and "chosen by you" in verdict
     assert "<b>Reference</b>" in maps and "<b>Reconstruction</b>" not in maps
     assert "The verdict used: <b>semantic + reference</b>" in maps
-    back = references.leave_references(shelf, model)
+    back = references.leave_references(registry, model)
     assert back[0] is None and back[4]["interactive"] and back[4]["value"] == ""
 
 
@@ -173,14 +173,14 @@ def test_the_page_inspects_beside_what_was_shown_and_goes_back(tiny_scorer, tmp_
 def test_the_panel_says_how_many_photographs_it_takes(tiny_scorer, tmp_path, count):
     files = saved(tmp_path, [washer(i) for i in range(count)])
     with pytest.raises(SettingError, match="no photograph" if not count else "9 photographs"):
-        references.show_references(ModelShelf(tiny_scorer), tiny_scorer.name, "washer", files)
+        references.show_references(ModelRegistry(tiny_scorer), tiny_scorer.name, "washer", files)
 
 
 def test_a_broken_photograph_is_named(tiny_scorer, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"broken\.png"):
         references.show_references(
-            ModelShelf(tiny_scorer), tiny_scorer.name, "washer", [str(tmp_path / "broken.png")]
+            ModelRegistry(tiny_scorer), tiny_scorer.name, "washer", [str(tmp_path / "broken.png")]
         )
 
 

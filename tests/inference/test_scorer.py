@@ -9,7 +9,7 @@ import torch
 
 from ltad import load_scorer
 from ltad.inference import scoring
-from ltad.inference.scorer import PictureReader
+from ltad.inference.scorer import ImageReader
 from ltad.io.cache import ByteCache
 from ltad.synthetic.render import render_part
 from ltad.types import (
@@ -221,6 +221,6 @@ def test_features_on_disk_are_another_encoders_never(tiny_scorer, tmp_path):
 
     image, seen = render_part("screw", 3, 96).image, []
     for encoder in (tiny_scorer.encoder, Doubled()):
-        reader = PictureReader(encoder, tiny_scorer.detector, ByteCache(tmp_path))
+        reader = ImageReader(encoder, tiny_scorer.detector, ByteCache(tmp_path))
         seen.append(reader.patches(reader.prepare(image)).float())
     assert torch.linalg.norm(seen[1] - 2 * seen[0]) < 0.01 * torch.linalg.norm(seen[0])

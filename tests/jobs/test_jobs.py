@@ -20,7 +20,7 @@ from ltad.cli.models import configured
 from ltad.config import preset
 from ltad.data.datasets import load_folder
 from ltad.inference.checkpoint import load_checkpoint
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.io.files import is_locked, try_lock
 from ltad.jobs import worker
 from ltad.jobs.dataset import (
@@ -33,7 +33,7 @@ from ltad.jobs.dataset import (
     server_choices,
 )
 from ltad.jobs.evaluate import compare, own_exhibits, read_figures, rows_of
-from ltad.jobs.job import ProgressLog, checked_name, find_lesson, lesson_names, new_lesson
+from ltad.jobs.job import ProgressLog, checked_name, find_job, job_names, new_job
 from ltad.jobs.worker import few_pictures, training_command
 from ltad.synthetic.painting import DAMAGE, paint_damage
 from ltad.synthetic.render import render_part
@@ -63,8 +63,8 @@ def workspace(tmp_path) -> Workspace:
 
 
 @pytest.fixture
-def lesson(workspace, tiny_scorer):
-    return new_lesson(workspace, "my parts", tiny_scorer, ["assets"])
+def job(workspace, tiny_scorer):
+    return new_job(workspace, "my parts", tiny_scorer, ["assets"])
 
 
 BAD_NAMES = ["", "  ", "../up", "a/b", ".hidden", "x" * 61, "a\0b", "_x", "a.b"]
@@ -82,7 +82,7 @@ def test_names_are_cleaned_and_compared_as_people_read_them():
         checked_name("part", "Hex Nut", ["gear", "hex_nut"])
 
 
-def test_uploads_come_from_files_and_zips_and_bad_ones_say_why(lesson, tmp_path, tiny_encoder):
+def test_uploads_come_from_files_and_zips_and_bad_ones_say_why(job, tmp_path, tiny_encoder):
     with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
         archive.writestr("../../evil.png", png(picture("gear", 1)))
         archive.writestr("inner/2.png", png(picture("gear", 2)))
@@ -90,15 +90,15 @@ def test_uploads_come_from_files_and_zips_and_bad_ones_say_why(lesson, tmp_path,
         archive.writestr("broken.png", b"\x89PNG\r\n\x1a\n nothing")
     wide = picture("gear", 3).resize((3000, 1500))
     wide.save(tmp_path / "wide.png")
-    added = add_pictures(lesson.folder, "gear", "learn", from_files(
+    added = add_pictures(job.folder, "gear", "learn", from_files(
         [tmp_path / "some.zip", tmp_path / "wide.png"]), tiny_encoder)
     assert added.kept == 3
     assert any("broken.png" in text for text in added.refused)
     assert any("the same picture" in text for text in added.refused)
-    stored = sorted((lesson.folder / "data/gear/train/good").iterdir())
+    stored = sorted((job.folder / "data/gear/train/good").iterdir())
     assert [path.suffix for path in stored] == [".png"] * 3
     assert max(Image.open(path).size for path in stored) == (1024, 512)
-    outside = [p for p in tmp_path.rglob("*evil*") if not p.is_relative_to(lesson.folder)]
+    outside = [p for p in tmp_path.rglob("*evil*") if not p.is_relative_to(job.folder)]
     assert outside == []
 
 
@@ -114,9 +114,9 @@ def test_only_allowed_server_folders_are_read(tmp_path):
             list(from_server_folder(str(tmp_path / folder), allowed))
 
 
-def test_odd_ones_out_are_named(lesson, tiny_encoder):
-    add_pictures(lesson.folder, "screw", "learn", good("screw", 10), tiny_encoder)
-    add_pictures(lesson.folder, "leather", "learn", good("leather", 10), tiny_encoder)
+def test_odd_ones_out_are_named(job, tiny_encoder):
+    add_pictures(job.folder, "screw", "learn", good("screw", 10), tiny_encoder)
+    add_pictures(job.folder, "leather", "learn", good("leather", 10), tiny_encoder)
     large = picture("screw", 71, 240)
     odd = [
         Incoming("first.png", png(large)),
@@ -125,8 +125,8 @@ def test_odd_ones_out_are_named(lesson, tiny_encoder):
         Incoming("long.png", png(picture("screw", 70).crop((0, 20, 96, 70)))),
         Incoming("blank.png", png(Image.new("RGB", (96, 96), "gray"))),
     ]
-    add_pictures(lesson.folder, "screw", "learn", odd, tiny_encoder)
-    found = {(o.picture.split("_")[-1], o.kind): o.text for o in lesson.oddities()}
+    add_pictures(job.folder, "screw", "learn", odd, tiny_encoder)
+    found = {(o.picture.split("_")[-1], o.kind): o.text for o in job.oddities()}
     assert "leather" in found["alien.png", "another part"]
     assert "010_first.png" in found["twin.png", "twin"]
     assert ("long.png", "size") in found and ("blank.png", "blank") in found
@@ -135,43 +135,43 @@ def test_odd_ones_out_are_named(lesson, tiny_encoder):
     assert ("", "few") in found
 
 
-def test_a_small_part_is_told_where_its_threshold_comes_from(lesson, tiny_encoder):
-    add_pictures(lesson.folder, "screw", "learn", good("screw", 4), tiny_encoder)
-    (alone,) = [one.text for one in lesson.oddities() if one.kind == "few"]
+def test_a_small_part_is_told_where_its_threshold_comes_from(job, tiny_encoder):
+    add_pictures(job.folder, "screw", "learn", good("screw", 4), tiny_encoder)
+    (alone,) = [one.text for one in job.oddities() if one.kind == "few"]
     assert "With 4 pictures none can be held out" in alone and "learnt from" in alone
-    add_pictures(lesson.folder, "leather", "learn", good("leather", 10), tiny_encoder)
-    beside = next(o.text for o in lesson.oddities() if (o.part, o.kind) == ("screw", "few"))
+    add_pictures(job.folder, "leather", "learn", good("leather", 10), tiny_encoder)
+    beside = next(o.text for o in job.oddities() if (o.part, o.kind) == ("screw", "few"))
     assert "comes from the other parts" in beside
 
 
-def test_a_part_with_too_few_pictures_is_not_trained(lesson, workspace, tiny_encoder):
+def test_a_part_with_too_few_pictures_is_not_trained(job, workspace, tiny_encoder):
     with pytest.raises(SettingError, match="no part yet"):
-        worker.start(workspace, lesson.name)
-    add_pictures(lesson.folder, "gear", "learn", good("gear", 4), tiny_encoder)
-    remove_picture(lesson.folder, "gear", "learn", "000_0.png")
+        worker.start(workspace, job.name)
+    add_pictures(job.folder, "gear", "learn", good("gear", 4), tiny_encoder)
+    remove_picture(job.folder, "gear", "learn", "000_0.png")
     with pytest.raises(SettingError, match="gear has 3 pictures"):
-        worker.start(workspace, lesson.name)
+        worker.start(workspace, job.name)
     for part, name in (("gear", "../../job.json"), ("..", "job.json")):
         with pytest.raises(SettingError):
-            remove_picture(lesson.folder, part, "learn", name)
+            remove_picture(job.folder, part, "learn", name)
     with pytest.raises(SettingError):
-        remove_part(lesson.folder, "../data")
-    remove_part(lesson.folder, "gear")
-    assert lesson.parts() == []
+        remove_part(job.folder, "../data")
+    remove_part(job.folder, "gear")
+    assert job.parts() == []
 
 
-def test_kept_old_classes_may_not_share_a_name_with_new_ones(lesson, workspace, tiny_encoder):
-    add_pictures(lesson.folder, "Hex nut", "learn", good("hex_nut", 4), tiny_encoder)
+def test_kept_old_classes_may_not_share_a_name_with_new_ones(job, workspace, tiny_encoder):
+    add_pictures(job.folder, "Hex nut", "learn", good("hex_nut", 4), tiny_encoder)
     with pytest.raises(SettingError, match="already a part called 'hex_nut'"):
-        worker.start(workspace, lesson.name, keep_old=True)
+        worker.start(workspace, job.name, keep_old=True)
 
 
-def test_a_taken_name_is_refused(lesson, workspace, tiny_scorer):
+def test_a_taken_name_is_refused(job, workspace, tiny_scorer):
     for name in ("My_Parts", "assets"):
         with pytest.raises(SettingError, match="already a model"):
-            new_lesson(workspace, name, tiny_scorer, ["assets"])
+            new_job(workspace, name, tiny_scorer, ["assets"])
     with pytest.raises(SettingError, match="no training called"):
-        find_lesson(workspace, "../my parts")
+        find_job(workspace, "../my parts")
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
@@ -233,58 +233,58 @@ def wait_for(condition, seconds: float = WAIT) -> None:
         time.sleep(0.1)
 
 
-def child_of(lesson) -> int:
-    """The process that trains the lesson, found by its own command line."""
+def child_of(job) -> int:
+    """The process that trains the job, found by its own command line."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if str(lesson.folder.absolute()).encode() in command:
+        if str(job.folder.absolute()).encode() in command:
             return int(folder.name)
-    raise AssertionError("no process trains this lesson")
+    raise AssertionError("no process trains this job")
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks the process up in /proc")
 def test_training_is_killed_resumed_cancelled_and_finished(
-    workspace, lesson, tiny_scorer, tiny_encoder, monkeypatch
+    workspace, job, tiny_scorer, tiny_encoder, monkeypatch
 ):
-    add_pictures(lesson.folder, "round thing", "learn", good("gear", 12), tiny_encoder)
-    add_pictures(lesson.folder, "hide", "learn", good("leather", 5), tiny_encoder)
-    add_pictures(lesson.folder, "hide", "test good", good("leather", 2, 50), tiny_encoder)
+    add_pictures(job.folder, "round thing", "learn", good("gear", 12), tiny_encoder)
+    add_pictures(job.folder, "hide", "learn", good("leather", 5), tiny_encoder)
+    add_pictures(job.folder, "hide", "test good", good("leather", 2, 50), tiny_encoder)
     stained = Image.fromarray(render_part("leather", 60, 96, "stain").image)
-    add_pictures(lesson.folder, "hide", "test defective",
+    add_pictures(job.folder, "hide", "test defective",
                  [Incoming("s.png", png(stained))], tiny_encoder)
     monkeypatch.setattr(worker, "few_pictures", long)
-    worker.start(workspace, lesson.name)
+    worker.start(workspace, job.name)
     with pytest.raises(SettingError, match="training"):
-        worker.start(workspace, lesson.name)
+        worker.start(workspace, job.name)
     with pytest.raises(SettingError, match="cannot change"):
-        lesson.require_editable()
-    wait_for(lambda: lesson.progress().stage == "phase 2")
-    os.kill(child_of(lesson), signal.SIGKILL)
-    wait_for(lambda: lesson.state == "interrupted")
-    assert worker.resume_interrupted(workspace) == [lesson.name]
-    assert lesson.state == "started"
-    steps = lesson.progress().step
-    wait_for(lambda: lesson.progress().stage == "phase 2" and lesson.progress().step >= steps)
-    worker.cancel(workspace, lesson.name)
-    wait_for(lambda: lesson.state == "cancelled")
-    assert (lesson.folder / "model").exists() and not lesson.model_folder.exists()
+        job.require_editable()
+    wait_for(lambda: job.progress().stage == "phase 2")
+    os.kill(child_of(job), signal.SIGKILL)
+    wait_for(lambda: job.state == "interrupted")
+    assert worker.resume_interrupted(workspace) == [job.name]
+    assert job.state == "started"
+    steps = job.progress().step
+    wait_for(lambda: job.progress().stage == "phase 2" and job.progress().step >= steps)
+    worker.cancel(workspace, job.name)
+    wait_for(lambda: job.state == "cancelled")
+    assert (job.folder / "model").exists() and not job.model_folder.exists()
 
     monkeypatch.setattr(worker, "few_pictures", short)
-    worker.start(workspace, lesson.name, false_alarm_rate=0.1)
-    wait_for(lambda: lesson.state in ("finished", "failed"))
-    assert lesson.record()["message"] == ""
-    check_the_model(workspace, lesson, tiny_scorer, tiny_encoder)
+    worker.start(workspace, job.name, false_alarm_rate=0.1)
+    wait_for(lambda: job.state in ("finished", "failed"))
+    assert job.record()["message"] == ""
+    check_the_model(workspace, job, tiny_scorer, tiny_encoder)
 
 
-def check_the_model(workspace, lesson, tiny_scorer, tiny_encoder) -> None:
-    shelf = ModelShelf(tiny_scorer, workspace.models)
-    assert shelf.names() == [tiny_scorer.name, "my parts"]
-    taught = shelf.scorer("my parts")
+def check_the_model(workspace, job, tiny_scorer, tiny_encoder) -> None:
+    registry = ModelRegistry(tiny_scorer, workspace.models)
+    assert registry.names() == [tiny_scorer.name, "my parts"]
+    taught = registry.scorer("my parts")
     assert taught.class_names == ("hide", "round thing")
-    figures = read_figures(lesson.model_folder)
+    figures = read_figures(job.model_folder)
     hide, round_thing = figures["classes"]
     assert (round_thing["training"], round_thing["held_out"]) == (12, 12)
     assert (hide["training"], hide["held_out"], hide["are_held_out"]) == (5, 5, True)
@@ -315,23 +315,23 @@ def check_the_model(workspace, lesson, tiny_scorer, tiny_encoder) -> None:
     direct = tiny_scorer.score(exhibits[0].image)
     assert pairs[0].first.score == pytest.approx(direct.score, rel=1e-5)
     with pytest.raises(SettingError, match="finished"):
-        worker.start(workspace, lesson.name)
-    lesson.discard()
-    assert lesson_names(workspace) == [] and lesson.model_folder.exists()
+        worker.start(workspace, job.name)
+    job.discard()
+    assert job_names(workspace) == [] and job.model_folder.exists()
 
 
 def test_test_pictures_never_enter_the_training(workspace, tiny_scorer, tiny_encoder, monkeypatch):
-    lesson = new_lesson(workspace, "clean", tiny_scorer)
-    add_pictures(lesson.folder, "gear", "learn", good("gear", 4), tiny_encoder)
-    add_pictures(lesson.folder, "gear", "test defective", good("leather", 1), tiny_encoder)
-    samples = load_folder(lesson.folder / "data")
+    job = new_job(workspace, "clean", tiny_scorer)
+    add_pictures(job.folder, "gear", "learn", good("gear", 4), tiny_encoder)
+    add_pictures(job.folder, "gear", "test defective", good("leather", 1), tiny_encoder)
+    samples = load_folder(job.folder / "data")
     assert [s.split for s in samples if s.is_defective] == ["test"]
     monkeypatch.setattr(worker, "few_pictures", short)
-    monkeypatch.setattr(worker, "_launch", lambda lesson, lock: None)
+    monkeypatch.setattr(worker, "_launch", lambda job, lock: None)
     worker.start(workspace, "clean")
     from ltad.jobs.worker import work
 
-    assert work(lesson) == 0
-    model = json.loads((lesson.model_folder / "model.json").read_text())
+    assert work(job) == 0
+    model = json.loads((job.model_folder / "model.json").read_text())
     assert model["about"]["training_pictures"] == {"gear": 4}
-    assert load_checkpoint(lesson.model_folder, tiny_encoder).detector.class_names == ("gear",)
+    assert load_checkpoint(job.model_folder, tiny_encoder).detector.class_names == ("gear",)

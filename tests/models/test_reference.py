@@ -17,7 +17,7 @@ from ltad.evaluation.evaluate import branches_of, detector_measure, settings_of
 from ltad.evaluation.metrics import image_auroc
 from ltad.inference import scoring
 from ltad.inference.feature_store import ROTATIONS, VIEWS, build_store, turned
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.models.detector import Detector
 from ltad.models.reference import ReferenceBranch, smoothed
 from ltad.models.residual import ResidualScore
@@ -212,8 +212,8 @@ def test_page_and_api_name_the_fourth_map(reference_scorer, parts_folder):
         detection, detection_view.Photo(None, "data:image/jpeg;base64,", 96, 96))
     assert shown.count("<figure>") == 4 and "--lt-count:4" in shown
     record = inspect.score(
-        ModelShelf(reference_scorer), photo(parts_folder), "leather", "", "", 0.5, 1.0, 0.05, 1.0,
-        True,
+        ModelRegistry(reference_scorer), photo(parts_folder), "leather", "", "", 0.5, 1.0, 0.05,
+        1.0, True,
     )
     assert set(record["maps"]) == {"combined", "reconstruction", "semantic", REFERENCE}
     assert record["reference_score"] == pytest.approx(detection.reference_score)

@@ -18,7 +18,7 @@ from ltad.cli.prompts import add_prompts
 from ltad.data.layouts import load_dataset
 from ltad.evaluation.evaluate import load_mask
 from ltad.inference.calibration import Readings, branch_maps
-from ltad.inference.registry import ModelShelf, load_scorer
+from ltad.inference.registry import ModelRegistry, load_scorer
 from ltad.inference.scoring import upsample
 from ltad.prompts.experiment import Experiment, outcome_table, run_experiment
 from ltad.prompts.grid import (
@@ -289,7 +289,7 @@ def test_memory_keeps_the_last_used_and_computes_once():
 @pytest.fixture(scope="module")
 def lab(tiny_scorer, parts_folder, tmp_path_factory):
     workspace = Workspace(tmp_path_factory.mktemp("work"), (parts_folder,))
-    return PromptLab(ModelShelf(tiny_scorer, workspace.models), workspace)
+    return PromptLab(ModelRegistry(tiny_scorer, workspace.models), workspace)
 
 
 def test_lab_keeps_drops_and_saves_a_refit(lab, parts_folder):
@@ -305,7 +305,7 @@ def test_lab_keeps_drops_and_saves_a_refit(lab, parts_folder):
     made, measured = lab.command(key, Experiment(("a",), ("a torn",)), name).split(" && ")
     assert "--refit --steps 2 --learning-rate 0.001" in made
     assert made.split()[-1] == measured.split()[measured.split().index("--checkpoint") + 1]
-    assert lab.save(key, "kept").name == "kept" and "kept" in lab.shelf.names()
+    assert lab.save(key, "kept").name == "kept" and "kept" in lab.registry.names()
     with pytest.raises(SettingError, match="already"):
         lab.save(key, "kept")
     lab.drop(key)

@@ -109,7 +109,7 @@ def test_a_picture_brought_again_just_now_stays(desk, files):
 
 
 def test_a_deleted_batch_is_not_scored_until_it_is_restored(desk, files):
-    runner = BatchRunner(desk.database, desk.pictures, desk.shelf)
+    runner = BatchRunner(desk.database, desk.pictures, desk.registry)
     desk.database.reopen_items(desk.id)
     desk.database.delete_batch(desk.id, "Ada")
     assert not runner.start(desk.id) and runner.resume() == []

@@ -43,7 +43,7 @@ def reviewed(desk):
 
 
 def test_coco_loads_in_pycocotools_with_equal_masks(reviewed, tmp_path):
-    scorer = reviewed.shelf.first
+    scorer = reviewed.registry.first
     assert write_coco(tmp_path / "coco.json", *reviewed.stores, scorer) == []
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(tmp_path / "coco.json"))
@@ -91,7 +91,7 @@ def test_a_category_is_what_the_person_said_else_that_the_model_raised_an_alarm(
     desk.decide(second, "defective", stroke)
     desk.decide(third, "unsure", stroke)
     every = dict.fromkeys((item.class_name for item in desk.items), -1.0)
-    write_coco(tmp_path / "coco.json", *desk.stores, desk.shelf.first, every)
+    write_coco(tmp_path / "coco.json", *desk.stores, desk.registry.first, every)
     found = json.loads((tmp_path / "coco.json").read_text())
     names = {category["id"]: category["name"] for category in found["categories"]}
     said = {a["image_id"]: (names[a["category_id"]], a["ltad"]["source"])
@@ -132,7 +132,7 @@ def test_csv_is_whole_and_harmless(reviewed):
 def test_archive_holds_all_under_safe_names(reviewed, tmp_path):
     steps = []
     report = write_archive(
-        tmp_path / "out.zip", *reviewed.stores, reviewed.shelf,
+        tmp_path / "out.zip", *reviewed.stores, reviewed.registry,
         progress=lambda done, total: steps.append((done, total)),
     )
     items = reviewed.items
@@ -145,7 +145,7 @@ def test_archive_holds_all_under_safe_names(reviewed, tmp_path):
     assert all(re.fullmatch(r"((masks|heatmaps|maps)/)?[\w-]+\.\w+", name) for name in names)
     assert any("-1_1_b_" in name for name in names)
     scored = [item for item in items if item.status == "scored"]
-    scorer = reviewed.shelf.first
+    scorer = reviewed.registry.first
     for item in scored:
         stem = archive_stem(item)
         picture = reviewed.pictures.image(item.content_key)
@@ -175,7 +175,7 @@ def test_parts_of_a_batch_and_half_precision(reviewed, tmp_path):
         assert subset(reviewed.items, part) == [item for item in reviewed.items if keep(item)]
     with pytest.raises(DeskError, match="no part 'bad'"):
         subset(reviewed.items, "bad")
-    report = write_archive(tmp_path / "a.zip", *reviewed.stores, reviewed.shelf,
+    report = write_archive(tmp_path / "a.zip", *reviewed.stores, reviewed.registry,
                            part="reviewed", contents=["maps"], map_type="float16")
     archive = zipfile.ZipFile(tmp_path / "a.zip")
     assert report.items == len(subset(reviewed.items, "reviewed")) == 8
@@ -184,11 +184,11 @@ def test_parts_of_a_batch_and_half_precision(reviewed, tmp_path):
     values = np.load(io.BytesIO(archive.read(maps[0])), allow_pickle=False)
     assert values.dtype == np.float16
     detection = look(reviewed.pictures.image(reviewed.items[0].content_key), "", reviewed.batch,
-                     reviewed.database, reviewed.shelf.first)
+                     reviewed.database, reviewed.registry.first)
     detection.anomaly_map[0, 0] = 70_000
     assert stacked_maps(detection, "float16").dtype == np.float32
     with pytest.raises(DeskError, match="no gifs"):
-        write_archive(tmp_path / "b.zip", *reviewed.stores, reviewed.shelf, contents=["gifs"])
+        write_archive(tmp_path / "b.zip", *reviewed.stores, reviewed.registry, contents=["gifs"])
 
 
 def test_what_is_gone_is_named_and_a_stopped_archive_leaves_nothing(reviewed, tmp_path):
@@ -198,17 +198,17 @@ def test_what_is_gone_is_named_and_a_stopped_archive_leaves_nothing(reviewed, tm
 
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        write_archive(out / "a.zip", *reviewed.stores, reviewed.shelf, progress=stop)
+        write_archive(out / "a.zip", *reviewed.stores, reviewed.registry, progress=stop)
     assert list(out.iterdir()) == []
     lost = reviewed.item(EVIL_NAME)
     reviewed.pictures.path(lost.content_key).unlink()
-    report = write_archive(out / "a.zip", *reviewed.stores, reviewed.shelf)
+    report = write_archive(out / "a.zip", *reviewed.stores, reviewed.registry)
     assert any(lost.file_name in p and "no longer there" in p for p in report.problems)
     readme = zipfile.ZipFile(out / "a.zip").read("README.txt").decode()
     assert all(problem in readme for problem in report.problems)
     batch, *rest = reviewed.stores
     gone = type(batch)(**{**vars(batch), "model": "retired"})
-    report = write_archive(out / "b.zip", gone, *rest, reviewed.shelf)
+    report = write_archive(out / "b.zip", gone, *rest, reviewed.registry)
     assert "There is no model 'retired'" in report.problems[0]
     masks = [n for n in zipfile.ZipFile(out / "b.zip").namelist() if n.startswith("masks/")]
     assert len(masks) == 3  # those that people painted on parts that are not good
@@ -219,7 +219,7 @@ def test_ignored_places_count_in_exports_too(reviewed):
     reviewed.database.set_ignore_region(
         item.class_name, encode_mask(np.ones((16, 16), dtype=bool)), "Ada")
     detection = look(reviewed.pictures.image(item.content_key), item.class_name, reviewed.batch,
-                     reviewed.database, reviewed.shelf.first)
+                     reviewed.database, reviewed.registry.first)
     assert detection.score == 0 and not detection.anomaly_map.any()
 
 
@@ -250,7 +250,7 @@ def test_a_part_that_looks_like_no_class_is_not_judged_unless_its_class_was_name
 def test_report_is_one_escaped_file(reviewed, tmp_path):
     path = tmp_path / "report.html"
     everything = dict.fromkeys((item.class_name for item in reviewed.items), -1.0)
-    count = write_report(path, *reviewed.stores, reviewed.shelf.first, everything)
+    count = write_report(path, *reviewed.stores, reviewed.registry.first, everything)
     text = path.read_text()
     shown = [i for i in reviewed.items
              if i.status == "scored" and (i.verdict or "anomalous") != "good"]

@@ -32,7 +32,7 @@ START = f"""
 import sys
 from pathlib import Path
 from ltad.review.database import Database
-from ltad.review.images import PictureStore
+from ltad.review.images import ImageStore
 from ltad.review.records import DeskError, NewItem
 folder = Path(sys.argv[1])
 database = Database(folder / "desk.sqlite")
@@ -72,7 +72,7 @@ def test_a_full_disk_refuses_decisions_and_pictures_and_keeps_what_was_acknowled
         for act in (
             lambda: [database.decide(i, "defective", "Ann", note="x" * 900) for i in items],
             lambda: database.create_batch("next", "Ann" * 30, "demo", {"a": "b" * 9000}),
-            lambda: PictureStore(folder / "pictures").put(bytes(9000)),
+            lambda: ImageStore(folder / "pictures").put(bytes(9000)),
         ):
             try:
                 act()
@@ -141,7 +141,7 @@ def test_a_folder_that_turns_read_only_says_so_and_still_shows_what_is_there(tmp
         except DeskError as error:
             print(error)
         try:
-            PictureStore(folder / "pictures").put(b"picture")
+            ImageStore(folder / "pictures").put(b"picture")
         except DeskError as error:
             print(error)
     """, "4m")
@@ -183,8 +183,8 @@ sys.path.insert(0, "tests")
 from pathlib import Path
 from ltad.review import archive
 from ltad.review.database import Database
-from ltad.review.images import PictureStore
-from ltad.inference.registry import ModelShelf
+from ltad.review.images import ImageStore
+from ltad.inference.registry import ModelRegistry
 from types import SimpleNamespace
 folder = Path(sys.argv[1])
 database = Database(folder / "desk.sqlite")
@@ -195,7 +195,7 @@ class NoModel:
     def scorer(self, name):
         raise archive.DeskError("gone")
 archive.write_archive(folder / "out.zip", database.batch(1), database.items(1), database,
-                      PictureStore(folder / "pictures"), NoModel(), progress=pause)
+                      ImageStore(folder / "pictures"), NoModel(), progress=pause)
 """
 IMPORTER = """
 import sys

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from desk_for_tests import Desk
 
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.io import masks
 from ltad.io.masks import decode_mask
 from ltad.review.coco import write_coco
 from ltad.review.database import Database, now
 from ltad.review.export import csv_bytes, json_bytes, write_archive
-from ltad.review.images import PictureStore
+from ltad.review.images import ImageStore
 from ltad.review.imports import import_decisions
 from ltad.review.records import DeskError, NewItem
 from ltad.review.worker import BatchRunner
@@ -47,7 +47,7 @@ def test_round_trip_restores_every_decision(reviewed, tmp_path, tiny_scorer, fil
     elif kind == "batch.json":
         path.write_bytes(json_bytes(reviewed.batch, reviewed.items))
     else:
-        write_archive(path, *reviewed.stores, reviewed.shelf, contents=())
+        write_archive(path, *reviewed.stores, reviewed.registry, contents=())
     fresh = Desk(tmp_path / "fresh", tiny_scorer, files)
     report = import_decisions(fresh.database, fresh.id, path, kind)
     expected = reviewed.decisions()
@@ -131,9 +131,9 @@ SQUARE = [[16, 32, 48, 32, 48, 64, 16, 64]]
 def named(tmp_path, tiny_scorer, files):
     """Makes a batch of the first pictures under other names."""
     def make(*names):
-        database, pictures = Database(tmp_path / "n.sqlite"), PictureStore(tmp_path / "n")
+        database, pictures = Database(tmp_path / "n.sqlite"), ImageStore(tmp_path / "n")
         new = [NewItem(n, pictures.put(f.read_bytes())) for n, f in zip(names, files, strict=False)]
-        runner = BatchRunner(database, pictures, ModelShelf(tiny_scorer))
+        runner = BatchRunner(database, pictures, ModelRegistry(tiny_scorer))
         batch = runner.open_batch("Line", "Ada", None, {}, new)
         runner.wait(batch.id, 120)
         return database, batch.id

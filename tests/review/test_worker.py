@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ltad.inference.registry import ModelShelf
+from ltad.inference.registry import ModelRegistry
 from ltad.io.masks import encode_mask
 from ltad.review import uploads as collecting
 from ltad.review.database import Database
-from ltad.review.images import PictureStore
+from ltad.review.images import ImageStore
 from ltad.review.records import DeskError, NewItem
 from ltad.review.uploads import collect, collect_server_folder
 from ltad.review.worker import BatchRunner, checked_settings
@@ -74,8 +74,8 @@ def _zip(path: Path, files: dict[str, bytes]) -> Path:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> PictureStore:
-    return PictureStore(tmp_path / "pictures")
+def pictures(tmp_path: Path) -> ImageStore:
+    return ImageStore(tmp_path / "pictures")
 
 
 @pytest.fixture
@@ -83,29 +83,29 @@ def database(tmp_path: Path) -> Database:
     return Database(tmp_path / "desk.sqlite")
 
 
-class CountingShelf(ModelShelf):
+class CountingShelf(ModelRegistry):
     """Counts the pictures that are really scored; may be told to hold each chunk back."""
 
     scored = 0
     seconds = 0.0
 
     def scorer(self, name: str | None = None):
-        shelf, scorer = self, super().scorer(name)
+        registry, scorer = self, super().scorer(name)
 
         class Counting:
             def __getattr__(self, attribute: str):
                 return getattr(scorer, attribute)
 
             def score_batch(self, images, **settings):
-                time.sleep(shelf.seconds)
-                shelf.scored += len(images)
+                time.sleep(registry.seconds)
+                registry.scored += len(images)
                 return scorer.score_batch(images, **settings)
 
         return Counting()
 
 
 @pytest.fixture
-def runner(database: Database, pictures: PictureStore, tiny_scorer) -> BatchRunner:
+def runner(database: Database, pictures: ImageStore, tiny_scorer) -> BatchRunner:
     return BatchRunner(database, pictures, CountingShelf(tiny_scorer))
 
 
@@ -126,7 +126,7 @@ def test_a_mixed_zip_is_worked_through_to_the_end(
         assert found[name].reason.startswith(name), "the reason names the file"
     good = [item for item in found.values() if item.status == "scored"]
     assert len(good) == len(mixed) - len(BROKEN)
-    assert runner.shelf.scored == len(good) - 2, "duplicates are scored once"
+    assert runner.registry.scored == len(good) - 2, "duplicates are scored once"
     copies = [found[f"shift 2/copy of nut_{n}.png"] for n in (1, 2)]
     assert {c.duplicate_of for c in copies} == {found["shift 1/nut_1.png"].id}
     assert {c.score for c in copies} == {found["shift 1/nut_1.png"].score}
@@ -143,7 +143,7 @@ def test_a_mixed_zip_is_worked_through_to_the_end(
 
 
 def test_a_cancelled_batch_can_be_taken_up_again(runner: BatchRunner, mixed: dict[str, bytes]):
-    runner.shelf.seconds = 0.5
+    runner.registry.seconds = 0.5
     items = [
         NewItem(f"{n}.png", runner.pictures.put(_encoded(_part("screw", n)))) for n in range(30)
     ]
@@ -194,7 +194,7 @@ time.sleep(600)
 
 def test_a_batch_of_a_killed_server_goes_on(runner: BatchRunner):
     database = runner.database
-    batch = database.create_batch("b", "anna", runner.shelf.first.name, {})
+    batch = database.create_batch("b", "anna", runner.registry.first.name, {})
     keys = [runner.pictures.put(_encoded(_part("screw", n))) for n in range(3)]
     ids = database.add_items(batch.id, [NewItem(f"{n}", key) for n, key in enumerate(keys)])
     database.record_failure(ids[0], "done before the kill")
@@ -208,22 +208,22 @@ def test_a_batch_of_a_killed_server_goes_on(runner: BatchRunner):
             server.kill()
     assert runner.resume() == [batch.id]
     assert runner.wait(batch.id).state == "finished"
-    assert runner.shelf.scored == 2, "what was done before is not done again"
+    assert runner.registry.scored == 2, "what was done before is not done again"
     assert database.item(ids[0]).reason == "done before the kill"
 
 
-def test_two_servers_do_not_both_work_on_a_batch(runner: BatchRunner, pictures: PictureStore):
+def test_two_servers_do_not_both_work_on_a_batch(runner: BatchRunner, pictures: ImageStore):
     second = BatchRunner(
-        Database(runner.database.path), pictures, CountingShelf(runner.shelf.first)
+        Database(runner.database.path), pictures, CountingShelf(runner.registry.first)
     )
-    runner.shelf.seconds = 0.3
+    runner.registry.seconds = 0.3
     items = [NewItem(f"{n}", pictures.put(_encoded(_part("screw", n)))) for n in range(6)]
     batch = runner.open_batch("b", "anna", None, {}, items)
     assert not second.start(batch.id)
     assert second.progress(batch.id).state == "running"
     runner.wait(batch.id)
     assert second.progress(batch.id).state == "finished"
-    assert (runner.shelf.scored, second.shelf.scored) == (6, 0)
+    assert (runner.registry.scored, second.registry.scored) == (6, 0)
 
 
 def test_a_batch_whose_model_is_gone_ends_with_the_reason(runner: BatchRunner):
@@ -263,7 +263,7 @@ def test_missing_settings_are_the_models_own(tiny_scorer):
     }
 
 
-def test_names_in_a_zip_lead_nowhere(pictures: PictureStore, tmp_path: Path):
+def test_names_in_a_zip_lead_nowhere(pictures: ImageStore, tmp_path: Path):
     content = _encoded(_part("screw", 0))
     names = ["../../up.png", "/root.png", "C:\\disk\\a.png", "a/./b\n.png"]
     items = collect([_zip(tmp_path / "a.ZIP", dict.fromkeys(names, content))], pictures)
@@ -289,7 +289,7 @@ def test_names_in_a_zip_are_read_as_they_were_meant(pictures, tmp_path, stored, 
 
 
 def test_zips_that_cannot_be_used_say_why(
-    pictures: PictureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     good = {f"{n}.png": _encoded(_part("screw", n)) for n in range(3)}
     damaged = tmp_path / "damaged.zip"
@@ -321,7 +321,7 @@ def test_zips_that_cannot_be_used_say_why(
         collect([], pictures)
 
 
-def test_only_allowed_folders_of_the_server_are_read(pictures: PictureStore, tmp_path: Path):
+def test_only_allowed_folders_of_the_server_are_read(pictures: ImageStore, tmp_path: Path):
     allowed, secret = tmp_path / "allowed", tmp_path / "secret"
     for folder in (allowed / "line 1", secret):
         folder.mkdir(parents=True)
@@ -338,7 +338,7 @@ def test_only_allowed_folders_of_the_server_are_read(pictures: PictureStore, tmp
         collect_server_folder(allowed / "line 9", [allowed], pictures)
 
 
-def test_a_key_is_no_path(pictures: PictureStore):
+def test_a_key_is_no_path(pictures: ImageStore):
     for key in ("../" * 10 + "etc/passwd", "", "A" * 64):
         with pytest.raises(DeskError, match="not the key"):
             pictures.bytes(key)
