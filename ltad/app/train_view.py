@@ -203,11 +203,11 @@ def time_text(seconds: float) -> str:
 
 _FIGURES_HEAD = (
     "<thead><tr><th></th><th colspan='2' scope='colgroup'>Pictures</th>"
-    "<th colspan='2' scope='colgroup'>Held-out good ones</th>"
+    "<th colspan='3' scope='colgroup'>Held-out good ones</th>"
     "<th colspan='2' scope='colgroup'>Damage painted on them</th>"
     "<th colspan='3' scope='colgroup'>Your test pictures</th></tr><tr><th scope='col'>Class</th>"
     + "".join(f"<th scope='col'>{title}</th>" for title in (
-        "learnt", "held out", "recognised", "false alarms", "AUROC", "found", "AUROC",
+        "learnt", "held out", "recognised", "explained", "false alarms", "AUROC", "found", "AUROC",
         "false alarms", "found"))
     + "</tr></thead>"
 )
@@ -246,6 +246,8 @@ def figures_html(figures: dict[str, Any] | None) -> str:
         notes.append("Every picture was learnt from, and for the threshold each was held out in "
                      "turn: it was judged by what the others alone say. The painted damage is on a "
                      "fifth of them, judged without that fifth.")
+    notes.append("Explained is the share of their features' variance that the reconstruction "
+                 "module rebuilds: what it leaves is all that it can call suspicious.")
     notes.append(
         "Painted damage is drawn by the program on the held-out good pictures: scratches, cracks "
         "and stains, some faint. It is a check that the model learnt something, not a forecast "
@@ -271,7 +273,7 @@ def _figures_row(figures: dict[str, Any]) -> str:
     painted, test = figures["painted"], figures["test"]
     cells = [
         f"{figures['training']}", f"{figures['held_out']}",
-        f"{100 * figures['recognised']:.0f}%{star}",
+        f"{100 * figures['recognised']:.0f}%{star}", _whole_percent(figures.get("explained")),
         f"{painted['false_alarms']} of {painted['good']}{star}{dagger}",
         f"{percent(painted['auroc'])}{star}", f"{painted['found']} of {painted['defective']}",
         *((percent(test["auroc"]), f"{test['false_alarms']} of {test['good']}",
@@ -280,6 +282,10 @@ def _figures_row(figures: dict[str, Any]) -> str:
     return (f"<tr><th scope='row'>{escape(readable(figures['class_name']))} "
             f"<span class='lt-quiet'>{kind}</span></th>"
             + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+
+
+def _whole_percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f}%"
 
 
 def percent(share: float | None) -> str:

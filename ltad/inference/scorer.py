@@ -295,6 +295,15 @@ class Scorer:
         patches = self._reader.patches(self.prepare(image))
         return self.checkpoint.recogniser.recognise(patches)[0]
 
+    @torch.inference_mode()
+    def explained(self, images: Sequence[ImageSource | Prepared]) -> float | None:
+        """Share of the images' patch features that the reconstruction module rebuilds; see
+        `ReconstructionModule.explained`. None without that branch."""
+        if self.detector.reconstruction is None:
+            return None
+        patches = [self._reader.patches(self.prepare(image)) for image in images]
+        return self.detector.reconstruction.explained(torch.cat(patches).float())
+
     def score_settings(
         self, normal_prompt: str | None = None, abnormal_prompt: str | None = None,
         lam: float | None = None, tau: float | None = None,

@@ -59,6 +59,7 @@ class ClassFigures:
         are_held_out: False where none was held out and pictures learnt from stand in.
         painted: held-out good pictures against themselves with damage painted on.
         test: the person's own test pictures, or None when there are none.
+        explained: share of the good pictures' features that the reconstruction module rebuilds.
     """
 
     class_name: str
@@ -71,6 +72,7 @@ class ClassFigures:
     painted: Trial
     test: Trial | None
     is_cross_fitted: bool = False
+    explained: float | None = None
 
 
 def measure_class(
@@ -109,7 +111,7 @@ def measure_class(
             scorer, class_name, threshold, [s.path for s in tests if not s.is_defective],
             [s.path for s in tests if s.is_defective],
         ) if tests else None,
-        is_cross_fitted,
+        is_cross_fitted, scorer.explained(good),
     )
 
 

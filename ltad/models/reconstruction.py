@@ -144,6 +144,13 @@ class ReconstructionModule(nn.Module):
             return patches
         return (patches - self.input_mean) / self.input_scale
 
+    def explained(self, patches: Tensor) -> float:
+        """Share of the variance of patch features (B, C, G, G) about their mean that the module
+        rebuilds, at most 1; below 0 it is worse than that mean."""
+        known = self.standard(patches)
+        left = (self(known) - known).square().sum()
+        return float(1 - left / (known - known.mean(dim=(0, 2, 3), keepdim=True)).square().sum())
+
     def scores(self, patches: Tensor, class_index: int) -> Tensor:
         """S_rec on the grid, (B, G, G) >= 0, of images of one class."""
         known = self.standard(patches)

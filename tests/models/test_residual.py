@@ -191,3 +191,16 @@ def test_mahalanobis_is_measured_from_what_good_images_leave_over():
     nothing = torch.zeros(1, 2, 1, 1)
     usual, none = (score(torch.full((1, 2, 1, 1), value), nothing, 0) for value in (50.0, 0.0))
     assert usual.item() < 0.5 < 10 < none.item()
+
+
+def test_the_explained_share_is_one_less_what_is_left_of_the_variance(tiny_scorer, parts_folder):
+    files = sorted((parts_folder / "leather" / "test" / "good").glob("*.png"))
+    module = tiny_scorer.detector.reconstruction
+    with torch.inference_mode():
+        features = [tiny_scorer._reader.patches(tiny_scorer.prepare(file)) for file in files]
+        real = module.standard(torch.cat(features).float())
+        rebuilt = module(real).double().numpy()
+    real = real.double().numpy()
+    about = real - real.mean(axis=(0, 2, 3), keepdims=True)
+    expected = 1 - ((rebuilt - real) ** 2).sum() / (about**2).sum()
+    assert tiny_scorer.explained(files) == pytest.approx(expected, rel=1e-5)
