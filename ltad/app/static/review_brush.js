@@ -42,17 +42,27 @@
     return (detail.tinted = sheet);
   };
 
+  // The item's picture once it is on show: a key may be pressed while it is still on its way, and
+  // what was fetched may be forgotten and fetched again meanwhile.
+  async function arrived(id) {
+    if (review.shownDetail()?.id !== id) await review.detail(id);
+    for (let tries = 0; tries < 100 && state.current === id; tries += 1) {
+      if (review.shownDetail()?.id === id) return review.shownDetail();
+      await new Promise((done) => setTimeout(done, 30));
+    }
+    return null;
+  }
+
   const editor = (review.editor = {
     isOn: false, mode: "mask", tool: "brush", size: 20,
     get isStroking() { return Boolean(stroke); },
 
     async open(mode) {
       const id = state.current;
-      let detail = review.shownDetail();
-      let first, earlier = [];
+      let detail, first, earlier = [];
       try {
-        if (detail?.id !== id) detail = await review.detail(id); // it is still on its way
-        if (!detail.image) return;
+        detail = await arrived(id);
+        if (!detail?.image) return;
         first = detail.mask;
         if (mode === "ignore") {
           earlier = await review.call("desk_ignore_history", detail.class_name);
@@ -61,7 +71,7 @@
       } catch (error) {
         return void review.say(error.message, "bad");
       }
-      if (state.current !== id || review.shownDetail() !== detail || editor.isOn) return;
+      if (state.current !== id || review.shownDetail()?.id !== id || editor.isOn) return;
       Object.assign(editor, { earlier, settingId: 0 });
       const size = sizeOf(detail);
       layer = new OffscreenCanvas(...size);
