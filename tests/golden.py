@@ -81,7 +81,7 @@ def exports(scorer: Any) -> dict[str, str]:
         desk.review()
         write_coco(out / "coco.json", *desk.stores, scorer)
         write_report(out / "report.html", *desk.stores, scorer)
-        write_archive(out / "all.zip", *desk.stores, desk.shelf)
+        write_archive(out / "all.zip", *desk.stores, desk.registry)
         with zipfile.ZipFile(out / "all.zip") as archive:
             names = "\n".join(sorted(archive.namelist()))
         return {
