@@ -23,14 +23,10 @@ from ltad.workspace import Workspace
 
 if not os.environ.get("CI"):
     pytest.importorskip("playwright")
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 pytestmark = pytest.mark.browser
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-]
 PATIENCE = 60_000  # milliseconds
 expect.set_options(timeout=PATIENCE)  # of a busy machine; by default it is five seconds
 
@@ -74,18 +70,6 @@ def address(tiny_scorer: Any, tiny_model_folder: Path, folder: Path) -> Iterator
     app.close()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = shutil.which("chromium") or shutil.which("google-chrome")
-        try:
-            browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        except Exception as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(f"no Chromium here: {error}")
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

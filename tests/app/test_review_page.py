@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,14 +28,10 @@ from ltad.workspace import Workspace
 
 if not os.environ.get("CI"):
     pytest.importorskip("playwright")
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.browser
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--enable-precise-memory-info",
-]
 PATIENCE = 30_000  # milliseconds
 SAVED = ".lt-review-row[data-saved=true]"
 CURRENT = ".lt-review-current .lt-review-name"
@@ -79,18 +74,6 @@ def server(tiny_scorer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     page.close()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = shutil.which("chromium") or shutil.which("google-chrome")
-        try:
-            browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        except Exception as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(f"no Chromium here: {error}")
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
