@@ -126,8 +126,9 @@ def note_html(scorer: ReferenceScorer) -> str:
     if scorer.turns:
         shown += ", as shown and " + ("upside down" if scorer.turns == ["half"] else "turned")
     limits = (
-        "One image cannot show how much good parts differ, so the threshold is a guess from its "
-        "turned views: trust the maps more than the verdict."
+        "One image cannot show how much good parts differ, so the threshold is borrowed from "
+        "other parts, by how far their good images lay from a single one of theirs: trust the maps "
+        "more than the verdict."
         if number == 1 else
         f"The threshold comes from {number} images, each held against the others, so about 1 good "
         f"part in {number + 1} will be called anomalous."

@@ -243,6 +243,20 @@ def _prompt_pair(number: int, normal: str, abnormal: str) -> Row:
     )
 
 
+_PUBLISHED = {
+    "standardize": False, "balance_classes": False, "residual": "squared", "views": "none",
+    "semantic_start": "random", "good_units": False, "reference_size": 0, "reference_weight": 0.0,
+}
+"""LTAD without what the preset "demo" adds to it."""
+_UNITS = {"good_units": True, "lam": 1.0}
+
+
+def _change(number: int, name: str, branch: str, *changes: str, **others: Any) -> Row:
+    """A row of "changes": the published settings but for those named, which stay the base's."""
+    published = {key: value for key, value in _PUBLISHED.items() if key not in changes}
+    return Row(f"changes.{number}", name, branch, {**published, **others})
+
+
 TABLES: dict[str, tuple[Row, ...]] = {
     "main": (
         # On the same encoder as LTAD, as in row 6.2; Tables 3 to 5 print UniAD on EfficientNet's.
@@ -295,5 +309,22 @@ TABLES: dict[str, tuple[Row, ...]] = {
         row
         for kind in ("exp", "step") for factor in IMBALANCE_FACTORS
         for order in ("", "-reversed") for row in _imbalance(f"{kind}{factor}{order}")
+    ),
+    "changes": (
+        _change(1, "reconstruction as published", "reconstruction"),
+        _change(2, "channels standardised", "reconstruction", "standardize"),
+        _change(3, "classes drawn equally", "reconstruction", "balance_classes"),
+        *(_change(4 + i, f"residual: {kind}", "reconstruction", residual=kind)
+          for i, kind in enumerate(("scaled", "cosine", "mahalanobis", "nearest"))),
+        _change(8, "reconstruction, all of these", "reconstruction", "standardize",
+                "balance_classes", residual="nearest"),
+        _change(9, "LTAD as published", "combined", lam=500.0),
+        _change(10, "units of good images, lambda 1", "combined", **_UNITS),
+        _change(11, "Phi from the encoder's own, lambda 1", "combined", "semantic_start", **_UNITS),
+        _change(12, "reference branch alone", "reference", "reference_size", "good_units"),
+        _change(13, "reference branch alone, images turned", "reference", "reference_size",
+                "good_units", "views"),
+        Row("changes.14", "all together", "combined"),
+        Row("changes.15", BANK, "combined", is_bank=True),
     ),
 }

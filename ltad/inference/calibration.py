@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 
 import numpy as np
@@ -12,12 +11,16 @@ import torch
 from torch import Tensor
 
 from ltad.inference import scoring
+from ltad.io.cache import Memory
 from ltad.models.features import to_grid
 from ltad.types import REFERENCE
 
 SCALE_QUANTILES = (0.5, 0.995)
 SCALE_STRETCH = 1.5
 REMEMBERED = 128
+MAPS_REMEMBERED = 4
+"""Classes and prompts whose good images' maps are kept, some 20 MB each, so that a new lambda only
+adds them up."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,18 @@ def semantic_grid(
 
 
 def _branches(
-    reconstruction: Tensor | None, semantic: Tensor, reference: Tensor | None,
-    readings: Readings, settings: ScoreSettings,
+    parts: Mapping[str, Tensor], readings: Readings, settings: ScoreSettings
 ) -> dict[str, Tensor]:
     """Every branch by name, the sum first; S_sem as a probability."""
+    return {"combined": combined_of(parts, readings.semantic_unit, settings), **parts}
+
+
+def _parts(
+    reconstruction: Tensor | None, semantic: Tensor, reference: Tensor | None
+) -> dict[str, Tensor]:
+    """The branches that there are, by name."""
     parts = {"reconstruction": reconstruction, "semantic": semantic, REFERENCE: reference}
-    known = {name: part for name, part in parts.items() if part is not None}
-    return {"combined": combined_of(known, readings.semantic_unit, settings), **known}
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def combined_of(
@@ -103,18 +111,28 @@ def combined_of(
     zero, one = semantic_unit
     in_units = {**parts, "semantic": (parts["semantic"] - zero) / (one - zero)}
     whole = sum(weights[name] for name in parts) or 1.0
-    return sum(weights[name] / whole * part for name, part in in_units.items())
+    first, *others = in_units
+    total = weights[first] / whole * in_units[first]
+    for name in others:
+        total += weights[name] / whole * in_units[name]
+    return total
+
+
+def pooled_parts(
+    readings: Readings, semantic: Tensor, settings: ScoreSettings
+) -> dict[str, Tensor]:
+    """Average-pooled maps (n, P, P) of each branch of readings and their S_sem (n, G', G')."""
+    return _parts(*(
+        None if g is None else scoring.pooled_map(g.float(), settings.size, settings.pool)
+        for g in (readings.reconstruction, semantic, readings.reference)
+    ))
 
 
 def image_scores(
-    readings: Readings, semantic: Tensor, settings: ScoreSettings
+    pooled_maps: Mapping[str, Tensor], readings: Readings, settings: ScoreSettings
 ) -> dict[str, Tensor]:
-    """Image scores (n,) by branch of readings and their S_sem (n, G', G')."""
-    pooled_maps = (
-        None if g is None else scoring.pooled_map(g.float(), settings.size, settings.pool)
-        for g in (readings.reconstruction, semantic, readings.reference)
-    )
-    found = _branches(*pooled_maps, readings, settings)
+    """Image scores (n,) by branch, the sum's first, of `pooled_parts`."""
+    found = _branches(pooled_maps, readings, settings)
     return {k: scoring.image_score(v) for k, v in found.items()}
 
 
@@ -123,13 +141,39 @@ def branch_maps(
 ) -> BranchMaps:
     """Maps and image scores of `readings` under t_n and t_a, (d,) or (n, d)."""
     semantic = semantic_grid(readings, normal, abnormal, settings)
-    maps = (
+    maps = _parts(*(
         None if g is None else scoring.upsample(g.float(), settings.size)
         for g in (readings.reconstruction, semantic, readings.reference)
-    )
-    return BranchMaps(
-        _branches(*maps, readings, settings), image_scores(readings, semantic, settings)
-    )
+    ))
+    scores = image_scores(pooled_parts(readings, semantic, settings), readings, settings)
+    return BranchMaps(_branches(maps, readings, settings), scores)
+
+
+@dataclass(frozen=True)
+class GoodMaps:
+    """Maps of one class's held-out good images under one pair of prompts, whatever the weights.
+
+    Attributes:
+        readings: of those images.
+        grids: branch -> (n, G', G').
+        pooled: branch -> (n, P, P).
+    """
+
+    readings: Readings
+    grids: dict[str, Tensor]
+    pooled: dict[str, Tensor]
+
+    @classmethod
+    def of(
+        cls, readings: Readings, normal: Tensor, abnormal: Tensor, settings: ScoreSettings
+    ) -> GoodMaps:
+        """Maps of `readings` under t_n and t_a, measured on the grid."""
+        semantic = semantic_grid(readings, normal, abnormal, settings)
+        fine = None
+        if readings.reconstruction is not None:
+            fine = to_grid(readings.reconstruction.float()[:, None], semantic.shape[-1])[:, 0]
+        return cls(readings, _parts(fine, semantic, readings.reference),
+                   pooled_parts(readings, semantic, settings))
 
 
 @dataclass(frozen=True)
@@ -148,18 +192,12 @@ class NormalScores:
     high: dict[str, float]
 
     @classmethod
-    def of(
-        cls, readings: Readings, normal: Tensor, abnormal: Tensor, settings: ScoreSettings
-    ) -> NormalScores:
-        """Scores of `readings` under t_n and t_a, measured on the grid."""
-        semantic = semantic_grid(readings, normal, abnormal, settings)
-        fine = None
-        if readings.reconstruction is not None:
-            fine = to_grid(readings.reconstruction.float()[:, None], semantic.shape[-1])[:, 0]
-        found = _branches(fine, semantic, readings.reference, readings, settings)
+    def of(cls, good: GoodMaps, settings: ScoreSettings) -> NormalScores:
+        """Scores of good images under `settings`, with whose prompts their maps were made."""
+        found = _branches(good.grids, good.readings, settings)
         places = {b: v.cpu().numpy() for b, v in found.items()}
         quantiles = {b: np.quantile(v, SCALE_QUANTILES) for b, v in places.items()}
-        scores = image_scores(readings, semantic, settings)
+        scores = image_scores(good.pooled, good.readings, settings)
         return cls(
             {b: v.cpu().numpy() for b, v in scores.items()},
             {b: v.max(axis=(1, 2)) for b, v in places.items()},
@@ -191,6 +229,8 @@ class Limits:
         is_pooled: True where the class had too few pictures of its own.
         pictures: normal pictures behind the thresholds.
         normal_scores: their combined image scores, one each, in rising order.
+        is_borrowed: these are no images of the class: they say how far new good images of other
+            parts lay from a single one of theirs.
     """
 
     thresholds: dict[str, float]
@@ -200,10 +240,12 @@ class Limits:
     is_pooled: bool
     pictures: int
     normal_scores: tuple[float, ...]
+    is_borrowed: bool = False
 
 
 def limits_of(
-    normal: NormalScores, rate: float, largest: float | None, is_pooled: bool
+    normal: NormalScores, rate: float, largest: float | None, is_pooled: bool,
+    is_borrowed: bool = False,
 ) -> Limits:
     """Conformal thresholds at false-alarm rate `rate`, and the drawing scale.
 
@@ -213,6 +255,7 @@ def limits_of(
         largest: what the semantic branch can add to the sum at most, or None where that has no
             meaning.
         is_pooled: of several classes.
+        is_borrowed: see `Limits`.
     """
     scale = {
         b: (normal.low[b], normal.low[b] + SCALE_STRETCH * max(normal.high[b] - normal.low[b],
@@ -231,7 +274,7 @@ def limits_of(
         {b: float(np.median(v)) for b, v in normal.scores.items()},
         scoring.conformal_threshold(normal.peaks["combined"], rate),
         scale, is_pooled, len(normal.scores["combined"]),
-        tuple(np.sort(normal.scores["combined"]).tolist()),
+        tuple(np.sort(normal.scores["combined"]).tolist()), is_borrowed,
     )
 
 
@@ -242,45 +285,42 @@ class Calibration:
         counts: class name -> held-out normal images; zero for some classes, not for all.
         read: class name -> their readings; called once for a class, when it is first needed.
         texts: (class names, words) -> (n, d) text embeddings of [words; s_c].
+        is_borrowed: see `Limits`.
     """
 
     def __init__(
         self, counts: Mapping[str, int], read: Callable[[str], Readings],
-        texts: Callable[[list[str], str], Tensor],
+        texts: Callable[[list[str], str], Tensor], is_borrowed: bool = False,
     ) -> None:
+        self._is_borrowed = is_borrowed
         self._counts = {name: count for name, count in counts.items() if count}
         self._read, self._texts = read, texts
         self._readings: dict[str, Readings] = {}
         self._reading = Lock()
-        self._known: OrderedDict[tuple[str, ScoreSettings], NormalScores] = OrderedDict()
-        self._lock = Lock()
+        self._known: Memory[NormalScores] = Memory(REMEMBERED + len(self._counts))
+        self._maps: Memory[GoodMaps] = Memory(MAPS_REMEMBERED)
 
     def limits(self, class_name: str, settings: ScoreSettings, rate: float) -> Limits:
         """Limits of one class; pooled over all when it has too few pictures for the rate."""
         own = self._counts.get(class_name)
         if own is not None and own + 1 >= 1.0 / rate:
             own_scores = self._normal([class_name], settings)[0]
-            return limits_of(own_scores, rate, self._largest(settings), is_pooled=False)
+            return limits_of(own_scores, rate, self._largest(settings), False, self._is_borrowed)
         parts = self._normal(list(self._counts), settings)
         alone = len(parts) == 1 and own is not None
-        return limits_of(pooled(parts), rate, self._largest(settings), is_pooled=not alone)
+        return limits_of(pooled(parts), rate, self._largest(settings), not alone,
+                         self._is_borrowed)
 
     def _largest(self, settings: ScoreSettings) -> float | None:
         is_published = all(r.semantic_unit is None for r in self._readings.values())
         return settings.lam if is_published else None
 
     def _normal(self, names: list[str], settings: ScoreSettings) -> list[NormalScores]:
-        with self._lock:
-            missing = [n for n in names if (n, settings) not in self._known]
+        found = {n: self._known.get((n, settings)) for n in names}
+        missing = [n for n, known in found.items() if known is None]
         if missing:
-            measured = self._measure(missing, settings)
-            with self._lock:
-                self._known.update({(n, settings): m for n, m in measured.items()})
-        with self._lock:
-            found = [self._known.get((n, settings)) for n in names]
-            while len(self._known) > REMEMBERED + len(self._counts):
-                self._known.popitem(last=False)
-        return [m or self._measure([n], settings)[n] for n, m in zip(names, found, strict=True)]
+            found |= self._measure(missing, settings)
+        return [found[n] for n in names]
 
     def _own(self, name: str) -> Readings:
         with self._reading:
@@ -290,12 +330,17 @@ class Calibration:
 
     @torch.inference_mode()
     def _measure(self, names: list[str], settings: ScoreSettings) -> dict[str, NormalScores]:
-        normal = self._texts(names, settings.normal_prompt)
-        abnormal = self._texts(names, settings.abnormal_prompt)
-        return {
-            name: NormalScores.of(self._own(name), normal[i], abnormal[i], settings)
-            for i, name in enumerate(names)
-        }
+        prompts = replace(settings, lam=0.0, reference_weight=0.0)
+        maps = {n: self._maps.get((n, prompts)) for n in names}
+        missing = [n for n, known in maps.items() if known is None]
+        if missing:
+            normal = self._texts(missing, settings.normal_prompt)
+            abnormal = self._texts(missing, settings.abnormal_prompt)
+            for i, name in enumerate(missing):
+                good = GoodMaps.of(self._own(name), normal[i], abnormal[i], settings)
+                maps[name] = self._maps.put((name, prompts), good)
+        return {n: self._known.put((n, settings), NormalScores.of(maps[n], settings))
+                for n in names}
 
 
 def standing(score: float, limits: Limits) -> str:
@@ -309,6 +354,11 @@ def standing(score: float, limits: Limits) -> str:
     """
     count = limits.pictures
     below = sum(normal < score for normal in limits.normal_scores)
+    if limits.is_borrowed:
+        share = (f"fewer than 1 in {count + 1}" if below == count
+                 else f"about {100 * (count + 1 - below) / (count + 1):.0f}%")
+        return (f"Of other parts, {share} of the good images lay this far from a single one of "
+                "theirs.")
     whose = ("of all classes together, because this class has too few of its own"
              if limits.is_pooled else "of this class")
     images = f"{count} held-out good images {whose}"

@@ -2,16 +2,14 @@
 
 The reference branch compares with those images; the semantic branch speaks of the part by a name in
 words; there is no reconstruction branch. Thresholds and units come from the images themselves, each
-held against the others.
+held against the others; those of a single image from its own other places.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -26,6 +24,7 @@ from ltad.inference.checkpoint import Checkpoint
 from ltad.inference.feature_store import ROTATIONS, turned
 from ltad.inference.recognition import descriptor
 from ltad.inference.scorer import Scorer
+from ltad.io.cache import Memory
 from ltad.io.images import ImageSource, Prepared
 from ltad.models.detector import UNIT_BRANCHES, Detector
 from ltad.models.reference import ReferenceBranch, allowed_turns
@@ -38,6 +37,14 @@ LAM, REFERENCE_WEIGHT = 0.25, 1.0
 COMPARED = 4
 """Images that decide on the allowed turns."""
 REMEMBERED = 8
+FARTHER_THAN = 3
+"""Rows or columns of the grid between a place of a single image and those it is held against."""
+NEW_IMAGES = (1.35, 1.42, 1.45, 1.50, 1.52, 1.55, 1.57, 1.60, 1.62, 1.65, 1.70, 1.75, 1.80, 1.85,
+              1.90, 1.97, 2.09, 2.24, 2.47)
+"""How many times as far as the worst place of a single image lies from its own other places, the
+worst place of a new good image lies from that image: the twentieths of their distribution on
+photographs of five kinds of parts (``python -m ltad.bench.references --data DIR --single
+--seeds 8``)."""
 
 
 class ReferenceScorer(Scorer):
@@ -67,6 +74,7 @@ class ReferenceScorer(Scorer):
             projected = detector.semantic(views[0])
             _set_units(detector, base, projected, apart)
             zero, one = detector.unit("reference", 0)
+            self.is_single = len(prepared) == 1
             self._good = Readings(
                 None, projected.half().repeat(len(apart) // len(prepared), 1, 1, 1),
                 (apart - zero) / (one - zero), detector.semantic_unit(0),
@@ -83,9 +91,10 @@ class ReferenceScorer(Scorer):
 
     @cached_property
     def calibration(self) -> Calibration:
-        """Limits from the images themselves, each measured by the others; a single one by its
-        turned views."""
-        return Calibration({self.class_names[0]: len(self._good)}, lambda _: self._good, self.texts)
+        """Limits from the images themselves, each measured by the others; of a single one from
+        how new good images of other parts lay from one of theirs."""
+        return Calibration({self.class_names[0]: len(self._good)}, lambda _: self._good,
+                           self.texts, is_borrowed=self.is_single)
 
 
 def checked_name(name: str) -> str:
@@ -122,24 +131,13 @@ class ReferenceRegistry:
     """Reference scorers by what they are made of; the last few used stay in memory."""
 
     def __init__(self, keep: int = REMEMBERED) -> None:
-        self._keep = keep
-        self._made: OrderedDict[str, ReferenceScorer] = OrderedDict()
-        self._lock = Lock()
+        self._made: Memory[ReferenceScorer] = Memory(keep)
 
     def scorer(self, base: Scorer, images: Sequence[Prepared], name: str) -> ReferenceScorer:
         """The scorer for these images, which `base` prepared. Errors as of `ReferenceScorer`."""
         parts = [base.detector_key, name, *(image.key for image in images)]
         key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-        with self._lock:
-            if key in self._made:
-                self._made.move_to_end(key)
-                return self._made[key]
-        made = ReferenceScorer(base, images, name)
-        with self._lock:
-            self._made[key] = made
-            while len(self._made) > self._keep:
-                self._made.popitem(last=False)
-        return made
+        return self._made.get_or_make(key, lambda: ReferenceScorer(base, images, name))
 
 
 def _config(base: Config) -> Config:
@@ -190,19 +188,32 @@ def _turned(prepared: Prepared, turn: str) -> Prepared:
 
 def _each_from_the_others(detector: Detector, views: list[Tensor]) -> Tensor:
     """S_ref (n, G', G') of each image under a branch that holds the others in all their views; of a
-    single image, of each of its views under the other views."""
+    single image, what new good images of other parts would make expect, (len(NEW_IMAGES), ...)."""
     if len(views[0]) == 1:
-        rows = [[view] for view in views]
-    else:
-        rows = [[view[i : i + 1] for view in views] for i in range(len(views[0]))]
-    model = detector.config.model
-    branch = ReferenceBranch(1, views[0].shape[1], model.reference_size).to(views[0].device)
+        factors = torch.tensor(NEW_IMAGES, device=views[0].device)
+        return factors[:, None, None] * from_its_own_places(detector, views)
+    rows = [[view[i : i + 1] for view in views] for i in range(len(views[0]))]
+    branch = _branch(detector, views[0])
     found = []
     for place, own in enumerate(rows):
         others = [fine for at, row in enumerate(rows) if at != place for fine in row]
         branch.fit(lambda others=others: [(fine, 0) for fine in others])
         found.append(branch.scores(own[0], 0))
     return torch.cat(found)
+
+
+def from_its_own_places(detector: Detector, views: list[Tensor]) -> Tensor:
+    """S_ref (1, G', G') of a single image's places beside its own places farther away.
+
+    Held against its turned views it would look like a copy of itself, and every new image strange.
+    """
+    branch = _branch(detector, views[0])
+    branch.fit(lambda: [(fine, 0) for fine in views])
+    return branch.within(views[0], min(FARTHER_THAN, views[0].shape[-1] // 2 - 1))
+
+
+def _branch(detector: Detector, fine: Tensor) -> ReferenceBranch:
+    return ReferenceBranch(1, fine.shape[1], detector.config.model.reference_size).to(fine.device)
 
 
 def _set_units(detector: Detector, base: Scorer, projected: Tensor, apart: Tensor) -> None:

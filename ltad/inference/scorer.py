@@ -28,7 +28,7 @@ from ltad.inference.calibration import (
 from ltad.inference.checkpoint import Checkpoint
 from ltad.inference.recognition import Recognition
 from ltad.inference.vocabulary import TokenExplorer, VocabularyMap
-from ltad.io.cache import ByteCache, TensorCache
+from ltad.io.cache import ByteCache, Memory, TensorCache
 from ltad.io.images import ImageSource, Prepared, content_key, read_image
 from ltad.models.align import Encoder
 from ltad.models.detector import Detector
@@ -38,6 +38,8 @@ from ltad.types import REFERENCE, Detection, NearestToken, PromptError, SettingE
 FEATURE_MEMORY = 256 * 2**20
 READING_MEMORY = 512 * 2**20
 TEXT_MEMORY = 16 * 2**20
+RECOGNISED = 4096
+"""Images whose classes are remembered."""
 FALSE_ALARM_RATE = 0.05
 
 
@@ -179,6 +181,7 @@ class Scorer:
         self.tokens = TokenExplorer(encoder, self.detector)
         self._reader = ImageReader(encoder, self.detector, disk)
         self._texts = TensorCache(TEXT_MEMORY, None, encoder.device)
+        self._recognised: Memory[Recognition] = Memory(RECOGNISED)
 
     def with_detector(self, detector: Detector) -> Scorer:
         """A scorer with another detector on the same encoder; the pictures' features are shared.
@@ -292,8 +295,13 @@ class Scorer:
     @torch.inference_mode()
     def recognise(self, image: ImageSource | Prepared) -> Recognition:
         """The classes ranked for one picture."""
-        patches = self._reader.patches(self.prepare(image))
-        return self.checkpoint.recogniser.recognise(patches)[0]
+        prepared = self.prepare(image)
+        found = self._recognised.get(prepared.key)
+        if found is None:
+            patches = self._reader.patches(prepared)
+            found = self.checkpoint.recogniser.recognise(patches)[0]
+            self._recognised.put(prepared.key, found)
+        return found
 
     @torch.inference_mode()
     def explained(self, images: Sequence[ImageSource | Prepared]) -> float | None:

@@ -1,4 +1,5 @@
-"""Two caches: bytes on disk that are never unpickled, and tensors in memory in front of them."""
+"""Three caches: bytes on disk that are never unpickled, tensors in memory in front of them, and any
+values in memory."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ import re
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import diskcache
 import torch
@@ -23,6 +24,7 @@ from torch import Tensor
 from ltad.types import CheckpointError
 
 Tensors = dict[str, Tensor]
+T = TypeVar("T")
 _VALUE_FILE = re.compile(r"[0-9a-f]{2}[/\\][0-9a-f]{2}[/\\][0-9a-f]{28}\.val")
 _log = logging.getLogger(__name__)
 
@@ -247,3 +249,50 @@ class TensorCache:
 
 def _size(tensors: Tensors) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
+
+
+class Memory(Generic[T]):
+    """Values by key, the least recently used forgotten first. Safe for many threads.
+
+    Args:
+        most: how many values are kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: OrderedDict[Hashable, T] = OrderedDict()
+        self._busy: dict[Hashable, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> T | None:
+        """The value of `key`, or None."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
+
+    def put(self, key: Hashable, value: T) -> T:
+        """Keep `value`, and return it."""
+        with self._lock:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            while len(self._values) > self._most:
+                self._values.popitem(last=False)
+        return value
+
+    def forget(self, key: Hashable) -> None:
+        """Drop `key`, if it is there."""
+        with self._lock:
+            self._values.pop(key, None)
+
+    def get_or_make(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The value of `key`, from `make` if there is none; who asks meanwhile waits for it."""
+        with self._lock:
+            busy = self._busy.setdefault(key, threading.Lock())
+        try:
+            with busy:
+                found = self.get(key)
+                return self.put(key, make()) if found is None else found
+        finally:
+            with self._lock:
+                self._busy.pop(key, None)

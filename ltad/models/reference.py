@@ -51,6 +51,21 @@ class ReferenceBranch(nn.Module):
         known = smoothed(patches)
         return self.nearest(known, torch.zeros_like(known), class_index)
 
+    def within(self, image: Tensor, farther_than: int) -> Tensor:
+        """The distance (1, G, G) of each place of one good image to the nearest of its own places
+        that lie more than `farther_than` rows or columns away.
+
+        Args:
+            image: patch features (1, C, G, G) of a class with index 0.
+            farther_than: more than 1, or a smoothed patch meets a part of itself.
+        """
+        side = image.shape[-1]
+        rows = self.nearest.whitened(smoothed(image), 0).view(side * side, -1)
+        places = torch.cartesian_prod(torch.arange(side), torch.arange(side)).float()
+        is_near = torch.cdist(places, places, p=float("inf")) <= farther_than
+        distances = torch.cdist(rows, rows).masked_fill(is_near.to(rows.device), float("inf"))
+        return distances.amin(dim=1).view(1, side, side) * image.shape[1] ** -0.5
+
 
 @torch.no_grad()
 def allowed_turns(images: Tensor, turned: Mapping[str, Tensor]) -> list[str]:

@@ -75,15 +75,15 @@ class ResidualScore(nn.Module):
         if self.kind == "scaled":
             return (residual / self.scale[class_index][:, None, None]).square().mean(dim=1)
         if self.kind == "mahalanobis":
-            return self._whitened(residual, class_index).square().mean(dim=-1).sqrt()
+            return self.whitened(residual, class_index).square().mean(dim=-1).sqrt()
         if self.kind == "nearest":
-            whitened = self._whitened(residual, class_index)
+            whitened = self.whitened(residual, class_index)
             nearest = self._nearest(whitened.flatten(0, -2), class_index)
             return nearest.view(whitened.shape[:-1]) * residual.shape[1] ** -0.5
         return residual.square().sum(dim=1)
 
-    def _whitened(self, residual: Tensor, class_index: int) -> Tensor:
-        """(B, G, G, C) of (B, C, G, G)."""
+    def whitened(self, residual: Tensor, class_index: int) -> Tensor:
+        """Residuals under the covariance of good ones, (B, G, G, C) of (B, C, G, G)."""
         centred = residual.movedim(1, -1) - self.mean[class_index]
         return centred @ self.whitening[class_index].float()
 
@@ -151,7 +151,7 @@ class ResidualScore(nn.Module):
         found: dict[int, list[Tensor]] = {}
         for residual, index in residuals:
             found.setdefault(index, []).append(
-                self._whitened(residual, index).flatten(0, -2).cpu().half()
+                self.whitened(residual, index).flatten(0, -2).cpu().half()
             )
         banks = []
         for index in range(len(self.ends)):

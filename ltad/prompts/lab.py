@@ -11,12 +11,12 @@ from ltad.evaluation.runs import read_run, run_names
 from ltad.inference.checkpoint import MODEL_FILE
 from ltad.inference.registry import ModelRegistry
 from ltad.inference.scorer import Scorer
+from ltad.io.cache import Memory
 from ltad.prompts.experiment import Experiment, Outcome, run_experiment
 from ltad.prompts.refit import Refit
 from ltad.prompts.testset import (
     PARTS,
     Bench,
-    Memory,
     is_data_set,
     read_bench,
     read_samples,

@@ -90,12 +90,26 @@ def test_every_row_is_a_valid_configuration(one):
 def test_the_tables_hold_the_papers_rows():
     assert {name: len(rows) for name, rows in TABLES.items()} == {
         "main": 6, "table6": 8, "table7": 4, "table8": 3, "table9": 16, "figure6": 5,
-        "figure8": 48,
+        "figure8": 48, "changes": 15,
     }
     assert len({r.id for r in EVERY_ROW}) == len(EVERY_ROW)
     assert row("6.4").paper("Det.", "High") == 97.77 and row("8.1").paper("Seg.", "All") == 63.74
     assert row("9.13").paper("Det.", "All") == 65.63 and row("9.13").paper("Det.", "Low") is None
     assert row("main.3").paper("Det.", "All") == 87.36
+
+
+def test_each_change_alone_is_one_step_from_the_published_method():
+    rows, base = rows_of("changes"), preset("demo")
+    published = preset("paper-mvtec").model
+    first = rows[0].config(base)
+    assert (first.model.standardize, first.model.residual, first.model.reference_size,
+            first.model.good_units) == (published.standardize, published.residual,
+                                        published.reference_size, published.good_units)
+    assert rows[8].config(base).model.lam == published.lam
+    for row, setting in zip(rows[1:7], ("standardize", "balance_classes", *["residual"] * 4),
+                            strict=True):
+        assert row.config(base).replace(**{setting: rows[0].changes[setting]}) == first
+    assert rows[13].config(base) == base
 
 
 @pytest.mark.parametrize("row_id, data, split, figures", [

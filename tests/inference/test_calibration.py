@@ -48,6 +48,24 @@ def test_a_class_stands_alone_from_the_smallest_number_that_keeps_the_rate(image
     assert found.thresholds["combined"] == (200.0 if is_pooled else 19.0)
 
 
+def test_a_new_lambda_adds_up_maps_that_are_known_and_a_new_prompt_makes_new_ones():
+    """The limits are those of a calibration that knows nothing yet."""
+    asked: list[str] = []
+
+    def counted(names: list[str], words: str) -> torch.Tensor:
+        asked.append(words)
+        return texts(names, words)
+
+    own = readings([4.0, 8.0, 40.0], logit=0.5)
+    warm = Calibration({"gear": 3}, lambda _: own, counted)
+    for lam, prompt, tau in ((1.0, "a broken", 2.0), (7.0, "a broken", 2.0), (7.0, "a", 2.0),
+                             (7.0, "a broken", 1.0), (3.0, "a broken", 2.0)):
+        settings = replace(SETTINGS, lam=lam, abnormal_prompt=prompt, tau=tau)
+        assert warm.limits("gear", settings, 0.5) == calibration(gear=own).limits(
+            "gear", settings, 0.5)
+    assert asked == ["a", "a broken", "a", "a", "a", "a broken"]  # three times, not five
+
+
 def test_the_only_class_is_not_called_pooled():
     assert not calibration(gear=readings([4.0])).limits("gear", SETTINGS, 0.05).is_pooled
     assert calibration(gear=readings([4.0])).limits("cap", SETTINGS, 0.05).is_pooled

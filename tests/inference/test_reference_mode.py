@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,17 @@ from ltad.bench import references as bench
 from ltad.cli.main import main
 from ltad.evaluation.metrics import image_auroc
 from ltad.inference import scoring
+from ltad.inference.calibration import standing
 from ltad.inference.feature_store import turned
-from ltad.inference.reference_mode import MOST_IMAGES, ReferenceRegistry, ReferenceScorer
+from ltad.inference.reference_mode import (
+    FARTHER_THAN,
+    MOST_IMAGES,
+    NEW_IMAGES,
+    ReferenceRegistry,
+    ReferenceScorer,
+)
 from ltad.inference.registry import ModelRegistry
-from ltad.models.reference import ReferenceBranch
+from ltad.models.reference import ReferenceBranch, smoothed
 from ltad.synthetic.render import render_part
 from ltad.types import ImageError, PromptError, SettingError
 
@@ -92,11 +100,33 @@ def test_an_image_that_was_shown_lies_nearer_than_one_that_was_not(scorer, good)
     assert max(known) < min(new)
 
 
-def test_a_single_image_is_held_against_its_own_turns(tiny_scorer, good):
+def test_a_single_image_is_held_against_its_own_other_places(tiny_scorer, good):
+    """Recomputed place by place: near places do not count, and the limits are multiples."""
     scorer = ReferenceScorer(tiny_scorer, good[:1], "washer")
-    assert len(scorer.turns) == 3
-    limits = scorer.calibration.limits("washer", scorer.score_settings(), 0.2)
-    assert limits.pictures == 4 and min(limits.normal_scores) > 0
+    image = Image.fromarray(tiny_scorer.prepare(good[0]).pixels)
+    fine = [tiny_scorer._reader.fine([tiny_scorer.prepare(turned(image, view))])
+            for view in ("", *scorer.turns)]
+    branch = ReferenceBranch(1, fine[0].shape[1], 10_000)
+    branch.fit(lambda: [(features, 0) for features in fine])
+    rows = branch.nearest.whitened(smoothed(fine[0]), 0)[0]
+    side = len(rows)
+    own = torch.zeros(1, side, side)
+    for y, x in product(range(side), repeat=2):
+        others = [rows[v, u] for v, u in product(range(side), repeat=2)
+                  if max(abs(v - y), abs(u - x)) > FARTHER_THAN]
+        own[0, y, x] = min((rows[y, x] - other).norm() for other in others) / rows.shape[2] ** 0.5
+    assert torch.allclose(own, branch.within(fine[0], FARTHER_THAN), rtol=1e-3)
+
+    size, pool = tiny_scorer.config.features.image_size, tiny_scorer.config.model.score_pool
+    expected = torch.cat([factor * own for factor in NEW_IMAGES])
+    zero, one = scoring.good_unit(expected, size, pool)
+    scores = scoring.image_score(scoring.pooled_map((expected - zero) / (one - zero), size, pool))
+    limits = scorer.calibration.limits("washer", scorer.score_settings(lam=0.0), 0.05)
+    assert limits.is_borrowed
+    assert limits.normal_scores == pytest.approx(sorted(scores.tolist()), rel=1e-3)
+    assert limits.thresholds["combined"] == pytest.approx(float(scores.max()), rel=1e-3)
+    assert "fewer than 1 in 20 of the good images" in standing(99.0, limits)
+    assert "about 50% of the good images" in standing(sum(limits.normal_scores[9:11]) / 2, limits)
 
 
 def test_words_act_in_reference_mode(scorer):

@@ -14,7 +14,7 @@ import diskcache
 import pytest
 import torch
 
-from ltad.io.cache import ByteCache, TensorCache
+from ltad.io.cache import ByteCache, Memory, TensorCache
 from ltad.types import CheckpointError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -263,3 +263,25 @@ def test_many_threads_and_keys_stay_within_the_limit(disk):
     found = in_threads(6, work)
     assert len(found) == 6 and all(all(each) for each in found)
     assert cache.memory_used <= 2000
+
+
+def test_memory_keeps_the_last_used_and_computes_once():
+    memory, made = Memory(2), []
+    gate = threading.Barrier(4)
+
+    def ask() -> None:
+        gate.wait()
+        memory.get_or_make("a", lambda: made.append(1) or "made")
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [1]
+    memory.put("b", "b")
+    memory.get("a")
+    memory.put("c", "c")
+    assert (memory.get("a"), memory.get("b"), memory.get("c")) == ("made", None, "c")
+    memory.forget("a")
+    assert memory.get("a") is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import shlex
-import threading
 from dataclasses import replace
 
 import numpy as np
@@ -31,7 +30,7 @@ from ltad.prompts.grid import (
 )
 from ltad.prompts.lab import KEPT, PromptLab
 from ltad.prompts.refit import RefitSettings, own_learning_rate, refit
-from ltad.prompts.testset import Memory, is_data_set, measure_pairs, read_bench, training_data
+from ltad.prompts.testset import is_data_set, measure_pairs, read_bench, training_data
 from ltad.prompts.variants import (
     parse_replacements,
     replace_names,
@@ -262,28 +261,6 @@ def test_picture_under_pairs_agrees_with_the_scorer(tiny_scorer, parts_folder):
     both = readings_frame(readings[:1], "leather", readings[1:2])
     assert both["state"].tolist() == ["before", "after"]
     assert both["abnormal_prompt"].tolist() == ["a broken", "a damaged"]
-
-
-def test_memory_keeps_the_last_used_and_computes_once():
-    memory, made = Memory(2), []
-    gate = threading.Barrier(4)
-
-    def ask() -> None:
-        gate.wait()
-        memory.get_or_make("a", lambda: made.append(1) or "made")
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert made == [1]
-    memory.put("b", "b")
-    memory.get("a")
-    memory.put("c", "c")
-    assert (memory.get("a"), memory.get("b"), memory.get("c")) == ("made", None, "c")
-    memory.forget("a")
-    assert memory.get("a") is None
 
 
 @pytest.fixture(scope="module")
