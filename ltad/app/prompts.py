@@ -12,8 +12,8 @@ from PIL import Image
 
 from ltad.app import prompts_view
 from ltad.app.components import QUIET, friendly, photo_upload
-from ltad.app.detection_view import Photo, no_answer, prompt_notes
-from ltad.app.html import escape, notice, readable
+from ltad.app.detection_view import Photo, prompt_notes
+from ltad.app.html import escape, notice, readable, render
 from ltad.app.prompts_api import build_endpoints
 from ltad.app.prompts_panels import Sources, build_panels, build_replacement
 from ltad.evaluation.ablations import ABNORMAL_PROMPTS, NORMAL_PROMPTS
@@ -240,7 +240,8 @@ def _wire_answers(
     )
     # An answer to other settings must not stay beside an error message.
     failed = answered.failure(
-        lambda photo: (prompts_view.empty_grid(has_examples) if photo is None else no_answer(), ""),
+        lambda photo: (prompts_view.empty_grid(has_examples) if photo is None
+                       else render("inspect.no_answer"), ""),
         photo, grid[:2], **QUIET,
     )
     for over in (answered.success, failed.then):
