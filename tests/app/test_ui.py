@@ -204,6 +204,11 @@ def test_names_cannot_become_markup_or_template():
     page += class_names.describe_names(StandIn(), "hex_nut", 1) + header_html(StandIn())
     page += card_html(StandIn().card)
     page += detection_view.prompt_notes("a", "b", [RUDE_NAME])
+    trial = {"good": 3, "defective": 9, "false_alarms": 0, "found": 0, "auroc": 0.5}
+    page += train_view.figures_html({"false_alarm_rate": 0.05, "command": RUDE_NAME, "classes": [{
+        "class_name": RUDE_NAME, "is_new": True, "training": 12, "held_out": 3, "recognised": 1.0,
+        "is_pooled": False, "are_held_out": True, "painted": trial, "test": None}]})
+    page += html.render("train.added", RUDE_NAME, 0, [RUDE_NAME])
     page += draw.trial_html(rude, rude, draw.Coverage(0.0, None, None, None, None), False)
     assert "<img src=x" not in page and "${" not in page and "{{" not in page
 
