@@ -338,9 +338,9 @@ def test_vectors_no_better_than_chance_are_named():
     assert "Vector 2 is no nearer to any word than a random vector is." in page
     near = NearestToken("nut", 0.9, 0.1)
     start = NearestToken("object", 0.95, 0.1)
-    assert class_names.baseline_notice([[near]], [0.3]) == ""
-    assert class_names.baseline_notice([[start, near]], [0.3]) == ""
-    assert "where it began" in class_names.baseline_notice([[start]], [0.3])
+    assert class_names.baseline_findings([[near]], [0.3]) == []
+    assert class_names.baseline_findings([[start, near]], [0.3]) == []
+    assert "where it began" in class_names.baseline_findings([[start]], [0.3])[0]
 
 
 def test_vocabulary_figure_marks_class_and_word():
