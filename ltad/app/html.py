@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,11 +18,15 @@ from ltad.evaluation.figures import decimals_of
 from ltad.evaluation.figures import number_text as number
 
 __all__ = ["apart", "escape", "notice", "number", "percent", "readable", "render"]
+_SIGNS = re.compile("[&<>\"'{}$`]")
 
 
 def escape(text: object) -> str:
     """`text` as HTML, without the signs ``{ } $ ` `` that Gradio's own templates would read."""
-    safe = html.escape(str(text))
+    text = str(text)
+    if not _SIGNS.search(text):  # most texts, and this is called for every value on the page
+        return text
+    safe = html.escape(text)
     for sign in "{}$`":
         safe = safe.replace(sign, f"&#{ord(sign)};")
     return safe
