@@ -17,7 +17,7 @@ from markupsafe import Markup
 from ltad.evaluation.figures import decimals_of
 from ltad.evaluation.figures import number_text as number
 
-__all__ = ["apart", "escape", "notice", "number", "percent", "readable", "render"]
+__all__ = ["apart", "escape", "number", "percent", "readable", "render"]
 _SIGNS = re.compile("[&<>\"'{}$`]")
 
 
@@ -61,11 +61,6 @@ def render(part: str, /, *values: Any, **named: Any) -> Markup:
     file, _, macro = part.partition(".")
     module = _ENVIRONMENT.get_template(f"{file}.jinja").module
     return getattr(module, macro)(*values, **named).strip()
-
-
-def notice(text: str) -> Markup:
-    """A warning with an icon; `text` is HTML."""
-    return render("common.notice", Markup(text))
 
 
 def _escaped(value: object) -> Markup:
