@@ -36,13 +36,6 @@ TABS = {
 """Name in the page's address -> title, in order."""
 _FOLDER = Path(__file__).parent / "static"
 _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
-# Outside of what Gradio's css reaches. On a phone one link is left in the footer, with nothing to
-# divide. Once there is a picture, the header gives its room to the answer.
-_OUTER_STYLE = (
-    "<style>@media (max-width: 760px) { footer .divider { display: none !important; } "
-    "body:has(#lt-inspect .lt-maps) .lt-badge { display: none; } } "
-    "body:has(#lt-inspect .lt-maps) .lt-header p { display: none; }</style>"
-)
 _FONTS_MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 
 
@@ -117,7 +110,7 @@ def launch_options(
             button_primary_background_fill_hover="*primary_700",
         ),
         "css": _joined("*.css"),
-        "head": f"<script>{_joined('*.js')}</script>{_OUTER_STYLE}",
+        "head": render("page.head", _joined("*.js")),
         "footer_links": ["api", "settings"],
         "run_history": False,
         "enable_monitoring": False,
