@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from ltad.app.components import friendly
 from ltad.app.controls import class_choices, model_choices
-from ltad.app.html import escape, notice, number, readable
+from ltad.app.html import escape, number, readable, render
 from ltad.inference.registry import ModelRegistry
 from ltad.types import NearestToken
 
@@ -122,20 +122,19 @@ def describe_names(scorer: Any, class_name: str, count: int) -> str:
     learned = scorer.nearest_tokens(class_name, _count(count))
     baseline = scorer.random_baseline(_count(count))
     drift = scorer.name_drift(class_name)
-    cards = "".join(
-        _card_html(
-            f"{readable(class_name)}, vector {index}",
-            f"Since its start as “{START}”: cosine {cosine:.3f}, distance {number(distance)}.",
-            tokens,
-            baseline,
-        )
+    cards = [
+        (f"{readable(class_name)}, vector {index}",
+         f"Since its start as “{START}”: cosine {cosine:.3f}, distance {number(distance)}.", tokens)
         for index, (tokens, (cosine, distance)) in enumerate(zip(learned, drift, strict=True), 1)
-    )
-    return baseline_notice(learned, baseline) + f"<div class='lt-cards'>{cards}</div>"
+    ]
+    return render("names.warning", baseline_findings(learned, baseline)) \
+        + render("names.cards", cards, baseline)
 
 
-def baseline_notice(learned: Sequence[Sequence[NearestToken]], baseline: Sequence[float]) -> str:
-    """Says when the nearest tokens are no nearer than those of random vectors."""
+def baseline_findings(
+    learned: Sequence[Sequence[NearestToken]], baseline: Sequence[float]
+) -> list[str]:
+    """Says of which vectors the nearest tokens are no nearer than those of random vectors."""
     findings = []
     for index, tokens in enumerate(learned, 1):
         near = [token.token for token in tokens if token.cosine > baseline[0]]
@@ -143,41 +142,17 @@ def baseline_notice(learned: Sequence[Sequence[NearestToken]], baseline: Sequenc
             findings.append(f"Vector {index} is no nearer to any word than a random vector is.")
         elif near == [START]:
             findings.append(f"Vector {index} is near to no word but “{START}”, where it began.")
-    if not findings:
-        return ""
-    return notice(f"<b>{' '.join(findings)}</b> Read no meaning into the other nearest tokens.")
+    return findings
 
 
 def describe_words(scorer: Any, words: str, count: int) -> str:
     """The nearest tokens of each token of some words, as HTML."""
     if not words.strip():
-        return "<p class='lt-quiet'>Type words to compare them with the learned vectors.</p>"
+        return render("names.no_words")
     baseline = scorer.random_baseline(_count(count))
     found = scorer.nearest_tokens_of_words(words, _count(count))
-    cards = "".join(
-        _card_html(token, "A token of the vocabulary.", near, baseline)
-        for token, near in found.items()
-    )
-    return f"<div class='lt-cards'>{cards}</div>"
-
-
-def _card_html(
-    title: str, about: str, tokens: Sequence[NearestToken], baseline: Sequence[float]
-) -> str:
-    rows = "".join(
-        f"<tr><th scope='row'>{escape(near.token)}</th>"
-        f"<td class='lt-with-bar'><i style='width:{100 * max(0.0, near.cosine):.0f}%'></i>"
-        f"<span>{near.cosine:.3f}</span></td>"
-        f"<td>{chance:.3f}</td><td>{number(near.distance)}</td></tr>"
-        for near, chance in zip(tokens, baseline, strict=False)
-    )
-    return (
-        f"<section class='lt-card'><h3>{escape(title)}</h3><p class='lt-quiet'>{escape(about)}</p>"
-        "<table class='lt-table'><thead><tr><th scope='col'>Nearest token</th>"
-        "<th scope='col'>Cosine</th>"
-        "<th scope='col' title='Mean cosine of the token of this rank, random vectors'>By chance"
-        f"</th><th scope='col'>Distance</th></tr></thead><tbody>{rows}</tbody></table></section>"
-    )
+    cards = [(token, "A token of the vocabulary.", near) for token, near in found.items()]
+    return render("names.cards", cards, baseline)
 
 
 def draw_vocabulary(scorer: Any, class_name: str, word: str) -> go.Figure:

@@ -18,7 +18,7 @@ from scipy import ndimage
 from ltad.app import detection_view
 from ltad.app.components import friendly, photo_upload
 from ltad.app.controls import Controls
-from ltad.app.html import escape, notice, number, readable
+from ltad.app.html import number, render
 from ltad.app.inspect import detection_record, typed_prompts
 from ltad.evaluation.operating_point import Coverage, measure_coverage
 from ltad.inference.registry import ModelRegistry
@@ -31,42 +31,17 @@ SIDE = 512
 """Pictures are painted on at most this large, which is more than the model sees of them."""
 
 
-def empty_answer(has_examples: bool) -> str:
-    """What stands here before there is a picture."""
-    choice = "Choose a good example" if has_examples else "Drop a picture of a good part"
-    return (
-        "<div class='lt-empty'><h2>Would it be found?</h2>"
-        f"<p>{choice}, then paint a scratch, a stain, a hole or a crack on it. The score before "
-        "and after, the maps and how much of your defect they cover appear here while you "
-        "paint.</p></div>"
-    )
-
-
-def stage_html(photo_url: str, width: int, height: int) -> str:
-    """The picture to paint on; the script ``draw.js`` does the rest."""
-    return (
-        f"<div class='lt-stage' style='--lt-aspect:{width}/{height}'>"
-        f"<img src='{photo_url}' alt='' draggable='false' data-good='{photo_url}'>"
-        "<canvas tabindex='0' role='application' aria-label='The picture to paint on. Arrow keys "
-        "move the brush, space lowers and lifts it, control Z takes the last stroke back.'>"
-        "</canvas></div><p class='lt-quiet' id='lt-draw-pen' aria-live='polite'>Paint with the "
-        "pointer, or with the arrow keys and space.</p>"
-    )
-
-
 def trial_html(
     before: Detection, after: Detection, coverage: Coverage, is_painted: bool
 ) -> str:
     """The verdict on what was painted."""
-    notices = ""
-    if before.is_judged and not before.is_recognised:
-        notices += notice(detection_view.DOUBT)
-    if before.verdict == "anomalous":
-        notices += notice("The model calls this picture anomalous before anything is painted. "
-                          "Paint on a good one to learn what it finds.")
-    return (
-        notices + _verdict_html(before, after, coverage, is_painted)
-        + _coverage_html(coverage, after)
+    kind, word, text = "", "Nothing painted yet", "Choose what to paint, then paint it."
+    if is_painted:
+        kind, word, where = _outcome(after, coverage)
+        text = f"{where} {after.explanation}".strip() if after.is_judged else ""
+    gauge = detection_view.gauge(after, before.score if is_painted else None)
+    return render(
+        "draw.trial", before, after, gauge, kind, word, text, _coverage_rows(coverage, after)
     )
 
 
@@ -97,53 +72,17 @@ def _share(share: float) -> str:
     return "Less than 1%" if 0 < share < 0.01 else f"{share:.0%}"
 
 
-def _verdict_html(
-    before: Detection, after: Detection, coverage: Coverage, is_painted: bool
-) -> str:
-    if is_painted:
-        kind, word, where = _outcome(after, coverage)
-        text = f"{where} {after.explanation}".strip() if after.is_judged else ""
-    else:
-        kind, word, text = "", "Nothing painted yet", "Choose what to paint, then paint it."
-    icon = f"{detection_view.icon(kind)}" if kind else ""
-    gauge = detection_view.gauge_html(
-        after.score, after.threshold, after.map_scale["combined"][0],
-        before.score if is_painted else None,
-    )
-    return (
-        f"<section class='lt-card lt-verdict lt-{kind or 'doubtful'}' aria-label='Verdict'>"
-        f"<h2>{icon}{word}</h2>"
-        f"{'' if after.is_judged else detection_view.unjudged_html(after)}{gauge}"
-        f"{f'<p>{escape(text)}</p>' if text else ''}"
-        f"<p class='lt-quiet'>{_settings_text(after)}</p></section>"
-    )
-
-
-def _settings_text(detection: Detection) -> str:
-    return (
-        f"Scored as {escape(readable(detection.class_name))} with the settings of the Inspect tab: "
-        f"“{escape(detection.normal_prompt)}” against “{escape(detection.abnormal_prompt)}”, "
-        f"λ {number(detection.lam)}, τ {number(detection.tau)}, false alarms accepted "
-        f"{detection.false_alarm_rate:.0%}."
-    )
-
-
-def _coverage_html(coverage: Coverage, after: Detection) -> str:
-    """The four figures, each with what it says; nothing before something is painted."""
+def _coverage_rows(coverage: Coverage, after: Detection) -> list[tuple[str, str, str]]:
+    """The four figures, each with what it says; none before something is painted."""
     if coverage.found is None or coverage.overlap is None or coverage.auroc is None:
-        return ""
-    rows = (
+        return []
+    return [
         ("Painted", f"{coverage.painted:.1%}", "of the picture"),
         ("Covered", _share(coverage.found),
          f"of it lies above the limit where regions begin, {number(after.pixel_threshold)}"),
         ("Overlap", f"{coverage.overlap:.2f}", "intersection over union of the two areas"),
         ("AUROC", f"{coverage.auroc:.3f}", "of the map's values, painted against untouched"),
-    )
-    body = "".join(
-        f"<tr><th scope='row'>{name}</th><td>{value}</td><td>{meaning}</td></tr>"
-        for name, value, meaning in rows
-    )
-    return f"<table class='lt-table lt-coverage'><tbody>{body}</tbody></table>"
+    ]
 
 
 def outline_png(mask: np.ndarray) -> bytes:
@@ -173,10 +112,7 @@ def maps_html(
     url = heatmap.data_url(heatmap.photo_jpeg(painted, max(painted.size)), "image/jpeg")
     outline = heatmap.data_url(outline_png(mask), "image/png") if mask.any() else ""
     photo = detection_view.Photo(None, url, *painted.size)
-    return (
-        f"<img id='lt-draw-painted' src='{url}' data-version='{version}' alt='' hidden>"
-        + detection_view.maps_html(after, photo, outline)
-    )
+    return render("draw.painted", url, version) + detection_view.maps_html(after, photo, outline)
 
 
 @dataclass(frozen=True)
@@ -214,7 +150,7 @@ def load_canvas(image: Image.Image | None) -> tuple[Image.Image | None, str]:
         return None, ""
     picture = _reduced(image)
     url = heatmap.data_url(heatmap.photo_jpeg(picture, SIDE), "image/jpeg")
-    return picture, stage_html(url, *picture.size)
+    return picture, render("draw.stage", url, *picture.size)
 
 
 def _reduced(image: Image.Image) -> Image.Image:
@@ -234,7 +170,7 @@ def judge_drawing(
         settings: in the order of `controls.KEYS`.
     """
     if picture is None:
-        return empty_answer(has_examples), ""
+        return render("draw.nothing_yet", has_examples), ""
     drawn = _read_drawing(drawing)
     strokes = read_strokes(drawn["strokes"])
     trial = try_defect(registry.scorer(model), picture, strokes, *settings)
@@ -308,7 +244,7 @@ def build_draw(
             gr.HTML(_tools_html(), elem_id="lt-draw-tools")
         with gr.Column(elem_classes=["lt-right", "lt-draw"], min_width=0):
             stage = gr.HTML(elem_id="lt-draw-stage")
-            verdict = gr.HTML(empty_answer(bool(good)), elem_id="lt-draw-answer")
+            verdict = gr.HTML(render("draw.nothing_yet", bool(good)), elem_id="lt-draw-answer")
             maps = gr.HTML(elem_id="lt-draw-maps")
     _wire(registry, image, controls, tab, [stage, verdict, maps], bool(good))
     _build_endpoint(registry, image, controls)
@@ -337,7 +273,7 @@ def _wire(
         js="(picture, drawing, ...rest) => [picture, window.ltad.draw.take(), ...rest]",
     )
     judged.success(None, js="() => window.ltad.draw.answered()")
-    judged.failure(lambda: (empty_answer(has_examples), ""), None, answers, **quiet)
+    judged.failure(lambda: (render("draw.nothing_yet", has_examples), ""), None, answers, **quiet)
     # The settings of the Inspect tab may have changed meanwhile.
     tab.select(None, js="() => window.ltad.draw.ask()")
 
@@ -366,22 +302,5 @@ _FIRST_WIDTHS = {"scratch": 1.0, "stain": 14.0, "hole": 8.0, "crack": 1.6, "eras
 
 
 def _tools_html() -> str:
-    """The brush: what it paints, how wide, how strongly, in which colour; and undo."""
-    kinds = "".join(
-        f"<label><input type='radio' name='lt-kind' value='{kind}' data-colour='{colour}' "
-        f"data-width='{_FIRST_WIDTHS[kind]}'{' checked' if kind == 'scratch' else ''}>"
-        f"<span>{_TITLES[kind]}</span></label>"
-        for kind, colour in COLOURS.items()
-    )
-    return (
-        f"<div class='lt-tools'><fieldset><legend>Paint a</legend>{kinds}</fieldset>"
-        f"<label>Size <input type='range' id='lt-draw-width' min='{100 * WIDTHS[0]}' max='30' "
-        f"step='0.1' value='{_FIRST_WIDTHS['scratch']}'></label>"
-        f"<label>Strength <input type='range' id='lt-draw-strength' min='{STRENGTHS[0]}' "
-        f"max='{STRENGTHS[1]}' step='0.05' value='1'></label>"
-        f"<label>Colour <input type='color' id='lt-draw-colour' value='{COLOURS['scratch']}'>"
-        "</label><span class='lt-tool-buttons'>"
-        "<button type='button' data-lt-draw='undo'>Undo</button>"
-        "<button type='button' data-lt-draw='clear'>Clear</button>"
-        "<button type='button' data-lt-draw='save'>Save the strokes</button></span></div>"
-    )
+    kinds = [(kind, _TITLES[kind], colour, _FIRST_WIDTHS[kind]) for kind, colour in COLOURS.items()]
+    return render("draw.tools", kinds, 100 * WIDTHS[0], STRENGTHS)

@@ -1,20 +1,32 @@
-"""Texts, names and numbers as the page writes them."""
+"""HTML from the templates in ``templates/``, and how names and numbers are written in it.
+
+A template file belongs to a view and its macros to the parts of it: ``render("draw.stage", url)``.
+Whatever a template writes is escaped unless it came out of a template itself.
+"""
 
 from __future__ import annotations
 
 import html
+import json
+import re
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from ltad.evaluation.figures import decimals_of
 from ltad.evaluation.figures import number_text as number
 
-__all__ = ["apart", "escape", "notice", "number", "readable"]
-_NOTICE_ICON = "<svg viewBox='0 0 20 20' aria-hidden='true'><path d='M10 2 19 18H1Z'/>" \
-    "<path d='M10 8v5M10 15.2v.6'/></svg>"
+__all__ = ["apart", "escape", "number", "percent", "readable", "render"]
+_SIGNS = re.compile("[&<>\"'{}$`]")
 
 
 def escape(text: object) -> str:
-    """`text` as HTML, without the signs ``{ } $ ` `` that the page's templates would read."""
-    safe = html.escape(str(text))
+    """`text` as HTML, without the signs ``{ } $ ` `` that Gradio's own templates would read."""
+    text = str(text)
+    if not _SIGNS.search(text):  # most texts, and this is called for every value on the page
+        return text
+    safe = html.escape(text)
     for sign in "{}$`":
         safe = safe.replace(sign, f"&#{ord(sign)};")
     return safe
@@ -35,6 +47,32 @@ def apart(first: float, second: float) -> tuple[str, str]:
     return texts
 
 
-def notice(text: str) -> str:
-    """A warning with an icon; `text` is HTML."""
-    return f"<p class='lt-notice' role='note'>{_NOTICE_ICON}<span>{text}</span></p>"
+def percent(share: float | None, decimals: int = 1, sign: str = "%") -> str:
+    """A share in [0, 1] in percent, as ``93.4%``; a dash where there is no figure."""
+    return "–" if share is None else f"{100 * share:.{decimals}f}{sign}"
+
+
+def render(part: str, /, *values: Any, **named: Any) -> Markup:
+    """The macro `part`, "FILE.MACRO", filled in with `values`.
+
+    Raises:
+        jinja2.UndefinedError: the macro needs a value that was not given.
+    """
+    file, _, macro = part.partition(".")
+    module = _ENVIRONMENT.get_template(f"{file}.jinja").module
+    return getattr(module, macro)(*values, **named).strip()
+
+
+def _escaped(value: object) -> Markup:
+    return value if isinstance(value, Markup) else Markup(escape(value))
+
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("ltad.app"), autoescape=True, undefined=StrictUndefined,
+    trim_blocks=True, lstrip_blocks=True, finalize=_escaped,
+)
+_ENVIRONMENT.filters |= {
+    "formatted": format, "json": json.dumps, "number": number, "percent": percent,
+    "readable": readable,
+}
+_ENVIRONMENT.globals["apart"] = apart

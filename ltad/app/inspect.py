@@ -23,7 +23,7 @@ from PIL import Image
 from ltad.app import detection_view, references
 from ltad.app.components import decode_upload, friendly, photo_upload
 from ltad.app.controls import Controls, build_controls, configure, model_choices_now
-from ltad.app.html import escape
+from ltad.app.html import escape, render
 from ltad.inference.registry import ModelRegistry
 from ltad.io import heatmap
 from ltad.types import Detection, LTADError
@@ -78,9 +78,9 @@ def inspect_photo(
     unknown = [*scorer.unknown_words(normal), *scorer.unknown_words(abnormal)]
     notes = detection_view.prompt_notes(normal, abnormal, list(dict.fromkeys(unknown)))
     if isinstance(photo, detection_view.Refusal):
-        return detection_view.refused_answer(photo), "", notes
+        return render("inspect.refused", photo.reason), "", notes
     if photo is None:
-        return detection_view.empty_answer(has_examples), "", notes
+        return render("inspect.nothing_yet", has_examples), "", notes
     detection = scorer.score(
         photo.prepared, class_name or None, normal, abnormal, lam, tau, false_alarm_rate,
         reference_weight,
@@ -105,12 +105,8 @@ def words_effect(scorer: Any, photo: detection_view.Photo, detection: Detection)
 def saves_html(detection: Detection) -> str:
     """What a visitor can keep: the maps, which ``save.js`` draws, and the numbers."""
     numbers = json.dumps(detection_record(detection), indent=2).encode()
-    name = escape(detection.class_name[:60])
-    return (
-        f"<p class='lt-saves'><button type='button' data-lt-save='ltad-{name}.png'>Save the maps "
-        f"(PNG)</button><a download='ltad-{name}.json' "
-        f"href='{heatmap.data_url(numbers, 'application/json')}'>Save the numbers (JSON)</a></p>"
-    )
+    url = heatmap.data_url(numbers, "application/json")
+    return render("inspect.saves", detection.class_name[:60], url)
 
 
 def score(
@@ -186,9 +182,9 @@ def build_inspect(
         with gr.Column(elem_classes=["lt-left", "lt-examples-place"], min_width=0):
             _build_examples(image, examples)
         with gr.Column(elem_classes="lt-right", min_width=0):
-            verdict = gr.HTML(detection_view.empty_answer(bool(examples)), elem_id="lt-answer")
+            verdict = gr.HTML(render("inspect.nothing_yet", bool(examples)), elem_id="lt-answer")
             maps = gr.HTML(elem_id="lt-result")
-            gr.HTML(_OPACITY, elem_id="lt-toolbar")
+            gr.HTML(render("inspect.opacity"), elem_id="lt-toolbar")
         with gr.Column(elem_classes=["lt-left", "lt-controls-place"], min_width=0):
             controls = build_controls(registry)
             panel = references.build_panel()
@@ -199,13 +195,6 @@ def build_inspect(
     _build_endpoint(registry, image, controls)
     references.build_endpoint(registry, detection_record, image)
     return image, controls
-
-
-_OPACITY = (
-    "<label class='lt-opacity'>Heatmap opacity <input type='range' min='0' max='100' value='75' "
-    "data-lt-opacity aria-label='Heatmap opacity'></label>"
-    "<span class='lt-quiet'>Point at a map to read all of them, double-click to enlarge it.</span>"
-)
 
 
 def _build_examples(image: gr.Image, examples: Sequence[Path]) -> None:
@@ -240,9 +229,8 @@ def _wire(
     )
     # An answer to other settings must not stay beside an error message.
     failed = answered.failure(
-        lambda photo: (detection_view.empty_answer(has_examples) if photo is None
-                       else detection_view.no_answer(),
-                       ""), photo, outputs[:2],
+        lambda photo: (render("inspect.nothing_yet", has_examples) if photo is None
+                       else render("inspect.no_answer"), ""), photo, outputs[:2],
         show_progress="hidden", api_visibility="private",
     )
     for over in (answered.success, failed.then):

@@ -19,7 +19,7 @@ from ltad.app.address import name_tabs, restore_at_load
 from ltad.app.class_names import build_class_names
 from ltad.app.components import friendly
 from ltad.app.draw import build_draw
-from ltad.app.html import escape, readable
+from ltad.app.html import readable, render
 from ltad.app.inspect import build_inspect, find_examples
 from ltad.app.prompts import build_prompts
 from ltad.app.results import build_results
@@ -36,13 +36,6 @@ TABS = {
 """Name in the page's address -> title, in order."""
 _FOLDER = Path(__file__).parent / "static"
 _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
-# Outside of what Gradio's css reaches. On a phone one link is left in the footer, with nothing to
-# divide. Once there is a picture, the header gives its room to the answer.
-_OUTER_STYLE = (
-    "<style>@media (max-width: 760px) { footer .divider { display: none !important; } "
-    "body:has(#lt-inspect .lt-maps) .lt-badge { display: none; } } "
-    "body:has(#lt-inspect .lt-maps) .lt-header p { display: none; }</style>"
-)
 _FONTS_MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 
 
@@ -117,7 +110,7 @@ def launch_options(
             button_primary_background_fill_hover="*primary_700",
         ),
         "css": _joined("*.css"),
-        "head": f"<script>{_joined('*.js')}</script>{_OUTER_STYLE}",
+        "head": render("page.head", _joined("*.js")),
         "footer_links": ["api", "settings"],
         "run_history": False,
         "enable_monitoring": False,
@@ -139,12 +132,7 @@ def _joined(pattern: str) -> str:
 
 def header_html(scorer: Any) -> str:
     """The name, what the page is in one line, and which model answers."""
-    return (
-        "<header class='lt-header'><div><h1>LTAD</h1>"
-        "<p>Finds defects on parts it saw only good examples of, and says in words what it "
-        "compared.</p></div>"
-        f"<span class='lt-badge'>{escape(badge_text(scorer.card))}</span></header>"
-    )
+    return render("page.header", badge_text(scorer.card))
 
 
 def badge_text(card: dict[str, Any]) -> str:
@@ -156,13 +144,8 @@ def badge_text(card: dict[str, Any]) -> str:
 
 def card_html(card: dict[str, Any]) -> str:
     """The facts of the model as a table; what is unknown is left out."""
-    rows = "".join(
-        f"<tr><th scope='row'>{escape(readable(str(name)))}</th>"
-        f"<td>{escape(_fact_text(fact))}</td></tr>"
-        for name, fact in card.items()
-        if fact is not None
-    )
-    return f"<table class='lt-table lt-facts'><tbody>{rows}</tbody></table>"
+    facts = {str(name): _fact_text(fact) for name, fact in card.items() if fact is not None}
+    return render("page.card", facts)
 
 
 def _fact_text(fact: Any) -> str:

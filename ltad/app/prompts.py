@@ -12,8 +12,8 @@ from PIL import Image
 
 from ltad.app import prompts_view
 from ltad.app.components import QUIET, friendly, photo_upload
-from ltad.app.detection_view import Photo, no_answer, prompt_notes
-from ltad.app.html import escape, notice, readable
+from ltad.app.detection_view import Photo, prompt_notes
+from ltad.app.html import readable, render
 from ltad.app.prompts_api import build_endpoints
 from ltad.app.prompts_panels import Sources, build_panels, build_replacement
 from ltad.evaluation.ablations import ABNORMAL_PROMPTS, NORMAL_PROMPTS
@@ -59,15 +59,12 @@ def show_grid(
     words = " ".join((*experiment.normal_prompts, *experiment.abnormal_prompts))
     notes = prompt_notes("n", "a", list(dict.fromkeys(scorer.unknown_words(words))))
     if photo is None:
-        return prompts_view.empty_grid(has_examples), "", notes
+        return render("prompts.nothing_yet", has_examples), "", notes
     seen = scorer.recognise(photo.prepared)
     name = class_name or seen.best
     readings = read_picture(scorer, photo.prepared, name, experiment.pairs, lam, tau)
     command = lab.command(model, experiment, image="PICTURE", class_name=name)
-    doubt = "" if class_name or seen.is_known else notice(
-        "<b>This looks like none of the parts this model knows.</b> The maps read it as "
-        f"{escape(readable(name))}; choose the class by hand if you know it."
-    )
+    doubt = "" if class_name or seen.is_known else render("prompts.doubt", name)
     return (
         doubt + prompts_view.grid_html(readings, photo, name, scale == SCALES[1]),
         prompts_view.exports_html(readings_frame(readings, name), command, "prompt-grid.csv"),
@@ -83,8 +80,7 @@ def show_pairs(
     if photo is not None and photo.model != model:
         return gr.skip()
     if photo is None:
-        return prompts_view.paragraph("Two pairs and their difference appear here, once there is "
-                                      "a picture.")
+        return render("prompts.no_pairs")
     scorer = lab.scorer(model)
     name = class_name or scorer.recognise(photo.prepared).best
     pairs = [typed_pair(scorer, normal_a, abnormal_a), typed_pair(scorer, normal_b, abnormal_b)]
@@ -156,7 +152,7 @@ def build_prompts(registry: ModelRegistry, workspace: Workspace, examples: Seque
             controls = _build_controls(registry)
         with gr.Column(elem_classes=["lt-right", "lt-prompts"], min_width=0):
             scale = gr.Radio(SCALES, value=SCALES[0], label="Colours", elem_id="lt-prompts-scale")
-            grid = gr.HTML(prompts_view.empty_grid(bool(examples)), elem_id="lt-prompts-maps")
+            grid = gr.HTML(render("prompts.nothing_yet", bool(examples)), elem_id="lt-prompts-maps")
             grid_exports = gr.HTML()
             gr.Markdown("## Two pairs\nPress A or B in a cell, or type. The difference is B "
                         "minus A.")
@@ -240,7 +236,8 @@ def _wire_answers(
     )
     # An answer to other settings must not stay beside an error message.
     failed = answered.failure(
-        lambda photo: (prompts_view.empty_grid(has_examples) if photo is None else no_answer(), ""),
+        lambda photo: (render("prompts.nothing_yet", has_examples) if photo is None
+                       else render("inspect.no_answer"), ""),
         photo, grid[:2], **QUIET,
     )
     for over in (answered.success, failed.then):

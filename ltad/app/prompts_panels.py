@@ -12,7 +12,7 @@ import pandas as pd
 from ltad.app import prompts_view
 from ltad.app.components import BUSY, QUIET, friendly
 from ltad.app.detection_view import Photo
-from ltad.app.html import escape, notice, readable
+from ltad.app.html import readable, render
 from ltad.prompts.experiment import Experiment, Outcome
 from ltad.prompts.grid import prompt_list, read_picture, readings_frame
 from ltad.prompts.lab import PromptLab
@@ -74,11 +74,8 @@ class Measured:
 def measured(lab: PromptLab, model: str, data: str, outcome: Outcome) -> Measured:
     """An outcome as plain data, with the sentence that says how it was made."""
     grid = outcome.before
-    about = (
-        f"{len(grid.pairs)} pair{'s' if len(grid.pairs) > 1 else ''} on {grid.pictures} pictures "
-        f"of {escape(data)} in <b>{outcome.seconds:.1f} s</b>. Image AUROC is exact; pixels are "
-        f"counted on maps of {grid.pixel_size} × {grid.pixel_size}."
-    )
+    about = render("prompts.about", len(grid.pairs), grid.pictures, data, outcome.seconds,
+                   grid.pixel_size)
     command = lab.command(model, outcome.experiment, data)
     return Measured(outcome.frame(), command, about)
 
@@ -105,10 +102,10 @@ def measure_grid(
 def show_heat(found: Measured | None, metric: str, branch: str, name: str) -> tuple[str, str]:
     """The heat table and its exports, as HTML."""
     if found is None:
-        return prompts_view.NOT_YET, ""
+        return render("prompts.not_measured"), ""
     return (
         prompts_view.heat_table_html(found.frame, metric, branch, name)
-        + prompts_view.paragraph(found.about),
+        + render("prompts.remark", found.about),
         prompts_view.exports_html(found.frame, found.command, "prompt-auroc.csv"),
     )
 
@@ -126,12 +123,8 @@ def refit_pair(
     outcome = lab.run(model, chosen_data(data), experiment)
     found, one = measured(lab, model, chosen_data(data), outcome), outcome.refits[0]
     pair = experiment.pairs[0]
-    html = prompts_view.change_table_html(
-        found.frame, (), f"Phi refitted for {escape(pair)}: AUROC before → after, percent"
-    ) + prompts_view.paragraph(
-        f"{experiment.refit.steps} steps at {one.learning_rate:g} in <b>{one.seconds:.1f} s</b>; "
-        f"L<sub>sem</sub> {one.first_loss:.4f} → {one.last_loss:.4f}. {found.about}"
-    )
+    html = prompts_view.change_table_html(found.frame, (), f"Phi refitted for {pair}") \
+        + render("prompts.refitted", experiment.refit.steps, one, found.about)
     exports = prompts_view.exports_html(found.frame, found.command, "prompt-refit.csv")
     return html, exports, lab.keep(model, chosen_data(data), outcome), gr.update(visible=True)
 
@@ -147,13 +140,13 @@ def keep_refit(
 def drop_refit(lab: PromptLab, key: str) -> tuple[str, str, str, Any]:
     """Forget the refitted model."""
     lab.drop(key)
-    return prompts_view.NOT_YET, "", "", gr.update(visible=False)
+    return render("prompts.not_measured"), "", "", gr.update(visible=False)
 
 
 def save_refit(lab: PromptLab, key: str, name: str) -> str:
     """Write the refitted model as a new model folder; the page's answer as HTML."""
     folder = lab.save(key, name.strip())
-    return prompts_view.paragraph(f"Saved as the model <b>{escape(folder.name)}</b>.")
+    return render("prompts.saved", folder.name)
 
 
 def build_panels(lab: PromptLab, sources: Sources) -> tuple[gr.Dropdown, gr.State]:
@@ -164,7 +157,7 @@ def build_panels(lab: PromptLab, sources: Sources) -> tuple[gr.Dropdown, gr.Stat
     data = gr.Dropdown(offered, value=next(iter(offered), None), label="Test set",
                        elem_id="lt-prompts-data")
     if not offered:
-        gr.HTML(prompts_view.paragraph(escape(NO_DATA)))
+        gr.HTML(render("prompts.remark", NO_DATA))
     _build_auroc(lab, sources, data)
     return data, _build_refit(lab, sources, data)
 
@@ -176,7 +169,7 @@ def _build_auroc(lab: PromptLab, sources: Sources, data: gr.Dropdown) -> None:
         metric = gr.Radio([("Image", "image"), ("Pixel", "pixel")], value="image", label="AUROC")
         branch = gr.Radio(["semantic", "combined"], value="semantic", label="Map")
         group = gr.Radio(list(GROUPS), value="All", label="Classes")
-    heat, exports = gr.HTML(prompts_view.NOT_YET, elem_id="lt-prompts-auroc"), gr.HTML()
+    heat, exports = gr.HTML(render("prompts.not_measured"), elem_id="lt-prompts-auroc"), gr.HTML()
     state = gr.State(time_to_live=3600)
     done = run.click(
         friendly(partial(measure_grid, lab)),
@@ -200,7 +193,7 @@ def _build_refit(lab: PromptLab, sources: Sources, data: gr.Dropdown) -> gr.Stat
         rate = gr.Dropdown(list(RATES), value=0.0, label="Learning rate", info=own,
                            min_width=240)
     run = gr.Button("Refit and compare", variant="primary", elem_id="lt-prompts-refit-run")
-    table, exports = gr.HTML(prompts_view.NOT_YET, elem_id="lt-prompts-refit"), gr.HTML()
+    table, exports = gr.HTML(render("prompts.not_measured"), elem_id="lt-prompts-refit"), gr.HTML()
     key, kept = gr.State(""), gr.State([])
     with gr.Row(visible=False) as choices:
         keep = gr.Button("Keep for this visit", size="sm")
@@ -259,12 +252,7 @@ def show_replacement(
         name = scorer.recognise(photo.prepared).best if photo else scorer.class_names[0]
     said = replacement_words(scorer, name, replacement[class_name])
     unknown = scorer.unknown_words(said) if kind in (WORDS, NEAREST_KIND, OWN_KIND) else []
-    html = notice("Not whole words of the vocabulary, so read in pieces: "
-                  f"<b>{escape(', '.join(unknown))}</b>.") if unknown else ""
-    html += prompts_view.paragraph(
-        f"{escape(readable(name)).capitalize()} is called <b>{escape(said)}</b>. The picture is "
-        "read as that class: A under the learned name, B under this one."
-    )
+    html = render("prompts.renamed", name, said, unknown)
     if photo is None:
         return html
     experiment = Experiment(
@@ -295,10 +283,8 @@ def measure_replacement(
     found = measured(lab, model, chosen_data(data), lab.run(model, chosen_data(data), experiment))
     there = set(found.frame["name"])
     names = [n for n in replaced_classes(scorer, experiment.replacements) if n in there]
-    html = prompts_view.change_table_html(
-        found.frame, names, f"{escape(experiment.pairs[0])}: AUROC before → after, percent"
-    )
-    return (html + prompts_view.paragraph(found.about),
+    html = prompts_view.change_table_html(found.frame, names, str(experiment.pairs[0]))
+    return (html + render("prompts.remark", found.about),
             prompts_view.exports_html(found.frame, found.command, "prompt-name.csv"))
 
 
@@ -321,7 +307,8 @@ def build_replacement(
         other = gr.Dropdown(classes, value=classes[-1][1], label="The other class", visible=False)
     shown = gr.HTML(elem_id="lt-prompts-renamed")
     run = gr.Button("Measure what it costs", variant="primary", elem_id="lt-prompts-replace-run")
-    table, exports = gr.HTML(prompts_view.NOT_YET, elem_id="lt-prompts-replace"), gr.HTML()
+    table = gr.HTML(render("prompts.not_measured"), elem_id="lt-prompts-replace")
+    exports = gr.HTML()
     ask = gr.Button("Rename", elem_id="lt-prompts-rename", visible="hidden")
     choice = [replaced, kind, words, other]
     numbers = [sources.lam, sources.tau, *sources.boxes[:2]]

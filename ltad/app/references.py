@@ -22,7 +22,7 @@ from ltad.app.controls import (
     settings_updates,
     slider_ranges,
 )
-from ltad.app.html import escape
+from ltad.app.html import render
 from ltad.data.datasets import SUFFIXES
 from ltad.inference.reference_mode import (
     LONGEST_NAME,
@@ -120,24 +120,9 @@ def leave_references(registry: ModelRegistry, model: str) -> list[Any]:
 
 def note_html(scorer: ReferenceScorer) -> str:
     """What is compared with, and what so few images can say."""
-    name, count = scorer.class_names[0], scorer.checkpoint.about["split_counts"]
-    number = count[name]
-    shown = f"{number} good image{'s' if number > 1 else ''}"
-    if scorer.turns:
-        shown += ", as shown and " + ("upside down" if scorer.turns == ["half"] else "turned")
-    limits = (
-        "One image cannot show how much good parts differ, so the threshold is borrowed from "
-        "other parts, by how far their good images lay from a single one of theirs: trust the maps "
-        "more than the verdict."
-        if number == 1 else
-        f"The threshold comes from {number} images, each held against the others, so about 1 good "
-        f"part in {number + 1} will be called anomalous."
-    )
-    return (
-        f"<div class='lt-reference-note' role='status'><p><b>Inspecting as “{escape(name)}”</b>, "
-        f"compared with {shown}.</p>"
-        f"<p class='lt-quiet'>{limits}</p></div>"
-    )
+    name = scorer.class_names[0]
+    count = scorer.checkpoint.about["split_counts"][name]
+    return render("inspect.references_note", name, count, scorer.turns)
 
 
 def score_by_references(
@@ -167,10 +152,7 @@ def score_by_references(
 def build_panel() -> ReferencePanel:
     """Lay the panel out, inside the current column."""
     with gr.Accordion("Inspect a part that nobody trained", open=False, elem_id="lt-references"):
-        gr.HTML(
-            "<p class='lt-quiet'>Show one to eight photographs of good ones, taken like the one to "
-            "be judged, and say what it is. No training: the answer comes at once.</p>"
-        )
+        gr.HTML(render("inspect.references_intro"))
         name = gr.Textbox(label="What it is, in words", placeholder="door hinge", max_lines=1,
                           max_length=LONGEST_NAME, elem_id="lt-reference-name")
         files = gr.File(label="Photographs of good ones", file_count="multiple", height=130,

@@ -14,6 +14,7 @@ import gradio as gr
 
 from ltad.app import results_cards, results_gallery, results_view
 from ltad.app.components import BUSY, answer_last, friendly
+from ltad.app.html import render
 from ltad.app.results_api import build_results_endpoints
 from ltad.app.results_table import EXTRAS
 from ltad.evaluation.operating_point import VERDICT_HEADINGS
@@ -37,7 +38,7 @@ def build_results(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) ->
     """Lay out the tab inside the current ``gr.Blocks`` and wire it up."""
     reader = RunReader(workspace.runs, workspace.shipped_runs)
     runs = gr.Dropdown([], multiselect=True, label="Runs", elem_id="lt-runs", visible=False)
-    opening = gr.HTML(results_cards.empty_html(), elem_id="lt-runs-opening")
+    opening = gr.HTML(render("results.no_run"), elem_id="lt-runs-opening")
     with gr.Column(visible=False, elem_id="lt-results") as body:
         facts, again, doomed = _build_facts()
         table = _build_table()
@@ -135,7 +136,7 @@ def _build_operating_point() -> dict[str, Any]:
         with gr.Column(min_width=0):
             curves = gr.Plot(show_label=False, label="Curves", elem_id="lt-run-curves")
     histogram = gr.Plot(show_label=False, label="Scores", elem_id="lt-run-histogram")
-    gr.HTML(_SCORES_NOTE)
+    gr.HTML(render("results.scores_note"))
     return {"confusion": confusion, "histogram": histogram, "curves": curves,
             "columns": gr.Number(5, visible=False)}
 
@@ -156,9 +157,9 @@ def _build_pictures() -> dict[str, Any]:
     with gr.Row(elem_classes="lt-run-map-and-shots"):
         with gr.Column(min_width=0, elem_classes="lt-run-map"):
             parts["map"] = gr.Plot(show_label=False, label="Map", elem_id="lt-run-map")
-            gr.HTML(_MAP_NOTE)
+            gr.HTML(render("results.map_note"))
         with gr.Column(min_width=0):
-            gr.HTML(_TOOLBAR)
+            gr.HTML(render("results.gallery_tools"))
             parts["html"] = gr.HTML(elem_id="lt-run-gallery")
             with gr.Row(elem_classes="lt-run-pager"):
                 parts["previous"] = gr.Button("‹ Previous page", size="sm", min_width=0,
@@ -168,28 +169,6 @@ def _build_pictures() -> dict[str, Any]:
     parts["selection"] = gr.Textbox("", elem_id="lt-run-selection", elem_classes="lt-run-unseen")
     parts["page"] = gr.Number(1, visible=False)
     return parts
-
-
-_SCORES_NOTE = (
-    "<p class='lt-quiet lt-run-note'>The dots on the curves are this operating point; for all "
-    "classes, curves and dots are means over the classes. Drag a threshold: with all classes on "
-    "show, the share of accepted false alarms follows, and every class's threshold with it; with "
-    "one class, that sets one score, until the slider is moved again.</p>"
-)
-_MAP_NOTE = (
-    "<p class='lt-quiet lt-run-note'>Each point is a test picture, placed by the two principal "
-    "components of its features; crosses are defective. Draw around points to see only those "
-    "pictures; double-click to see all again.</p>"
-)
-_TOOLBAR = (
-    "<div class='lt-run-shot-tools'>"
-    "<label><input type='checkbox' data-lt-shots='heat'> Heat maps</label>"
-    "<label><input type='checkbox' data-lt-shots='outline' checked> Outlines of the defects</label>"
-    "<label>Size <input type='range' min='96' max='220' value='124' data-lt-shots='size' "
-    "aria-label='Size of the pictures'></label>"
-    "<span class='lt-quiet'>Point at a picture for its heat map; click to open it in Inspect."
-    "</span></div>"
-)
 
 
 # --- what happens when ----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from ltad.app.html import apart, escape, readable
+from ltad.app.html import apart, render
 from ltad.evaluation.runs import Run
 from ltad.io import heatmap
 from ltad.io.heatmap import heat_png
@@ -70,16 +70,6 @@ def read_chosen(text: str, run: str) -> frozenset[int] | None:
         return chosen if selection["run"] == run and chosen else None
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise SettingError('The selection must be {"run": NAME, "pictures": [0, 7]}.') from error
-
-
-def chip_html(chosen: frozenset[int] | None) -> str:
-    """Says how many pictures were picked on the map, with a button that forgets them."""
-    if chosen is None:
-        return ""
-    return (
-        f"<button type='button' class='lt-run-chip' data-lt-forget>{len(chosen)} picked on the "
-        "map <span aria-hidden='true'>×</span><span class='lt-run-hidden'>, forget</span></button>"
-    )
 
 
 def select(judged: pd.DataFrame, wish: Wish) -> pd.DataFrame:
@@ -156,22 +146,15 @@ def gallery_html(
     """
     rows, page, pages = page_of(chosen, page)
     if rows.empty:
-        return (
-            "<div class='lt-empty lt-run-shots-empty'><h2>No picture is like that</h2>"
-            f"<p>Choose another verdict, class or defect above, or clear the map. {chip}</p></div>"
-        ), 1
+        return render("results.no_picture", chip), 1
     scales = _heat_scales(run, set(rows["class_name"]))
     maps = run.maps()
-    cards = "".join(
-        _card_html(run, row, maps[int(row["index"])], scales[row["class_name"]], opening)
+    cards = [
+        _card(run, row, maps[int(row["index"])], scales[row["class_name"]], opening)
         for _, row in rows.iterrows()
-    )
+    ]
     first = (page - 1) * PAGE_SIZE + 1
-    return (
-        f"<p class='lt-quiet lt-run-shots-count' role='status'>{first}–{first + len(rows) - 1} of "
-        f"{len(chosen)} pictures, page {page} of {pages} {chip}</p>"
-        f"<ul class='lt-run-shots' aria-label='Test pictures'>{cards}</ul>"
-    ), page
+    return render("results.gallery", cards, first, len(chosen), page, pages, chip), page
 
 
 def _heat_scales(run: Run, class_names: Collection[str]) -> dict[str, tuple[float, float]]:
@@ -184,37 +167,24 @@ def _heat_scales(run: Run, class_names: Collection[str]) -> dict[str, tuple[floa
     return scales
 
 
-def _card_html(
+def _card(
     run: Run, row: pd.Series, values: np.ndarray, scale: tuple[float, float],
     opening: dict[str, Any],
-) -> str:
+) -> dict[str, Any]:
     index, verdict = int(row["index"]), row["verdict"]
-    class_name, defect = readable(row["class_name"]), readable(row["defect"] or GOOD)
     score, threshold = apart(row["score"], row["threshold"])
-    heat = heatmap.data_url(heat_png(values.astype(np.float32), *scale), "image/png")
-    request = opening | {"source": f"run:{run.name}/{index}", "class_name": row["class_name"]}
-    outline = outline_png(run, index)
-    drawn = "" if outline is None else (
-        f"<img class='lt-run-shot-outline' src='{heatmap.data_url(outline, 'image/png')}' alt=''>"
-    )
-    other = row.get("other_verdict", "")
-    sign = "&gt;" if row["margin"] > 0 else "≤"
-    note = "" if other in ("", verdict) else (
-        f"<span class='lt-run-shot-other'>other run: {_BADGES[other].lower()}</span>"
-    )
-    return (
-        f"<li><button class='lt-run-shot lt-run-shot-{verdict.replace(' ', '-')}' type='button' "
-        f"data-lt-open='{escape(json.dumps(request))}' title='{escape(row['path'])}' "
-        f"aria-label='{escape(f'{class_name}, {defect}: {_BADGES[verdict]}, score {score}')}, "
-        f"threshold {threshold}. Open in Inspect'>"
-        "<span class='lt-run-shot-frame'>"
-        f"<img class='lt-run-shot-photo' src='{_photo_url(run, index)}' alt=''>"
-        f"<img class='lt-run-shot-heat' src='{heat}' alt=''>{drawn}</span>"
-        f"<span class='lt-run-shot-badge'>{_BADGES[verdict]}</span>"
-        f"<span class='lt-run-shot-name'><b>{escape(class_name)}</b> {escape(defect)}</span>"
-        f"<span class='lt-run-shot-score'><b>{score}</b> {sign} {threshold}</span>{note}"
-        "</button></li>"
-    )
+    outline, other = outline_png(run, index), row.get("other_verdict", "")
+    return {
+        "class_name": row["class_name"], "defect": row["defect"] or GOOD, "path": row["path"],
+        "verdict": verdict, "badge": _BADGES[verdict], "score": score, "threshold": threshold,
+        "sign": ">" if row["margin"] > 0 else "≤",
+        "other": "" if other in ("", verdict) else _BADGES[other],
+        "request": opening | {
+            "source": f"run:{run.name}/{index}", "class_name": row["class_name"]},
+        "photo": _photo_url(run, index),
+        "heat": heatmap.data_url(heat_png(values.astype(np.float32), *scale), "image/png"),
+        "outline": "" if outline is None else heatmap.data_url(outline, "image/png"),
+    }
 
 
 def _photo_url(run: Run, index: int) -> str:

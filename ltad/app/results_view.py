@@ -13,7 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ltad.app import results_cards, results_gallery, results_table
-from ltad.app.html import escape, readable
+from ltad.app.html import escape, readable, render
 from ltad.app.results_table import HEADINGS, PAPER_TABLES, Baseline
 from ltad.evaluation.operating_point import (
     OperatingPoint,
@@ -42,19 +42,22 @@ def table_html(table: pd.DataFrame, runs: Sequence[Run], baseline: Baseline | No
     own = {run.name: run.branch for run in runs}
     best = _best(table, own) if len(runs) > 1 else set()
     floor = _floor(table, columns)
-    groups = runs[0].results["groups"]
-    body = {"class": "", "mean": ""}
+    rows: dict[str, list[dict[str, Any]]] = {"class": [], "mean": []}
     for place, row in table.iterrows():
-        cells = "".join(
-            _cell_html(row, column, own[column[0]], floor, (place, column) in best, start)
+        cells = [
+            _cell(row, column, own[column[0]], floor) | {
+                "is_best": (place, column) in best, "is_start": start}
             for column, start in zip(columns, starts, strict=True)
-        )
-        body[place[0]] += f"<tr>{_name_html(*place, row, groups)}{cells}</tr>"
-    return (
-        "<div class='lt-run-scroll' tabindex='0' role='region' aria-label='Figures of the runs'>"
-        f"<table class='lt-table lt-results'>{_head_html(columns, starts, runs)}"
-        f"<tbody>{body['class']}</tbody><tfoot>{body['mean']}</tfoot></table></div>"
-        f"{_notes_html(runs, baseline)}"
+        ]
+        rows[place[0]].append(_name(*place, row, runs[0].results["groups"]) | {"cells": cells})
+    headings = [("95% interval" if key.endswith(" high") else HEADINGS[key][1], start)
+                for (_, key), start in zip(columns, starts, strict=True)]
+    return render(
+        "results.table", _run_headings(columns, runs) if len(runs) > 1 else [],
+        [(group, count) for (_, group), count in
+         _spans([(run, HEADINGS[key][0]) for run, key in columns])],
+        [(label[0].upper() + label[1:], start) for label, start in headings], rows,
+        render("results.notes", differing_tests(runs), _missing(runs), baseline),
     )
 
 
@@ -70,102 +73,54 @@ def _spans(keys: Sequence[Any]) -> list[tuple[Any, int]]:
     return [(keys[start], end - start) for start, end in zip(places, ends, strict=True)]
 
 
-def _head_html(columns: Sequence[Column], starts: Sequence[bool], runs: Sequence[Run]) -> str:
-    corner = "<td colspan='2'></td>"
-    rows = ""
-    if len(runs) > 1:
-        colours = {run.name: COLOURS[i % len(COLOURS)] for i, run in enumerate(runs)}
-        kinds = {run.name: run.about["kind"] for run in runs}
-        rows = f"<tr>{corner}" + "".join(
-            f"<th colspan='{count}' scope='colgroup' class='lt-run-start'>"
-            f"<span class='lt-run-name' title='{escape(name)}'>"
-            f"<i style='background:{colours[name]}'></i>{escape(name)}</span>"
-            f"<small class='lt-run-kind' title='{escape(kinds[name])}'>{escape(kinds[name])}"
-            "</small></th>"
-            for name, count in _spans([run for run, _ in columns])
-        ) + "</tr>"
-    rows += f"<tr>{corner}" + "".join(
-        f"<th colspan='{count}' scope='colgroup' class='lt-run-start'>{escape(group)}</th>"
-        for (_, group), count in _spans([(run, HEADINGS[key][0]) for run, key in columns])
-    ) + "</tr>"
-    buttons = _sort_html("Class", "") + _sort_html("Trained on", "lt-run-number")
-    for (_, key), is_start in zip(columns, starts, strict=True):
-        label = "95% interval" if key.endswith(" high") else HEADINGS[key][1]
-        buttons += _sort_html(label, "lt-run-number lt-run-start" if is_start else "lt-run-number")
-    return f"<thead>{rows}<tr class='lt-run-sorts'>{buttons}</tr></thead>"
+def _run_headings(columns: Sequence[Column], runs: Sequence[Run]) -> list[dict[str, Any]]:
+    about = {
+        run.name: {"name": run.name, "kind": run.about["kind"], "colour": COLOURS[i % len(COLOURS)]}
+        for i, run in enumerate(runs)
+    }
+    return [about[name] | {"count": count} for name, count in _spans([run for run, _ in columns])]
 
 
-def _sort_html(label: str, classes: str) -> str:
-    return (
-        f"<th scope='col' class='{classes}' aria-sort='none'>"
-        f"<button type='button' data-lt-sort>{escape(label[0].upper() + label[1:])}</button></th>"
-    )
-
-
-def _name_html(kind: str, name: str, row: pd.Series, groups: dict[str, list[str]]) -> str:
+def _name(kind: str, name: str, row: pd.Series, groups: dict[str, list[str]]) -> dict[str, Any]:
     if kind == "mean":
-        count = len(groups.get(name, ()))
-        return (
-            f"<th scope='row'>{escape(name)}</th><td class='lt-run-number lt-quiet'>"
-            f"{count} class{'' if count == 1 else 'es'}</td>"
-        )
+        return {"name": name, "count": len(groups.get(name, ()))}
     side = next((group for group in ("High", "Low") if name in groups.get(group, ())), "")
-    tag = f"<small class='lt-run-tag lt-run-tag-{side.lower()}'>{side}</small>" if side else ""
-    shown, taken = escape(readable(name)), row["", "training pictures"]
-    return (
-        f"<th scope='row' data-value='{shown}'><button type='button' data-lt-class='{escape(name)}'"
-        f" title='Show the pictures of {shown}'>{shown}</button>{tag}</th>"
-        f"<td class='lt-run-number' data-value='{taken:.0f}'>{taken:.0f}</td>"
-    )
+    return {"name": name, "side": side, "taken": row["", "training pictures"]}
 
 
-def _cell_html(
-    row: pd.Series, column: Column, branch: str, floor: float, is_best: bool, is_start: bool
-) -> str:
+def _cell(row: pd.Series, column: Column, branch: str, floor: float) -> dict[str, Any]:
     value, key = row[column], column[1]
-    start = " lt-run-start" if is_start else ""
     if pd.isna(value):
-        return f"<td class='lt-run-number lt-quiet{start}'>–</td>"
+        return {"kind": "none"}
     if key.endswith(" high"):
-        return _interval_html(row, column, branch, floor)
+        return _interval_cell(row, column, branch, floor)
     if key.endswith(" difference"):
-        return _difference_html(row, column, branch)
-    text = f"<b title='best of the runs'>{value:.2f}</b>" if is_best else f"{value:.2f}"
-    return (
-        f"<td class='lt-run-number lt-with-bar{start}' data-value='{value:.6f}'>"
-        f"<i style='width:{_share(value, floor):.1f}%'></i><span>{text}</span></td>"
-    )
+        return _difference_cell(row, column, branch)
+    return {"kind": "figure", "value": value, "share": _share(value, floor)}
 
 
 def _share(value: float, floor: float) -> float:
     return 100 * max(0.0, value - floor) / (100 - floor)
 
 
-def _interval_html(row: pd.Series, column: Column, branch: str, floor: float) -> str:
+def _interval_cell(row: pd.Series, column: Column, branch: str, floor: float) -> dict[str, Any]:
     """The interval as a line, with the figure itself as a dot on it."""
     run, metric = column[0], column[1].split(" ")[0]
     low, high, value = row[run, f"{metric} low"], row[column], row[run, f"{metric} {branch}"]
     left, right, dot = (_share(one, floor) for one in (low, high, value))
-    return (
-        f"<td class='lt-run-number lt-run-interval' data-value='{low:.6f}'>"
-        f"<span class='lt-run-whisker' aria-hidden='true'><i style='left:{left:.1f}%;"
-        f"width:{right - left:.1f}%'></i><b style='left:{dot:.1f}%'></b></span>"
-        f"<span>{low:.1f}–{high:.1f}</span></td>"
-    )
+    return {"kind": "interval", "low": low, "high": high, "left": left, "width": right - left,
+            "dot": dot}
 
 
-def _difference_html(row: pd.Series, column: Column, branch: str) -> str:
+def _difference_cell(row: pd.Series, column: Column, branch: str) -> dict[str, Any]:
     """Quiet where the baseline lies inside the run's own 95% interval."""
     run, metric = column[0], column[1].split(" ")[0]
     value, mine = row[column], row[run, f"{metric} {branch}"]
     low, high = row.get((run, f"{metric} low")), row.get((run, f"{metric} high"))
-    is_inside = low is not None and low <= mine - value <= high
-    kind = "lt-quiet" if is_inside else "lt-run-up" if value > 0 else "lt-run-down"
-    title = " title='The other figure lies inside the 95% interval'" if is_inside else ""
-    return (
-        f"<td class='lt-run-number {kind}' data-value='{value:.6f}'{title}>"
-        f"{value:+.2f}</td>".replace("-0.00", "0.00").replace("+0.00", "0.00")
-    )
+    text = f"{value:+.2f}"
+    return {"kind": "difference", "value": value,
+            "text": "0.00" if text in ("+0.00", "-0.00") else text,
+            "is_inside": low is not None and low <= mine - value <= high}
 
 
 def _best(table: pd.DataFrame, own: dict[str, str]) -> set[tuple[tuple[str, str], Column]]:
@@ -192,27 +147,13 @@ def _floor(table: pd.DataFrame, columns: Sequence[Column]) -> float:
     return _CHANCE if pd.isna(lowest) else min(_CHANCE, 10.0 * math.floor(lowest / 10))
 
 
-def _notes_html(runs: Sequence[Run], baseline: Baseline | None) -> str:
-    """Which classes the means leave out, and where the compared figures are from."""
-    differing = differing_tests(runs)
-    notes = [f"<b>{escape(differing)}</b>"] if differing else []
-    for run in runs:
-        for metric, names in run.results["missing"].items():
-            lacking = [n for n in names if run.value(n, metric) is None]
-            if lacking:
-                notes.append(
-                    f"{escape(run.name)}: without {metric} AUROC, and left out of its means, "
-                    f"because one of the two labels is missing: "
-                    f"{escape(', '.join(map(readable, lacking)))}."
-                )
-    if baseline is not None:
-        notes.append(
-            f"Differences are to <b>{escape(baseline.name)}</b>; grey where that figure lies "
-            f"inside the 95% interval. {escape(baseline.source)}"
-        )
-    notes.append("AUROC in percent, training pictures from head to tail. Click a class to see its "
-                 "pictures, a heading to sort.")
-    return "".join(f"<p class='lt-quiet lt-run-note'>{note}</p>" for note in notes)
+def _missing(runs: Sequence[Run]) -> list[tuple[str, str, list[str]]]:
+    """Run, metric and the classes that its means leave out."""
+    missing = [
+        (run.name, metric, [name for name in names if run.value(name, metric) is None])
+        for run in runs for metric, names in run.results["missing"].items()
+    ]
+    return [one for one in missing if one[2]]
 
 
 def list_runs(reader: RunReader, chosen: list[str]) -> tuple[Any, str]:
@@ -226,7 +167,7 @@ def opening_html(reader: RunReader, chosen: Sequence[str]) -> str:
     """What stands in place of the tables while no run is chosen."""
     if chosen:
         return ""
-    return results_cards.nothing_chosen_html() if reader.names() else results_cards.empty_html()
+    return render("results.nothing_chosen" if reader.names() else "results.no_run")
 
 
 def choose_runs(
@@ -366,7 +307,7 @@ def show_gallery(
     opening = results_gallery.opening_settings(run, models()) | {"false_alarm_rate": rate}
     return results_gallery.gallery_html(
         run, results_gallery.select(judged, wish), int(page or 1) + step if step else 1,
-        opening, results_gallery.chip_html(picked),
+        opening, "" if picked is None else render("results.chip", len(picked)),
     )
 
 

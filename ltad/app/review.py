@@ -16,6 +16,7 @@ from typing import Any
 import gradio as gr
 
 from ltad.app.components import friendly
+from ltad.app.html import render
 from ltad.app.review_batches import BatchEndpoints, ExchangeEndpoints
 from ltad.app.review_desk import Desk, ItemEndpoints
 from ltad.app.review_settings import SettingEndpoints
@@ -39,7 +40,6 @@ PLAIN = {
     ),
 }
 """Methods that need no upload, each an endpoint ``desk_NAME``."""
-PLACE = "<div id='lt-review'><p class='lt-quiet'>Opening the desk. It needs JavaScript.</p></div>"
 
 
 def build_review(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> None:
@@ -51,7 +51,7 @@ def build_review(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> 
         tab: the tab itself; its label stays as it is.
     """
     desks = Desks(registry, workspace)
-    gr.HTML(PLACE, apply_default_css=False)
+    gr.HTML(render("page.review"), apply_default_css=False)
     for kind, names in PLAIN.items():
         for name in names:
             endpoint = _of_visitor(desks, kind, name)

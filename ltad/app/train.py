@@ -10,9 +10,9 @@ from typing import Any
 import gradio as gr
 
 from ltad.app.components import friendly
-from ltad.app.html import escape, notice
+from ltad.app.html import render
 from ltad.app.train_api import build_train_api, comparison_html
-from ltad.app.train_view import EMPTY, figures_html, loss_figure, parts_html, status_html
+from ltad.app.train_view import figures_html, loss_figure, parts_html, status_html
 from ltad.data.datasets import SUFFIXES
 from ltad.inference.registry import ModelRegistry
 from ltad.jobs import dataset, worker
@@ -39,14 +39,6 @@ from ltad.types import LTADError, SettingError
 from ltad.workspace import COMMAND, Workspace
 
 NEW = ""
-PUBLIC = (
-    "<div class='lt-empty'><h3>Teach the model a part of your own</h3><p>A training takes minutes "
-    "of this machine and its model would be everybody's, so a public page offers none. In a copy "
-    "of this repository one command starts the same page for yourself, offline:</p>"
-    f"<pre style='white-space: pre-wrap'>{COMMAND}</pre>"
-    "<p>Four good pictures of a part are enough to start, 20 are better. "
-    "Without the page: <code>.venv/bin/python -m ltad train --help</code></p></div>"
-)
 SECONDS_BETWEEN_LOOKS = 2.0
 _ROLES = [("Good, to learn from", "learn"), ("Good, to test on only", "test good"),
           ("Defective, to test on only", "test defective")]
@@ -74,7 +66,8 @@ def watch(workspace: Workspace, name: str) -> tuple[Any, ...]:
 def show(workspace: Workspace, name: str, report: str = "") -> tuple[Any, ...]:
     """The pictures of a job, with what happened to the last ones, and all of `watch`."""
     known = name in job_names(workspace)
-    parts = parts_html(find_job(workspace, name)) if known else EMPTY
+    parts = parts_html(find_job(workspace, name)) if known \
+        else render("train.nothing_yet")
     return report + parts, *watch(workspace, name)
 
 
@@ -117,7 +110,8 @@ def add(
     job, added = bring(registry, workspace, source, lesson_name, new_name, part, role, brought)
     return (
         _choices(job_names(workspace), job.name), job.name, gr.update(visible=False),
-        None, *show(workspace, job.name, added_html(part, added)),
+        None, *show(workspace, job.name,
+                    render("train.added", part, added.kept, added.refused[:20])),
     )
 
 
@@ -158,12 +152,6 @@ def bring(
     return job, added
 
 
-def added_html(part: str, added: Added) -> str:
-    """How many pictures were kept, and the reasons for the others."""
-    kept = f"<p class='lt-quiet'>{added.kept} pictures of {escape(part)} added.</p>"
-    return kept + "".join(notice(escape(reason)) for reason in added.refused[:20])
-
-
 def act(workspace: Workspace, name: str, action: str) -> tuple[Any, ...]:
     """What was pressed on a picture or a part: ``{"action": ..., "subject": [...]}`` as JSON."""
     pressed = json.loads(action)
@@ -201,7 +189,7 @@ def build_train(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> N
     """Lay out the tab inside the current ``gr.Blocks``, wire it up, and go on with trainings that
     a killed server left behind. A public page only says how to train elsewhere."""
     if workspace.is_public:
-        gr.HTML(PUBLIC, elem_id="lt-train-public")
+        gr.HTML(render("train.public", COMMAND), elem_id="lt-train-public")
         return
     worker.resume_interrupted(workspace)
     remembered = gr.BrowserState(NEW, storage_key="ltad-lesson", secret="a lesson's name only")
@@ -226,7 +214,7 @@ def build_train(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> N
             status = gr.HTML(elem_id="lt-train-status")
             plot = gr.Plot(label="Losses", show_label=False, visible=False, elem_id="lt-losses")
             figures = gr.HTML(elem_id="lt-train-figures")
-            parts = gr.HTML(EMPTY, elem_id="lt-train-parts")
+            parts = gr.HTML(render("train.nothing_yet"), elem_id="lt-train-parts")
             compared = _build_comparison(registry, workspace)
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     watched = [status, plot, figures, start, cancel, drop, timer]

@@ -11,8 +11,8 @@ import gradio as gr
 from PIL import Image
 
 from ltad.app.components import friendly
-from ltad.app.html import apart, escape, notice, readable
-from ltad.app.train_view import percent
+from ltad.app.detection_view import Photo
+from ltad.app.html import apart, readable, render
 from ltad.inference.registry import ModelRegistry
 from ltad.io.heatmap import data_url, heat_png, photo_jpeg
 from ltad.io.images import read_image
@@ -20,7 +20,6 @@ from ltad.jobs import dataset, worker
 from ltad.jobs.dataset import Incoming, add_pictures, from_files, from_review, from_server_folder
 from ltad.jobs.evaluate import (
     Pair,
-    Row,
     compare,
     own_exhibits,
     read_figures,
@@ -75,12 +74,9 @@ def comparison_html(
 ) -> str:
     """The table and the maps side by side."""
     pairs, refused = find_pairs(registry, workspace, first, second, files)
-    rows = rows_of(pairs)
-    drawn = "".join(_pair_html(pair, first, second) for pair in _chosen(pairs))
-    return (
-        "".join(notice(escape(reason)) for reason in refused)
-        + (_table_html(rows, first, second) if rows else "")
-        + f"<div class='lt-pairs'>{drawn}</div>"
+    return render(
+        "train.comparison", refused, rows_of(pairs), first, second,
+        [_pair(pair, first, second) for pair in _chosen(pairs)],
     )
 
 
@@ -96,57 +92,22 @@ def _chosen(pairs: Sequence[Pair]) -> list[Pair]:
     return chosen[:MOST_DRAWN]
 
 
-def _table_html(rows: Sequence[Row], first: str, second: str) -> str:
-    body = "".join(
-        f"<tr><th scope='row'>{escape(readable(row.part))}</th>"
-        f"<td>{row.good} good, {row.defective} not</td>"
-        f"<td>{percent(row.auroc[0])}</td><td><b>{percent(row.auroc[1])}</b></td>"
-        f"<td>{row.false_alarms[0]}</td><td>{row.false_alarms[1]}</td>"
-        f"<td>{row.found[0]}</td><td>{row.found[1]}</td>"
-        f"<td>{row.not_judged[0]}</td><td>{row.not_judged[1]}</td></tr>" for row in rows
-    )
-    names = f"<th scope='col'>{escape(first)}</th><th scope='col'>{escape(second)}</th>"
-    return (
-        "<div class='lt-scroll'><table class='lt-table'><thead><tr><th></th><th></th>"
-        "<th colspan='2' scope='colgroup'>Image AUROC</th>"
-        "<th colspan='2' scope='colgroup'>False alarms</th>"
-        "<th colspan='2' scope='colgroup'>Defective found</th>"
-        "<th colspan='2' scope='colgroup'>Not judged</th></tr><tr>"
-        f"<th scope='col'>Part</th><th scope='col'>Pictures</th>{names * 4}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _pair_html(pair: Pair, first: str, second: str) -> str:
+def _pair(pair: Pair, first: str, second: str) -> dict[str, Any]:
     exhibit = pair.exhibit
     photo = data_url(photo_jpeg(exhibit.image, _SIDE), "image/jpeg")
     truth = {True: "defective", False: "good", None: ""}[exhibit.is_defective]
-    words = " · ".join(filter(None, (readable(exhibit.part), exhibit.title, truth)))
-    aspect = f"{exhibit.image.width}/{exhibit.image.height}"
-    return (
-        f"<section class='lt-card lt-pair' style='--lt-photo:url({photo});--lt-aspect:{aspect}'>"
-        f"<h4>{escape(words)}</h4><div>{_side_html(pair.first, first)}"
-        f"{_side_html(pair.second, second)}</div></section>"
-    )
+    return {
+        "photo": Photo(None, photo, *exhibit.image.size),
+        "words": " · ".join(filter(None, (readable(exhibit.part), exhibit.title, truth))),
+        "sides": [_side(pair.first, first), _side(pair.second, second)],
+    }
 
 
-def _side_html(detection: Detection, model: str) -> str:
-    low, high = detection.map_scale["combined"]
+def _side(detection: Detection, model: str) -> dict[str, Any]:
     score, threshold = apart(detection.score, detection.threshold)
-    kind = {"anomalous": "bad", "normal": "good"}.get(detection.verdict, "doubtful")
-    heat = data_url(heat_png(detection.anomaly_map, low, high), "image/png")
-    name = readable(detection.class_name)
-    doubt = "" if detection.is_judged else (
-        ", the nearest of its classes; this looks like none of the parts this model knows, or it "
-        "is damaged beyond recognition"
-    )
-    return (
-        f"<figure><figcaption>{escape(model)}</figcaption><div class='lt-frame lt-still' role='img'"
-        f" aria-label='Heatmap of {escape(model)}'><img class='lt-heat' alt='' "
-        f"src='{heat}'></div>"
-        f"<p class='lt-{kind}'><b>{detection.verdict.capitalize()}</b></p>"
-        f"<p class='lt-quiet'>{score} of {threshold}, as {escape(name)}{doubt}</p></figure>"
-    )
+    heat = heat_png(detection.anomaly_map, *detection.map_scale["combined"])
+    return {"detection": detection, "model": model, "score": score, "threshold": threshold,
+            "heat": data_url(heat, "image/png")}
 
 
 def pair_record(pair: Pair) -> dict[str, Any]:

@@ -20,15 +20,17 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 from ltad.app import prompts, prompts_panels, prompts_view
+from ltad.app.html import render
 from ltad.app.page import launch_options
 from ltad.inference.registry import ModelRegistry
 from ltad.prompts.lab import PromptLab
 from ltad.prompts.variants import EVERY_CLASS, SHUFFLED
 from ltad.synthetic.render import render_part
-from ltad.types import LTADError, PromptError, SettingError
+from ltad.types import GROUPS, LTADError, PromptError, SettingError
 from ltad.workspace import Workspace
 
 RUDE = "a <img src=x onerror=alert(1)> ${2+2}"
+COLUMNS = [f"{m}_{b}" for m in ("image", "pixel") for b in ("semantic", "combined")]
 PATIENCE = 60_000  # milliseconds
 
 
@@ -95,6 +97,13 @@ def test_a_picture_made_ready_for_another_model_waits(lab, photo):
 def test_words_are_escaped_everywhere(lab, photo):
     html = "".join(prompts.show_grid(lab, True, photo, "", "leather", RUDE, RUDE, None, None, ""))
     html += prompts.show_pairs(lab, photo, "", "leather", None, None, RUDE, RUDE, RUDE, RUDE)
+    frame = pd.DataFrame([{"state": state, "normal_prompt": RUDE, "abnormal_prompt": RUDE,
+                           "name": name, **dict.fromkeys(COLUMNS, 70.0)}
+                          for state in ("before", "after") for name in (RUDE, *GROUPS)])
+    after = frame[frame["state"] == "after"]
+    html += prompts_view.heat_table_html(after, "image", "semantic", RUDE)
+    html += prompts_view.change_table_html(frame, [RUDE], RUDE)
+    html += render("prompts.renamed", RUDE, RUDE, [RUDE])
     assert "<img src=x" not in html and "${" not in html
     cell = re.search(r"data-lt-pair='([^']+)'", html)[1]
     assert json.loads(markup.unescape(cell)) == [RUDE, RUDE]
@@ -130,8 +139,8 @@ def test_measured_grid_becomes_a_heat_table(lab, parts_folder):
     low = frame[frame["name"] == "Low"]["image_combined"]
     assert all(f"<b>{value:.2f}</b>" in html for value in low)
     assert html.count("lt-prompts-best") == (low == low.max()).sum()
-    assert "21 pictures" in html and "--abnormal 'a broken'" in exports.replace("&#x27;", "'")
-    assert prompts_panels.show_heat(None, "image", "combined", "All")[0] == prompts_view.NOT_YET
+    assert "21 pictures" in html and "--abnormal 'a broken'" in markup.unescape(exports)
+    assert "Nothing measured yet" in prompts_panels.show_heat(None, "image", "combined", "All")[0]
 
 
 def test_refit_is_kept_chosen_and_dropped(lab, parts_folder):

@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.metrics import f1_score, precision_score, recall_score
 from small_runs import BAD, GOOD, RUDE, write_small_run
 
-from ltad.app import results_cards, results_gallery, results_view
+from ltad.app import results_cards, results_gallery, results_table, results_view
 from ltad.evaluation.operating_point import (
     OperatingPoint,
     best_f1_score,
@@ -206,7 +206,13 @@ def test_rude_names_and_paths_do_not_reach_the_page(reader: RunReader):
     rude = replace(run, images=run.images.assign(defect=RUDE, path=RUDE))
     judged = judge(rude, OperatingPoint(0.1))
     html, _ = results_gallery.gallery_html(rude, judged.iloc[:2], 1, {"normal_prompt": RUDE})
-    html += results_cards.facts_html(run)
+    html += results_cards.facts_html(replace(run, about=run.about | {"group": RUDE}))
+    html += results_cards.confusion_html(
+        count_verdicts(judged), {RUDE: count_verdicts(judged)}, {RUDE: 1.0}, OperatingPoint(0.1))
+    two = [replace(one, about=one.about | {"kind": RUDE})
+           for one in reader.all(["first", "second"])]
+    baseline = replace(results_table.run_baseline(run), name=RUDE, source=RUDE)
+    html += results_view.table_html(results_table.results_table(two, []), two, baseline)
     assert "<img src=x" not in html and "${" not in html and "{{" not in html
     assert str(run.folder.parent.parent) not in html
 

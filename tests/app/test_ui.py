@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import app
-from ltad.app import class_names, detection_view, html, inspect, train_view
+from ltad.app import class_names, detection_view, draw, html, inspect, train_view
 from ltad.app.components import UNEXPECTED, friendly
 from ltad.app.page import badge_text, card_html, header_html
 from ltad.config import Config
@@ -150,17 +150,21 @@ def test_near_numbers_are_told_apart():
     assert html.apart(5.0, 5.0) == ("5.00", "5.00")
 
 
+def gauge(score: float, threshold: float, start: float) -> str:
+    return html.render("detection.gauge", detection_view.scale(score, threshold, start))
+
+
 def test_gauge_keeps_the_threshold_in_the_middle():
-    assert "left:50.0%" in detection_view.gauge_html(5.0, 10.0, 0.0)
-    assert "width:25.0%" in detection_view.gauge_html(5.0, 10.0, 0.0)
-    assert "left:50.0%" in detection_view.gauge_html(245.0, 247.0, 246.0)
-    far = detection_view.gauge_html(100.0, 10.0, 0.0)
+    assert "left:50.0%" in gauge(5.0, 10.0, 0.0)
+    assert "width:25.0%" in gauge(5.0, 10.0, 0.0)
+    assert "left:50.0%" in gauge(245.0, 247.0, 246.0)
+    far = gauge(100.0, 10.0, 0.0)
     assert "width:87.0%" in far and "left:8.7%" in far
 
 
 def test_verdict_is_said_in_words_and_not_by_colour_alone():
-    bad = detection_view.verdict_html(make_detection())
-    good = detection_view.verdict_html(make_detection(is_anomalous=False, score=3.0))
+    bad = detection_view.answer_html(make_detection())
+    good = detection_view.answer_html(make_detection(is_anomalous=False, score=3.0))
     assert "Anomalous" in bad and "<svg" in bad and "above the threshold 10.0" in bad
     assert "Normal" in good and "<svg" in good and "not above the threshold 10.0" in good
 
@@ -188,7 +192,7 @@ def test_a_part_that_the_model_does_not_know_is_not_judged(is_anomalous):
 
 
 def test_three_most_probable_classes_are_shown():
-    shown = detection_view.class_html(make_detection())
+    shown = html.render("detection.recognised", make_detection())
     assert "hex nut" in shown and "70%" in shown and "bolt" in shown and "tile" not in shown
 
 
@@ -200,6 +204,12 @@ def test_names_cannot_become_markup_or_template():
     page += class_names.describe_names(StandIn(), "hex_nut", 1) + header_html(StandIn())
     page += card_html(StandIn().card)
     page += detection_view.prompt_notes("a", "b", [RUDE_NAME])
+    trial = {"good": 3, "defective": 9, "false_alarms": 0, "found": 0, "auroc": 0.5}
+    page += train_view.figures_html({"false_alarm_rate": 0.05, "command": RUDE_NAME, "classes": [{
+        "class_name": RUDE_NAME, "is_new": True, "training": 12, "held_out": 3, "recognised": 1.0,
+        "is_pooled": False, "are_held_out": True, "painted": trial, "test": None}]})
+    page += html.render("train.added", RUDE_NAME, 0, [RUDE_NAME])
+    page += draw.trial_html(rude, rude, draw.Coverage(0.0, None, None, None, None), False)
     assert "<img src=x" not in page and "${" not in page and "{{" not in page
 
 
@@ -227,9 +237,9 @@ def test_maps_carry_the_values_of_all_three():
 
 def test_regions_are_told_in_pixels_of_the_photograph():
     region = make_detection().regions[0]
-    assert detection_view.photo_box(region, (12, 16), PHOTO) == (80, 30, 160, 60)
-    assert "x 80–160, y 30–60" in detection_view.regions_html(make_detection(), PHOTO)
-    assert "No region" in detection_view.regions_html(make_detection(regions=()), PHOTO)
+    assert PHOTO.box(region, (12, 16)) == (80, 30, 160, 60)
+    assert "x 80–160, y 30–60" in detection_view.maps_html(make_detection(), PHOTO)
+    assert "No region" in detection_view.maps_html(make_detection(regions=()), PHOTO)
 
 
 def test_prompt_notes():
@@ -302,8 +312,8 @@ def test_a_finished_training_with_poor_figures_is_not_called_finished_only():
 
 def test_a_stranger_is_listed_without_percentages():
     """Probabilities tell classes apart; of a part that is none of them they would say 100%."""
-    known = detection_view.class_html(make_detection())
-    stranger = detection_view.class_html(make_detection(is_recognised=False, was_class_given=False))
+    known = html.render("detection.recognised", make_detection())
+    stranger = html.render("detection.recognised", make_detection(is_recognised=False))
     assert "70%" in known and "%" not in stranger
     assert "far from every class" in stranger and "hex nut" in stranger
 
@@ -328,9 +338,9 @@ def test_vectors_no_better_than_chance_are_named():
     assert "Vector 2 is no nearer to any word than a random vector is." in page
     near = NearestToken("nut", 0.9, 0.1)
     start = NearestToken("object", 0.95, 0.1)
-    assert class_names.baseline_notice([[near]], [0.3]) == ""
-    assert class_names.baseline_notice([[start, near]], [0.3]) == ""
-    assert "where it began" in class_names.baseline_notice([[start]], [0.3])
+    assert class_names.baseline_findings([[near]], [0.3]) == []
+    assert class_names.baseline_findings([[start, near]], [0.3]) == []
+    assert "where it began" in class_names.baseline_findings([[start]], [0.3])[0]
 
 
 def test_vocabulary_figure_marks_class_and_word():

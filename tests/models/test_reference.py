@@ -11,6 +11,7 @@ from PIL import Image
 
 from ltad import load_scorer
 from ltad.app import detection_view, inspect
+from ltad.app.html import render
 from ltad.config import PRESETS, preset
 from ltad.data.datasets import load_folder
 from ltad.evaluation.evaluate import branches_of, detector_measure, settings_of
@@ -195,9 +196,9 @@ def test_weight_0_leaves_the_published_branches(reference_scorer, parts_folder):
     assert published.weights[REFERENCE] == 0 and published.score != own.score
     np.testing.assert_array_equal(own.reference_map, published.reference_map)
     assert "The verdict used: <b>reconstruction + semantic</b>" in (
-        detection_view.scores_html(published))
-    assert "<b>reconstruction + semantic + reference</b>" in detection_view.scores_html(own)
-    assert detection_view.sum_formula(own).startswith("40% S<sub>rec</sub> + 20%")
+        render("detection.scores", published))
+    assert "<b>reconstruction + semantic + reference</b>" in render("detection.scores", own)
+    assert render("detection.formula", own).startswith("40% S<sub>rec</sub> + 20%")
 
 
 def test_a_weight_below_0_is_refused(reference_scorer, parts_folder):
