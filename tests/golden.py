@@ -24,12 +24,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch
+import typer
 from desk_for_tests import Desk
 from PIL import Image
 
 from ltad import load_scorer
 from ltad.app.page import build_app
-from ltad.cli.main import build_parser
+from ltad.cli.main import app
 from ltad.review.coco import write_coco
 from ltad.review.export import csv_text, write_archive
 from ltad.review.report import write_report
@@ -102,9 +103,16 @@ def endpoints(scorer: Any) -> dict[str, list[str]]:
 
 def commands() -> dict[str, list[str]]:
     """Every command with its options."""
-    (choices,) = (a.choices for a in build_parser()._actions if a.choices)
-    return {name: sorted(o for a in parser._actions for o in (a.option_strings or [a.dest]))
-            for name, parser in choices.items()}
+    return _options(typer.main.get_command(app), None)
+
+
+def _options(command: Any, parent: Any) -> dict[str, list[str]]:
+    context = command.make_context(command.name, [], parent, resilient_parsing=True)
+    found = {} if parent is None else {context.command_path.strip(): sorted(
+        option for one in command.get_params(context) for option in one.opts)}
+    for below in getattr(command, "commands", {}).values():
+        found |= _options(below, context)
+    return found
 
 
 def everything() -> dict[str, Any]:

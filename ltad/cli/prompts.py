@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-from argparse import Namespace
 from pathlib import Path
+from typing import Annotated
 
+import pandas as pd
+import typer
+
+from ltad.cli.options import MODEL, WORK, Checkpoint, Device, Lam, Tau, Work
 from ltad.evaluation.ablations import ABNORMAL_PROMPTS, NORMAL_PROMPTS
 from ltad.inference.registry import load_scorer
 from ltad.inference.scorer import Scorer
@@ -21,71 +24,74 @@ MOST_COLUMNS = 3
 """More replaced classes than this have no columns of their own in print; the CSV holds all."""
 
 
-def add_prompts(group) -> None:
-    """Add the sub-parser of ``prompts`` to the command line's."""
-    parser = group.add_parser(
-        "prompts", help="AUROC of pairs of prompts, other class names, a refitted Phi.",
-        description="Measure pairs of prompts on a test set in seconds, before and after the "
-                    "names are replaced or Phi is refitted. The model itself is never changed.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.set_defaults(run=prompts)
-    parser.add_argument("--checkpoint", default="assets/demo", help="model folder or hub name")
-    parser.add_argument("--data", help="test set: a folder in the layout of MVTec AD, VisA or "
-                        "DAGM 2007, or 'parts' for the rendered benchmark")
-    parser.add_argument("--image", help="one picture: its scores under each pair")
-    parser.add_argument("--class-name", help="the picture's class; by default recognised")
-    parser.add_argument("--normal", nargs="+", default=list(NORMAL_PROMPTS), metavar="WORDS")
-    parser.add_argument("--abnormal", nargs="+", default=list(ABNORMAL_PROMPTS), metavar="WORDS")
-    parser.add_argument("--replace", nargs="+", default=[], metavar="CLASS=WORDS",
-                        help="another class name: words, @nearest, @own or @class:NAME; the class "
-                             "'*' stands for all, and takes @shuffled too")
-    parser.add_argument("--refit", action="store_true", help="refit Phi for each pair")
-    parser.add_argument("--steps", type=int, default=RefitSettings.steps, help="of the refit")
-    parser.add_argument("--learning-rate", type=float, default=None,
-                        help="of the refit; by default the model's own")
-    parser.add_argument("--save", type=Path, default=None, metavar="FOLDER",
-                        help="write the refitted model, if there is one pair")
-    parser.add_argument("--lam", type=float, default=None, help="instead of the model's lambda")
-    parser.add_argument("--tau", type=float, default=None, help="instead of the model's tau")
-    parser.add_argument("--pixel-size", type=int, default=None,
-                        help="side of the maps whose pixels are counted; by default "
-                             f"{MAP_SCALE} times the semantic grid")
-    parser.add_argument("--csv", type=Path, default=None, metavar="FILE",
-                        help="write every figure, of each class too")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ...")
-    parser.add_argument("--work", type=Path, default=Path(".ltad"),
-                        help="folder for rendered parts and cached features")
+NORMAL, ABNORMAL = list(NORMAL_PROMPTS), list(ABNORMAL_PROMPTS)
 
 
-def prompts(options: Namespace) -> None:
-    """``python -m ltad prompts``"""
-    if not (options.data or options.image):
+def prompts(
+    checkpoint: Checkpoint = MODEL,
+    data: Annotated[str | None, typer.Option(
+        help="test set: a folder in the layout of MVTec AD, VisA or DAGM 2007, or 'parts' for "
+             "the rendered benchmark")] = None,
+    image: Annotated[str | None, typer.Option(
+        help="one picture: its scores under each pair")] = None,
+    class_name: Annotated[str | None, typer.Option(
+        help="the picture's class; by default recognised")] = None,
+    normal: Annotated[list[str], typer.Option(metavar="WORDS ...")] = NORMAL,
+    abnormal: Annotated[list[str], typer.Option(metavar="WORDS ...")] = ABNORMAL,
+    replace: Annotated[list[str] | None, typer.Option(
+        metavar="CLASS=WORDS ...",
+        help="another class name: words, @nearest, @own or @class:NAME; the class '*' stands for "
+             "all, and takes @shuffled too")] = None,
+    refit: Annotated[bool, typer.Option("--refit", help="refit Phi for each pair")] = False,
+    steps: Annotated[int, typer.Option(help="of the refit")] = RefitSettings.steps,
+    learning_rate: Annotated[float | None, typer.Option(
+        help="of the refit; by default the model's own")] = None,
+    save: Annotated[Path | None, typer.Option(
+        metavar="FOLDER", help="write the refitted model, if there is one pair")] = None,
+    lam: Lam = None,
+    tau: Tau = None,
+    pixel_size: Annotated[int | None, typer.Option(
+        help="side of the maps whose pixels are counted; by default "
+             f"{MAP_SCALE} times the semantic grid")] = None,
+    csv: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="write every figure, of each class too")] = None,
+    device: Device = "cpu",
+    work: Work = WORK,
+) -> None:
+    """AUROC of pairs of prompts, other class names, a refitted Phi.
+
+    Measure pairs of prompts on a test set in seconds, before and after the names are replaced or
+    Phi is refitted. The model itself is never changed.
+    """
+    if not (data or image):
         raise SettingError("Give a test set (--data FOLDER or --data parts) or an --image.")
-    if options.data and options.image:
+    if data and image:
         raise SettingError("Give --data or --image, not both.")
-    experiment = _experiment(options)
-    if options.image and experiment.refit:
-        raise SettingError("--refit needs the training pictures: give --data, not --image.")
-    if options.save and not (experiment.refit and len(experiment.pairs) == 1):
-        raise SettingError("--save needs --refit and a single pair of prompts.")
-    if options.save and experiment.replacements:
-        raise SettingError("--save keeps the model's own names: leave --replace out.")
-    scorer = load_scorer(options.checkpoint, options.device)
-    _warn(scorer, experiment)
-    if options.image:
-        _picture(scorer, experiment, options)
-    else:
-        _test_set(scorer, experiment, options)
-
-
-def _experiment(options: Namespace) -> Experiment:
-    return Experiment(
-        prompt_list(options.normal, "normal"), prompt_list(options.abnormal, "abnormal"),
-        parse_replacements(options.replace),
-        RefitSettings(options.steps, options.learning_rate) if options.refit else None,
-        options.lam, options.tau, options.pixel_size,
+    experiment = Experiment(
+        prompt_list(normal, "normal"), prompt_list(abnormal, "abnormal"),
+        parse_replacements(replace or []),
+        RefitSettings(steps, learning_rate) if refit else None, lam, tau, pixel_size,
     )
+    if image and refit:
+        raise SettingError("--refit needs the training pictures: give --data, not --image.")
+    if save and not (refit and len(experiment.pairs) == 1):
+        raise SettingError("--save needs --refit and a single pair of prompts.")
+    if save and experiment.replacements:
+        raise SettingError("--save keeps the model's own names: leave --replace out.")
+    scorer = load_scorer(checkpoint, device)
+    _warn(scorer, experiment)
+    if image:
+        figures = _picture(scorer, experiment, image, class_name)
+    else:
+        outcome = _test_set(scorer, experiment, data, work)
+        figures = outcome.frame()
+    if csv:
+        guarded(figures).to_csv(csv, index=False)
+    if save:
+        about = {"refitted_from": scorer.name, "refitted_on": data, "refit_steps": steps,
+                 "refit_learning_rate": outcome.refits[0].learning_rate}
+        folder = save_variant(outcome.refits[0].scorer, save.name, save.parent, about)
+        print(f"The refitted model is in {folder}.")
 
 
 def _warn(scorer: Scorer, experiment: Experiment) -> None:
@@ -96,13 +102,16 @@ def _warn(scorer: Scorer, experiment: Experiment) -> None:
         print(f"Not whole words of the vocabulary, so read in pieces: {', '.join(unknown)}.")
 
 
-def _picture(scorer: Scorer, experiment: Experiment, options: Namespace) -> None:
-    class_name = options.class_name or scorer.recognise(options.image).best
+def _picture(
+    scorer: Scorer, experiment: Experiment, image: str, class_name: str | None
+) -> pd.DataFrame:
+    """Print one image's scores under each pair; all of them as a table."""
+    class_name = class_name or scorer.recognise(image).best
     models = {"": scorer}
     if experiment.replacements:
         models = {"before": scorer, "after": replace_names(scorer, experiment.replacements)}
     found = {
-        state: read_picture(model, options.image, class_name, experiment.pairs, experiment.lam,
+        state: read_picture(model, image, class_name, experiment.pairs, experiment.lam,
                             experiment.tau)
         for state, model in models.items()
     }
@@ -114,14 +123,13 @@ def _picture(scorer: Scorer, experiment: Experiment, options: Namespace) -> None
                 f"{b} {reading.scores[b]:.4g} (threshold {reading.thresholds[b]:.4g})"
                 for b in reading.scores
             ), sep="  ")
-    if options.csv:
-        frame = readings_frame(next(iter(found.values())), class_name, found.get("after", ()))
-        guarded(frame).to_csv(options.csv, index=False)
+    return readings_frame(next(iter(found.values())), class_name, found.get("after", ()))
 
 
-def _test_set(scorer: Scorer, experiment: Experiment, options: Namespace) -> None:
-    samples = read_samples(scorer, options.data, options.work)
-    features = options.work / "features"
+def _test_set(scorer: Scorer, experiment: Experiment, data: str, work: Path) -> Outcome:
+    """Print a test set's AUROC under each pair."""
+    samples = read_samples(scorer, data, work)
+    features = work / "features"
     bench = read_bench(scorer, samples, features, experiment.pixel_size)
     if bench.left_out:
         print(f"Left out, because the model does not know them: {', '.join(bench.left_out)}.")
@@ -131,15 +139,7 @@ def _test_set(scorer: Scorer, experiment: Experiment, options: Namespace) -> Non
     names = [n for n in replaced_classes(scorer, experiment.replacements) if n in bench.positions]
     print(outcome_table(outcome, tuple(names) if len(names) <= MOST_COLUMNS else ()))
     print("\n".join(_told(outcome, bench.seconds)))
-    if options.csv:
-        guarded(outcome.frame()).to_csv(options.csv, index=False)
-    if options.save:
-        about = {"refitted_from": scorer.name, "refitted_on": str(options.data),
-                 "refit_steps": experiment.refit.steps,
-                 "refit_learning_rate": outcome.refits[0].learning_rate}
-        folder = save_variant(outcome.refits[0].scorer, options.save.name, options.save.parent,
-                              about)
-        print(f"The refitted model is in {folder}.")
+    return outcome
 
 
 def _told(outcome: Outcome, reading_seconds: float) -> list[str]:

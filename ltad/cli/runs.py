@@ -1,10 +1,13 @@
-"""What ``python -m ltad runs`` and ``python -m ltad report`` do."""
+"""``python -m ltad runs`` and ``python -m ltad report``: evaluations that were kept."""
 
 from __future__ import annotations
 
-from argparse import Namespace
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from ltad.cli.options import WORK, Command, Device, FalseAlarmRate, RunName, Work, new_app
 from ltad.evaluation.record import ship_run
 from ltad.evaluation.report import write_report
 from ltad.evaluation.results import description, percent, printed_comparison, printed_results
@@ -13,10 +16,16 @@ from ltad.evaluation.runs import Run, delete_run, new_run_folder, read_run, run_
 from ltad.types import CheckpointError
 from ltad.workspace import Workspace
 
+app = new_app(
+    help="List, show, compare, delete and repeat evaluations.\n\n"
+         "A run is one kept evaluation: `evaluate --run NAME` and `ablate` make them.",
+)
 
-def list_runs(options: Namespace) -> None:
-    """``python -m ltad runs list``"""
-    folder = _folder(options)
+
+@app.command("list", cls=Command)
+def list_runs(device: Device = "cpu", work: Work = WORK) -> None:
+    """All runs, newest first."""
+    folder = Workspace(work).runs
     names = run_names(folder)
     if not names:
         print(f"No runs in {folder}. Make one: python -m ltad evaluate --data parts --run NAME")
@@ -40,73 +49,97 @@ def list_runs(options: Namespace) -> None:
         print("  ".join(cells).rstrip())
 
 
-def show_run(options: Namespace) -> None:
-    """``python -m ltad runs show NAME``"""
-    run = find_run(options, options.name)
+@app.command("show", cls=Command)
+def show_run(name: RunName, device: Device = "cpu", work: Work = WORK) -> None:
+    """A run's facts and its figures."""
+    run = find_run(work, name)
     for label, text in description(run).items():
         print(f"{label:20} {text}")
     print("\n" + printed_results(run.results, run.branches))
 
 
-def ship(options: Namespace) -> None:
-    """``python -m ltad runs ship NAME --to DIR``"""
-    run = find_run(options, options.name)
-    target = ship_run(run, options.to, options.pictures)
+@app.command(cls=Command)
+def compare(a: RunName, b: RunName, device: Device = "cpu", work: Work = WORK) -> None:
+    """Two runs side by side."""
+    print(printed_comparison(find_run(work, a), find_run(work, b)))
+
+
+@app.command(cls=Command)
+def ship(
+    name: RunName,
+    to: Annotated[Path, typer.Option(
+        metavar="DIR", help="folder of runs that a page shows beside its own")
+    ] = Path("assets/runs"),
+    pictures: Annotated[int, typer.Option(
+        metavar="N", help="test pictures to keep, evenly of every class and defect; the figures "
+                          "stay those of all")] = 480,
+    device: Device = "cpu",
+    work: Work = WORK,
+) -> None:
+    """Copy a run to where it can be shown without its data."""
+    target = ship_run(find_run(work, name), to, pictures)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"Run: {target}, {size / 1e6:.1f} MB")
 
 
-def compare(options: Namespace) -> None:
-    """``python -m ltad runs compare A B``"""
-    print(printed_comparison(find_run(options, options.a), find_run(options, options.b)))
-
-
-def delete(options: Namespace) -> None:
-    """``python -m ltad runs delete NAME...``"""
-    for folder in [run_folder(options, name) for name in options.names]:  # a damaged run, too
+@app.command(cls=Command)
+def delete(
+    names: Annotated[list[str], typer.Argument(metavar="RUN")],
+    device: Device = "cpu",
+    work: Work = WORK,
+) -> None:
+    """Delete runs for good."""
+    for folder in [run_folder(work, name) for name in names]:  # a damaged run, too
         delete_run(folder)
         print(f"Deleted: {folder}")
 
 
-def again(options: Namespace) -> None:
-    """``python -m ltad runs again NAME``"""
-    run = find_run(options, options.name)
-    folder = new_run_folder(_folder(options), options.run_name or f"{run.name}-again")
-    made = evaluate_again(run, options.work, options.device).write(folder)
+@app.command(cls=Command)
+def again(
+    name: RunName,
+    new_name: Annotated[str | None, typer.Option(
+        "--run", metavar="NAME", help="name of the new run, by default NAME-again")] = None,
+    device: Device = "cpu",
+    work: Work = WORK,
+) -> None:
+    """Evaluate a run's model again, with its settings and data."""
+    run = find_run(work, name)
+    folder = new_run_folder(Workspace(work).runs, new_name or f"{run.name}-again")
+    made = evaluate_again(run, work, device).write(folder)
     print(printed_comparison(run, made))
 
 
-def report(options: Namespace) -> None:
-    """``python -m ltad report RUN...``"""
-    runs = [find_run(options, name) for name in options.names]
-    write_report(runs, options.out, options.false_alarm_rate)
-    print(f"{options.out}: {options.out.stat().st_size / 2**20:.1f} MiB. It opens in a browser "
-          "as it is.")
+def report(
+    names: Annotated[list[str], typer.Argument(
+        metavar="RUN", help="names or folders; the others are compared to the first")],
+    out: Path = Path("report.html"),
+    false_alarm_rate: FalseAlarmRate = 0.05,
+    device: Device = "cpu",
+    work: Work = WORK,
+) -> None:
+    """Write runs as one HTML file that opens without a server."""
+    write_report([find_run(work, name) for name in names], out, false_alarm_rate)
+    print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB. It opens in a browser as it is.")
 
 
-def find_run(options: Namespace, name: str) -> Run:
+def find_run(work: Path, name: str) -> Run:
     """A run by its name, or by its folder.
 
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
-    return read_run(run_folder(options, name))
+    return read_run(run_folder(work, name))
 
 
-def run_folder(options: Namespace, name: str) -> Path:
+def run_folder(work: Path, name: str) -> Path:
     """The folder of a run by its name, or by that folder itself.
 
     Raises:
         CheckpointError: there is none.
     """
-    folder = _folder(options) / name
-    if not folder.is_dir() and Path(name).is_dir():
-        folder = Path(name)
-    if not folder.is_dir():
-        known = ", ".join(run_names(_folder(options))) or "none"
-        raise CheckpointError(f"There is no run {name!r} in {_folder(options)}. Runs: {known}.")
-    return folder
-
-
-def _folder(options: Namespace) -> Path:
-    return Workspace(options.work).runs
+    runs = Workspace(work).runs
+    for folder in (runs / name, Path(name)):
+        if folder.is_dir():
+            return folder
+    known = ", ".join(run_names(runs)) or "none"
+    raise CheckpointError(f"There is no run {name!r} in {runs}. Runs: {known}.")

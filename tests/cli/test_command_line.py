@@ -1,14 +1,17 @@
 """The command line from end to end on the tiny model."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
-from ltad.cli.main import build_parser, main
+from ltad.cli.main import app, main
 from ltad.cli.models import configured
 from ltad.config import Config, preset
 from ltad.evaluation.runs import read_run, run_names
@@ -116,9 +119,59 @@ def test_errors_are_one_line_and_exit_status_1(tmp_path, capsys):
      "report"],
 )
 def test_help_of_every_command(command, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        build_parser().parse_args([command, "--help"])
-    assert stopped.value.code == 0 and "default" in capsys.readouterr().out
+    assert main([command, "--help"]) == 0
+    assert "default" in (told := capsys.readouterr().out) and "\x1b" not in told
+
+
+def test_an_option_takes_all_the_values_after_it():
+    options = parsed("ablate", "table7", "--rows", "7.1", "7.2", "--data", "parts", "--set",
+                     "lam=4", "tau=1", "--seeds", "3", "--device=cuda")
+    assert options["row_ids"] == ["7.1", "7.2"] and options["changes"] == ["lam=4", "tau=1"]
+    assert (options["table"], options["seeds"], options["device"]) == ("table7", 3, "cuda")
+    again = parsed("ablate", "--set", "lam=4", "--data", "parts", "--set=tau=1", "--", "table7")
+    assert again["changes"] == ["lam=4", "tau=1"] and again["table"] == "table7"
+    assert not parsed("train", "--data", "a", "--out", "b", "--set")["changes"]
+
+
+def test_the_beginning_of_an_option_is_enough_and_numbers_may_be_negative():
+    options = parsed("score", "a.png", "--class", "screw", "b.png", "--lam", "-1", "--false=0.1")
+    assert options["class_name"] == "screw" and len(options["images"]) == 2
+    assert options["lam"] == -1 and options["false_alarm_rate"] == 0.1
+
+
+def parsed(name, *words):
+    """What a command would be called with."""
+    return typer.main.get_command(app).commands[name].make_context(name, list(words)).params
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    ([], "Missing command"), (["nonsense"], "No such command 'nonsense'"),
+    (["train", "--data", "parts"], "Missing option '--out'"),
+    (["train", "--out", "--data", "parts"], "'--out' requires a value"),
+    (["ablate", "table7", "--data", "parts", "--rows", "--set"], "'--rows' requires a value"),
+    (["train", "--data", "parts", "--out", "a", "--preset", "no"], "'paper-mvtec', 'paper-visa'"),
+    (["train", "--data", "parts", "--out", "a", "--seed", "x"], "--seed"),
+    (["ablate", "table5", "--data", "parts"], "'table6'"), (["runs", "show"], "RUN"),
+    (["score"], "IMAGE"), (["score", "a.png", "--bogus"], "No such option: --bogus"),
+    (["score", "a.png", "--re"], "'--reference' requires a value"),
+    (["train", "--s"], "No such option"),
+])
+def test_a_call_that_is_not_understood_ends_with_2_and_says_why(words, told, capsys):
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert told in error and error.startswith("Usage: python -m ltad") and "Traceback" not in error
+
+
+def test_an_interrupted_command_says_that_it_can_go_on(tmp_path):
+    command = subprocess.Popen(
+        [sys.executable, "-m", "ltad", "parts", str(tmp_path / "parts"), "--per-class", "5000"],
+        stderr=subprocess.PIPE,
+    )
+    while not any(tmp_path.rglob("*.png")):
+        assert command.poll() is None
+        time.sleep(0.1)
+    command.send_signal(signal.SIGINT)
+    assert b"goes on from here" in command.stderr.read() and command.wait() == 130
 
 
 def test_settings_on_the_command_line_are_validated():

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
-from ltad.cli.main import build_parser
+from ltad.cli.main import app
 from ltad.cli.models import configured
 from ltad.config import preset
 from ltad.data.datasets import load_folder
@@ -189,9 +190,10 @@ def test_painted_damage_is_repeatable_and_lies_where_the_mask_says(kind):
 def test_the_command_repeats_the_settings(tiny_config):
     config = few_pictures(tiny_config, {"a": 20, "b": 4})
     words = shlex.split(training_command(config, "my data", "some/encoder", "out"))
-    options = build_parser().parse_args(words[3:])
-    said = configured(preset(options.preset), options.set).replace(seed=options.seed)
-    assert said == config and options.data == "my data"
+    command = typer.main.get_command(app).commands[words[3]]
+    options = command.make_context(words[3], words[4:]).params
+    said = configured(preset(options["preset"]), options["changes"]).replace(seed=options["seed"])
+    assert said == config and options["data"] == "my data"
     steps = config.training.phase2_epochs * -(-19 // config.training.batch_size)
     assert 560 <= steps < 560 + 2
 

@@ -12,8 +12,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from ltad.cli.main import build_parser
-from ltad.cli.prompts import add_prompts
+from ltad.cli.main import main
 from ltad.data.layouts import load_dataset
 from ltad.evaluation.evaluate import load_mask
 from ltad.inference.calibration import Readings, branch_maps
@@ -326,13 +325,8 @@ def test_command_repeats_the_experiment(
                             RefitSettings(3, 1e-3), lam=4.0, pixel_size=64)
     command = shlex.split(experiment.command(str(tiny_model_folder), str(parts_folder)))
     assert command[:4] == ["python", "-m", "ltad", "prompts"]
-    parser = build_parser()
-    group = next(a for a in parser._actions if a.choices and "score" in a.choices)
-    if "prompts" not in group.choices:
-        add_prompts(group)
     csv = tmp_path / "out.csv"
-    options = parser.parse_args([*command[3:], "--csv", str(csv), "--work", str(tmp_path)])
-    options.run(options)
+    assert main([*command[3:], "--csv", str(csv), "--work", str(tmp_path)]) == 0
     expected = run_experiment(fresh_scorer, bench, experiment, lambda: data).frame()
     found, ties = pd.read_csv(csv), ["image_semantic"]
     pd.testing.assert_frame_equal(
@@ -342,20 +336,16 @@ def test_command_repeats_the_experiment(
     printed = capsys.readouterr().out
     assert "1 pairs on 21 pictures" in printed and "Refit for a / a broken" in printed
     picture = next(parts_folder.glob("screw/test/good/*.png"))
-    options = parser.parse_args(["prompts", "--checkpoint", str(tiny_model_folder), "--image",
-                                 str(picture), "--normal", "a", "--abnormal", "a frobbed"])
-    options.run(options)
+    assert main(["prompts", "--checkpoint", str(tiny_model_folder), "--image", str(picture),
+                 "--normal", "a", "--abnormal", "a frobbed"]) == 0
     assert "frobbed" in capsys.readouterr().out
-    options = parser.parse_args([
+    assert main([
         "prompts", "--checkpoint", str(tiny_model_folder), "--image", str(picture), "--normal",
         "a", "--abnormal", "a broken", "--class-name", "screw", "--replace", "screw=a nail",
         "--csv", str(csv),
-    ])
-    options.run(options)
+    ]) == 0
     rows = pd.read_csv(csv)
     assert rows["state"].tolist() == ["before", "after"]
     own = fresh_scorer.score(picture, "screw", "a", "a broken")
     assert rows["semantic_score"][0] == pytest.approx(own.semantic_score, rel=1e-4)
-    options = parser.parse_args(["prompts"])
-    with pytest.raises(SettingError, match="--data"):
-        options.run(options)
+    assert main(["prompts"]) == 1 and "--data" in capsys.readouterr().err
