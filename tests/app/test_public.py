@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import time
@@ -109,7 +110,7 @@ def test_nobody_trains_saves_or_deletes_for_others(address, workspace):
     names = {one["api_name"] for one in config["dependencies"]}
     assert not [name for name in names if str(name).startswith("teach")]
     assert "delete_run" not in names
-    assert COMMAND in json.dumps(config["components"])
+    assert COMMAND in html.unescape(json.dumps(config["components"]))
     with pytest.raises(SettingError, match="Saving a model is not possible on a public page"):
         workspace.require_private("Saving a model")
 
