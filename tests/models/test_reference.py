@@ -113,7 +113,7 @@ def test_a_large_bank_is_searched_in_two_stages_with_nearly_the_same_outcome():
     score = ResidualScore("nearest", 1, 96, 3000, 0.0, 0.02)
     score.fit(lambda: [(bank.T.reshape(1, 96, 60, 50), 0)])
     assert len(score.bank) == 3000
-    whitened = score._whitened(rows.T.reshape(1, 96, 20, 10), 0).flatten(0, -2)
+    whitened = score.whitened(rows.T.reshape(1, 96, 20, 10), 0).flatten(0, -2)
     exact = torch.cdist(whitened, score.bank.float()).amin(dim=1)
     found = score._nearest(whitened, 0)
     assert (found >= exact - 1e-3).all()
