@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import shutil
 import time
@@ -77,11 +78,11 @@ def record(
         SettingError: there is such a run, or it cannot have that name.
         CheckpointError: it cannot be written.
     """
-    root = Path(root).resolve()
+    root = Path(root).absolute()
     about = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"), "row": None, "group": None,
         **facts,
-        "data": {"name": facts["data"], "root": str(root), "layout": layout_of(root)},
+        "data": {"name": facts["data"], "root": str(root.resolve()), "layout": layout_of(root)},
         "versions": versions(), "branches": list(evaluation.branches),
     }
     return write_run(
@@ -91,7 +92,7 @@ def record(
 
 
 def images_table(evaluation: Evaluation, root: Path) -> pd.DataFrame:
-    """``images.csv`` of an evaluation; `root` is absolute."""
+    """``images.csv`` of an evaluation; `root` is absolute, and may hold links."""
     samples = evaluation.samples
     table = pd.DataFrame({
         "index": np.arange(len(samples)),
@@ -111,7 +112,8 @@ def images_table(evaluation: Evaluation, root: Path) -> pd.DataFrame:
 
 
 def _below(root: Path, path: Path | None) -> str:
-    return "" if path is None else path.resolve().relative_to(root).as_posix()
+    # A link belongs to the data set, wherever it leads: nothing is resolved.
+    return "" if path is None else Path(os.path.relpath(path.absolute(), root)).as_posix()
 
 
 def layout_of(root: Path) -> str:

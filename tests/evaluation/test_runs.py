@@ -89,6 +89,22 @@ def test_a_run_holds_a_row_a_test_picture(run, samples, parts_folder):
     assert "hex_nut" in description(run)["split"] or "3 classes" in description(run)["split"]
 
 
+def test_pictures_that_are_links_belong_to_their_data_set(
+    tiny_scorer, samples, parts_folder, work, tmp_path
+):
+    for class_folder in parts_folder.iterdir():
+        (tmp_path / "linked" / class_folder.name).mkdir(parents=True)
+        for folder in class_folder.iterdir():
+            (tmp_path / "linked" / class_folder.name / folder.name).symlink_to(folder)
+    linked = load_folder(tmp_path / "linked")
+    found = evaluate_model(
+        tiny_scorer, linked, tmp_path / "linked", work / "features", data="linked",
+    ).write(tmp_path / "run")
+    assert [tmp_path / "linked" / p for p in found.images.path] == [
+        s.path for s in evaluate.ordered_tests(linked)]
+    assert found.picture(0).size[0] > 0
+
+
 def test_scores_and_figures_are_those_of_the_scorer(run, tiny_scorer, samples):
     settings = tiny_scorer.score_settings()
     tests = evaluate.ordered_tests(samples)
