@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from transformers import AlignModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from ltad.config import FeatureSettings, build
+from ltad.models.fused_tower import FusedTower
 from ltad.types import CheckpointError, PromptError, SettingError
 
 Prompt = Sequence["str | Tensor"]
@@ -211,6 +213,12 @@ class AlignEncoder:
         )
 
     @cached_property
+    def _fused(self) -> FusedTower | None:
+        """The image tower as it runs on a processor, where that is possible."""
+        tower = self.model.vision_model
+        return FusedTower(tower) if FusedTower.fits(tower) else None
+
+    @cached_property
     def latent_shape(self) -> tuple[int, int, int]:
         size = self.settings.image_size
         with torch.inference_mode():
@@ -242,17 +250,24 @@ class AlignEncoder:
             pixels: (B, 3, S, S) float32 in [-1, 1].
             with_latent: also run to the end and return the last map.
         """
-        tower = self.model.vision_model
         taps = self.settings.taps
-        blocks = tower.encoder.blocks if with_latent else tower.encoder.blocks[: taps[-1] + 1]
-        pixels = pixels.to(self.device).contiguous(memory_format=torch.channels_last)
-        hidden = tower.embeddings(pixels)
+        last = None if with_latent else taps[-1] + 1
         outputs = []
-        for index, block in enumerate(blocks):
-            hidden = block(hidden)
+        for index, hidden in enumerate(islice(self._block_outputs(pixels.to(self.device)), last)):
             if index in taps:
                 outputs.append(hidden)
         return ImageFeatures(tuple(outputs), hidden if with_latent else None)
+
+    def _block_outputs(self, pixels: Tensor) -> Iterator[Tensor]:
+        """The output of each block in turn, computed as it is asked for."""
+        if self._fused is not None:
+            yield from self._fused.outputs(pixels)
+            return
+        tower = self.model.vision_model
+        hidden = tower.embeddings(pixels.contiguous(memory_format=torch.channels_last))
+        for block in tower.encoder.blocks:
+            hidden = block(hidden)
+            yield hidden
 
     def image_embeddings(self, pixels: Tensor) -> Tensor:
         """ALIGN's own image embedding, (B, d): the mean of the last map."""

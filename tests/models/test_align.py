@@ -34,7 +34,8 @@ def full_size(tiny_encoder) -> AlignEncoder:
 
 
 @pytest.mark.slow
-def test_full_size_taps_are_the_hidden_states_4_11_18_38(full_size):
+def test_full_size_taps_are_the_hidden_states_4_11_18_38(full_size, monkeypatch):
+    monkeypatch.setattr(full_size, "_fused", None)
     pixels = torch.rand(1, 3, 224, 224) * 2 - 1
     with torch.inference_mode():
         taps = full_size.image_features(pixels).taps
@@ -96,7 +97,8 @@ def test_full_size_scores_equal_a_numpy_transcription(full_size):
     np.testing.assert_allclose(found.maps["combined"][0], s_map, rtol=1e-4)
 
 
-def test_no_block_past_the_last_tap_runs(tiny_encoder):
+def test_no_block_past_the_last_tap_runs(tiny_encoder, monkeypatch):
+    monkeypatch.setattr(tiny_encoder, "_fused", None)
     blocks = tiny_encoder.model.vision_model.encoder.blocks
     ran = []
     handles = [b.register_forward_hook(lambda *_, i=i: ran.append(i)) for i, b in enumerate(blocks)]
