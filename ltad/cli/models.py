@@ -47,6 +47,7 @@ from ltad.evaluation.ablations import TABLES, rows_of
 from ltad.evaluation.record import ModelEvaluation, alarm_table, evaluate_bank, evaluate_model
 from ltad.evaluation.results import printed_results
 from ltad.evaluation.runs import Run, new_run_folder
+from ltad.inference.bulk import own_device, score_into
 from ltad.inference.reference_mode import ReferenceScorer
 from ltad.inference.registry import load_scorer
 from ltad.inference.scorer import Scorer
@@ -260,7 +261,9 @@ def ablate(
 
 
 def score(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE")],
+    context: typer.Context,
+    images: Annotated[list[Path] | None, typer.Argument(
+        metavar="IMAGE", help="with --out also folders, searched recursively, and tars")] = None,
     checkpoint: Checkpoint = MODEL,
     class_name: Annotated[str | None, typer.Option(help="by default it is recognised")] = None,
     reference: Annotated[Path | None, typer.Option(
@@ -272,6 +275,14 @@ def score(
     false_alarm_rate: FalseAlarmRate = 0.05,
     as_json: Annotated[bool, typer.Option(
         "--json", help="print JSON instead of a table")] = False,
+    out: Annotated[Path | None, typer.Option(
+        metavar="DIR", help="write Parquet files there instead, in shards: for millions of images. "
+                            "Started again, or several times at once, the same command goes on, "
+                            "and IMAGE may be left out")] = None,
+    listed: Annotated[Path | None, typer.Option(
+        "--list", metavar="FILE", help="more of IMAGE, one path a line; with --out")] = None,
+    shard_size: Annotated[int | None, typer.Option(
+        metavar="N", help="images in a file, by default 1000; with --out")] = None,
     normal_prompt: NormalPrompt = None,
     abnormal_prompt: AbnormalPrompt = None,
     lam: Lam = None,
@@ -280,8 +291,23 @@ def score(
 ) -> None:
     """Score pictures.
 
-    One line each.
+    One line each; with --out a row each.
     """
+    if out:
+        if reference or name or as_json:
+            raise SettingError("--reference, --name and --json do not go with --out, which writes "
+                               "the model's own verdicts as Parquet. Leave them out.")
+        scorer = load_scorer(checkpoint, own_device(device), keep=False)
+        print(score_into(
+            out, scorer, images or (), listed, shard_size, class_name=class_name,
+            normal_prompt=normal_prompt, abnormal_prompt=abnormal_prompt, lam=lam, tau=tau,
+            false_alarm_rate=false_alarm_rate,
+        ))
+        return
+    if listed or shard_size is not None:
+        raise SettingError("--list and --shard-size go with --out DIR. Give it, or leave them out.")
+    if not images:
+        context.fail("Missing argument 'IMAGE'.")
     scorer = load_scorer(checkpoint, device)
     if reference:
         if class_name:

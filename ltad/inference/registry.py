@@ -18,7 +18,7 @@ from ltad.types import CheckpointError, SettingError
 
 
 def load_scorer(
-    name: str | Path, device: str = "cpu", cache: str | Path | None = None
+    name: str | Path, device: str = "cpu", cache: str | Path | None = None, keep: bool = True
 ) -> Scorer:
     """A scorer for a trained model.
 
@@ -26,6 +26,7 @@ def load_scorer(
         name: a model folder, or the name of one on the Hugging Face hub.
         device: "cpu", "cuda", "mps", ...
         cache: folder of the disk cache; by default ``$LTAD_CACHE`` or ``~/.cache/ltad``.
+        keep: False where no image will be seen again: there is no disk cache then.
 
     Raises:
         CheckpointError: no such model, or a damaged one.
@@ -42,7 +43,7 @@ def load_scorer(
     )
     checkpoint = load_checkpoint(folder, encoder)
     cache = Path(cache or os.environ.get("LTAD_CACHE") or Path.home() / ".cache" / "ltad")
-    return Scorer(encoder, checkpoint, ByteCache(cache), name=folder.name)
+    return Scorer(encoder, checkpoint, ByteCache(cache) if keep else None, name=folder.name)
 
 
 def _download(name: str) -> Path:

@@ -87,6 +87,24 @@ def test_score_prints_json(tiny_model_folder, tmp_path, capsys):
     assert row["verdict"] == ("anomalous" if row["is_anomalous"] else "normal")
 
 
+def test_score_writes_parquet_and_goes_on(tiny_model_folder, parts_folder, tmp_path, capsys):
+    out, good = tmp_path / "scores", parts_folder / "leather" / "test" / "good"
+    score = ["score", "--out", str(out), "--checkpoint", str(tiny_model_folder)]
+    assert main([*score, str(good), "--shard-size", "3"]) == 0
+    images = len(list(good.glob("*.png")))
+    told = capsys.readouterr().out
+    assert told.startswith(f"{images} images: ") and f"{images} of them scored here" in told
+    (out / "part-00000.parquet").unlink()
+    assert main(score) == 0
+    assert "3 of them scored here" in capsys.readouterr().out
+    assert main([*score, str(good), "--lam", "7"]) == 1
+    assert "was planned otherwise: the lam was" in capsys.readouterr().err
+    assert main([*score, "--name", "hinge"]) == 1
+    assert "do not go with --out" in capsys.readouterr().err
+    assert main(["score", str(good), "--shard-size", "3"]) == 1
+    assert "go with --out DIR" in capsys.readouterr().err
+
+
 def test_score_does_not_judge_a_part_that_it_does_not_know(tiny_model_folder, tmp_path, capsys):
     path = tmp_path / "noise.png"
     noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
