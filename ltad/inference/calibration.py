@@ -150,33 +150,6 @@ def branch_maps(
 
 
 @dataclass(frozen=True)
-class GoodMaps:
-    """Maps of one class's held-out good images under one pair of prompts, whatever the weights.
-
-    Attributes:
-        readings: of those images.
-        grids: branch -> (n, G', G').
-        pooled: branch -> (n, P, P).
-    """
-
-    readings: Readings
-    grids: dict[str, Tensor]
-    pooled: dict[str, Tensor]
-
-    @classmethod
-    def of(
-        cls, readings: Readings, normal: Tensor, abnormal: Tensor, settings: ScoreSettings
-    ) -> GoodMaps:
-        """Maps of `readings` under t_n and t_a, measured on the grid."""
-        semantic = semantic_grid(readings, normal, abnormal, settings)
-        fine = None
-        if readings.reconstruction is not None:
-            fine = to_grid(readings.reconstruction.float()[:, None], semantic.shape[-1])[:, 0]
-        return cls(readings, _parts(fine, semantic, readings.reference),
-                   pooled_parts(readings, semantic, settings))
-
-
-@dataclass(frozen=True)
 class NormalScores:
     """What one class's held-out normal pictures score, by branch.
 
@@ -192,18 +165,57 @@ class NormalScores:
     high: dict[str, float]
 
     @classmethod
-    def of(cls, good: GoodMaps, settings: ScoreSettings) -> NormalScores:
-        """Scores of good images under `settings`, with whose prompts their maps were made."""
-        found = _branches(good.grids, good.readings, settings)
-        places = {b: v.cpu().numpy() for b, v in found.items()}
+    def of(cls, grids: Mapping[str, Tensor], pooled: Mapping[str, Tensor]) -> NormalScores:
+        """Of the same branches' maps (n, G', G'), and average-pooled (n, P, P)."""
+        places = {b: v.cpu().numpy() for b, v in grids.items()}
         quantiles = {b: np.quantile(v, SCALE_QUANTILES) for b, v in places.items()}
-        scores = image_scores(good.pooled, good.readings, settings)
         return cls(
-            {b: v.cpu().numpy() for b, v in scores.items()},
+            {b: scoring.image_score(v).cpu().numpy() for b, v in pooled.items()},
             {b: v.max(axis=(1, 2)) for b, v in places.items()},
             {b: float(v[0]) for b, v in quantiles.items()},
             {b: float(v[1]) for b, v in quantiles.items()},
         )
+
+    def __or__(self, other: NormalScores) -> NormalScores:
+        """These, and those of other branches."""
+        return NormalScores(self.scores | other.scores, self.peaks | other.peaks,
+                            self.low | other.low, self.high | other.high)
+
+
+@dataclass(frozen=True)
+class GoodMaps:
+    """Maps of one class's held-out good images under one pair of prompts, whatever the weights.
+
+    Attributes:
+        semantic_unit: of those images' readings.
+        grids: branch -> (n, G', G').
+        pooled: branch -> (n, P, P).
+        alone: what each branch scores by itself.
+    """
+
+    semantic_unit: tuple[float, float] | None
+    grids: dict[str, Tensor]
+    pooled: dict[str, Tensor]
+    alone: NormalScores
+
+    @classmethod
+    def of(
+        cls, readings: Readings, normal: Tensor, abnormal: Tensor, settings: ScoreSettings
+    ) -> GoodMaps:
+        """Maps of `readings` under t_n and t_a, measured on the grid."""
+        semantic = semantic_grid(readings, normal, abnormal, settings)
+        fine = None
+        if readings.reconstruction is not None:
+            fine = to_grid(readings.reconstruction.float()[:, None], semantic.shape[-1])[:, 0]
+        grids = _parts(fine, semantic, readings.reference)
+        windows = pooled_parts(readings, semantic, settings)
+        return cls(readings.semantic_unit, grids, windows, NormalScores.of(grids, windows))
+
+    def scores(self, settings: ScoreSettings) -> NormalScores:
+        """Scores under `settings`, with whose prompts these maps were made, the sum's first."""
+        both = ({"combined": combined_of(parts, self.semantic_unit, settings)}
+                for parts in (self.grids, self.pooled))
+        return NormalScores.of(*both) | self.alone
 
 
 def pooled(parts: list[NormalScores]) -> NormalScores:
@@ -339,7 +351,7 @@ class Calibration:
             for i, name in enumerate(missing):
                 good = GoodMaps.of(self._own(name), normal[i], abnormal[i], settings)
                 maps[name] = self._maps.put((name, prompts), good)
-        return {n: self._known.put((n, settings), NormalScores.of(maps[n], settings))
+        return {n: self._known.put((n, settings), maps[n].scores(settings))
                 for n in names}
 
 

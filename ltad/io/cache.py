@@ -55,6 +55,10 @@ class _BytesOnly(core.Disk):
             raise TypeError(f"cache value is a {type(value).__name__}, but it must be bytes")
         return super().store(value, False, key)
 
+    def _write(self, full_path: str, iterator: Any, mode: str, encoding: Any = None) -> None:
+        # A BytesIO is iterated by lines, of which binary values have hundreds.
+        super()._write(full_path, iter([iterator.getvalue()]), mode, encoding)
+
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> bytes:
         if mode == core.MODE_RAW and type(value) is bytes:
             return value
