@@ -10,6 +10,9 @@ from threading import Thread
 # Read when the libraries are imported: no statistics, no look-ups of other hosts.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# After every answer Gradio sums up its last 10,000; the sum is shown nowhere here.
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 
 from ltad import load_scorer
 from ltad.app.page import build_app, launch_options

@@ -308,7 +308,7 @@ class Calibration:
         self._counts = {name: count for name, count in counts.items() if count}
         self._read, self._texts = read, texts
         self._readings: dict[str, Readings] = {}
-        self._reading = Lock()
+        self._reading: dict[str, Lock] = {}
         self._known: Memory[NormalScores] = Memory(REMEMBERED + len(self._counts))
         self._maps: Memory[GoodMaps] = Memory(MAPS_REMEMBERED)
 
@@ -335,7 +335,7 @@ class Calibration:
         return [found[n] for n in names]
 
     def _own(self, name: str) -> Readings:
-        with self._reading:
+        with self._reading.setdefault(name, Lock()):  # one class does not wait for another
             if name not in self._readings:
                 self._readings[name] = self._read(name)
             return self._readings[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import inspect
 import io
 import json
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 from gradio.data_classes import ImageData
+from gradio.state_holder import SessionState
 from gradio_client import Client
 from PIL import Image
 
@@ -124,6 +126,19 @@ def test_the_page_is_sent_compressed(served):
     plain = gzip.decompress(packed)
     assert b"window.ltad" in plain and len(packed) < len(plain) / 4
     assert "window.ltad" in read(f"{served}/")  # who cannot unpack it gets it as it is
+
+
+def test_a_new_visitor_costs_no_look_at_signatures(tiny_scorer, tmp_path, monkeypatch):
+    page = build_app(tiny_scorer, tmp_path, Workspace(tmp_path))
+    looked, own = [], inspect._signature_from_function
+    with monkeypatch.context() as patch:
+        patch.setattr(inspect, "_signature_from_function",
+                      lambda *a, **k: looked.append(a) or own(*a, **k))
+        known = SessionState(page).config_values
+    assert not looked
+    for kind in {type(block) for block in page.blocks.values()}:
+        vars(kind.__init__).pop("__signature__", None)
+    assert known == SessionState(page).config_values
 
 
 def test_no_event_has_two_listeners_that_are_asked_again(served):

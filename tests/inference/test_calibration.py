@@ -2,7 +2,9 @@
 
 import math
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 
 import pytest
 import torch
@@ -64,6 +66,27 @@ def test_a_new_lambda_adds_up_maps_that_are_known_and_a_new_prompt_makes_new_one
         assert warm.limits("gear", settings, 0.5) == calibration(gear=own).limits(
             "gear", settings, 0.5)
     assert asked == ["a", "a broken", "a", "a", "a", "a broken"]  # three times, not five
+
+
+def test_a_class_does_not_wait_for_another_that_is_being_read():
+    begun, go_on = Event(), Event()
+    own = {"gear": readings([4.0] * 3), "cap": readings([8.0] * 3)}
+
+    def read(name: str) -> Readings:
+        if name == "gear":
+            begun.set()
+            assert go_on.wait(30)
+        return own[name]
+
+    asked = Calibration({"gear": 3, "cap": 3}, read, texts)
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(asked.limits, "gear", SETTINGS, 0.5)
+        assert begun.wait(30)
+        try:
+            quick = pool.submit(asked.limits, "cap", SETTINGS, 0.5).result(5)
+        finally:
+            go_on.set()
+        assert (quick.thresholds["combined"], slow.result().thresholds["combined"]) == (2.0, 1.0)
 
 
 def test_the_only_class_is_not_called_pooled():
