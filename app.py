@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 from pathlib import Path
 from threading import Thread
 
@@ -15,6 +17,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 
 from ltad import load_scorer
+from ltad.app.operation import health_route
 from ltad.app.page import build_app, launch_options
 from ltad.workspace import Workspace
 
@@ -46,6 +49,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
                         help="a name by which the page is called beside localhost, addresses and "
                         "this machine's own name, for example behind a proxy; can be given several "
                         "times")
+    parser.add_argument("--log", type=argparse.FileType("a", encoding="utf-8"), metavar="FILE",
+                        help="append a line of JSON about each request, without anything that a "
+                        "visitor sent; - for the standard output")
     parser.add_argument(
         "--share", action="store_true", help="also open a public address through gradio.live"
     )
@@ -53,17 +59,23 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Load the model and serve until interrupted."""
+    """Load the model and serve until interrupted or told to end (SIGTERM)."""
     options = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     scorer = load_scorer(options.model, device=options.device)
     # Behind the page's start: the held-out images are read once, and kept on disk.
     Thread(target=scorer.warm_up, daemon=True).start()
     folders = () if options.public else tuple(options.folder)
     workspace = Workspace(options.work, folders, options.public, SHIPPED_RUNS)
-    build_app(scorer, workspace=workspace).launch(
-        server_name=options.host, server_port=options.port, share=options.share,
-        **launch_options(options.public, options.name, options.share),
-    )
+    page = build_app(scorer, workspace=workspace)
+    try:
+        page.launch(
+            server_name=options.host, server_port=options.port, share=options.share,
+            **launch_options(options.public, options.name, options.share,
+                             [health_route(scorer.name, workspace.root)], options.log),
+        )
+    finally:
+        page.close(verbose=False)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ import inspect
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import gradio as gr
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import Route
 
 from ltad.app.address import name_tabs, restore_at_load
 from ltad.app.class_names import build_class_names
@@ -22,6 +23,7 @@ from ltad.app.components import friendly
 from ltad.app.draw import build_draw
 from ltad.app.html import readable, render
 from ltad.app.inspect import build_inspect, find_examples
+from ltad.app.operation import RequestLog
 from ltad.app.prompts import build_prompts
 from ltad.app.results import build_results
 from ltad.app.review import build_review
@@ -102,7 +104,8 @@ def describe_model(registry: ModelRegistry, model: str) -> tuple[str, str]:
 
 
 def launch_options(
-    is_public: bool = False, names: Sequence[str] = (), is_shared: bool = False
+    is_public: bool = False, names: Sequence[str] = (), is_shared: bool = False,
+    routes: Sequence[Route] = (), log: TextIO | None = None,
 ) -> dict[str, Any]:
     """What ``launch`` needs to show the page as designed, and to keep it to itself.
 
@@ -110,7 +113,10 @@ def launch_options(
         is_public: as of the workspace.
         names: by which a page that is not public may be called; see `OwnPagesOnly`.
         is_shared: whether it also gets an address under gradio.live.
+        routes: what is served beside the page.
+        log: where a line about each request goes, if anywhere.
     """
+    told = [Middleware(RequestLog, log=log)] if log else []
     guards = [Middleware(NoteUploads, is_public=is_public)]
     if not is_public:  # a public one knows visitors by a key that no other page has
         guards.insert(0, Middleware(OwnPagesOnly, names=names, is_shared=is_shared))
@@ -132,7 +138,10 @@ def launch_options(
         "state_session_capacity": 500,
         # Gradio itself compresses files only, not the page with its scripts. Event streams and
         # pictures pass as they are.
-        "app_kwargs": {"middleware": [Middleware(GZipMiddleware, compresslevel=5), *guards]},
+        "app_kwargs": {
+            "middleware": [*told, Middleware(GZipMiddleware, compresslevel=5), *guards],
+            "routes": list(routes),
+        },
     }
 
 

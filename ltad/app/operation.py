@@ -1,0 +1,110 @@
+"""For whoever keeps the page running: is it well, and what was asked of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ltad import __version__
+
+HEALTH = "/health"
+_GIVEN_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+_SPOKEN_SEGMENTS = 3
+"""Of an address; those after them name a file, or an answer that somebody waits for."""
+
+
+def health_route(model: str, folder: Path) -> Route:
+    """``/health``: 200 while the page can answer and keep what people decide, else 503.
+
+    Args:
+        model: the name of the one that answers.
+        folder: in which decisions are kept; it may not exist yet.
+    """
+    def health(request: Request) -> Response:
+        fault = _fault(folder)
+        facts = {"status": fault or "ok", "model": model, "version": __version__}
+        return JSONResponse(facts, 503 if fault else 200)
+
+    return Route(HEALTH, health)
+
+
+def _fault(folder: Path) -> str:
+    """Why nothing can be written to a folder, or ""."""
+    probe = folder / f".health-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"\0" * 4096)
+        probe.unlink()
+    except OSError as error:
+        return f"The folder of decisions cannot be written to: {error.strerror}."
+    return ""
+
+
+class RequestLog:
+    """ASGI middleware that writes a line of JSON for each request, and gives each an id.
+
+    ``time`` is in seconds since 1970, ``milliseconds`` until the answer had been sent. An address
+    is told without its query and without what names a file, so that neither an image, nor its name,
+    nor a prompt, nor a visitor's key is in the log. The id is the caller's ``X-Request-ID`` where
+    it has a proper one; the answer carries it.
+
+    Args:
+        app: what answers.
+        log: where the lines go.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self, app: ASGIApp, log: TextIO, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._app, self._log, self._clock = app, log, clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, and write about it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        identity = given if _GIVEN_ID.fullmatch(given) else uuid.uuid4().hex
+        began, status = self._clock(), 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message.setdefault("headers", []).append((b"x-request-id", identity.encode()))
+            await send(message)
+
+        error = ""
+        try:
+            await self._app(scope, receive, answer)
+        except Exception as raised:
+            error = type(raised).__name__
+            raise
+        finally:
+            self._write({
+                "time": round(began, 3), "id": identity, "method": scope["method"],
+                "path": spoken_path(scope["path"]), "status": status or 500,
+                "milliseconds": round(1e3 * (self._clock() - began), 1),
+                **({"error": error} if error else {}),
+            })
+
+    def _write(self, line: dict) -> None:
+        self._log.write(json.dumps(line) + os.linesep)
+        self._log.flush()
+
+
+def spoken_path(path: str) -> str:
+    """An address without what names a file: ``/gradio_api/file`` of ``/gradio_api/file=/tmp/a``."""
+    return "/".join(path.partition("=")[0].split("/")[: _SPOKEN_SEGMENTS + 1])

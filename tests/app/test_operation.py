@@ -1,0 +1,100 @@
+"""What an operator sees: whether the page is well, and a log that tells nothing of visitors."""
+
+import io
+import json
+import signal
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from gradio_client import Client, handle_file
+from PIL import Image
+
+from ltad.app.operation import HEALTH, health_route, spoken_path
+from ltad.app.page import build_app, launch_options
+from ltad.bench.visitors import served
+from ltad.synthetic.render import render_part
+from ltad.workspace import Workspace
+
+SECRETS = ("secret", "tangerine", "v" * 40)
+"""In the name of a file, in a prompt, as a visitor's key."""
+
+
+@pytest.fixture(scope="module")
+def page(tiny_scorer, tmp_path_factory):
+    folder, log = tmp_path_factory.mktemp("work"), io.StringIO()
+    page = build_app(tiny_scorer, folder, Workspace(folder / "work", is_public=True))
+    options = launch_options(True, routes=[health_route("tiny", folder / "work")], log=log)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **options)
+    yield url.rstrip("/"), log, folder / "work"
+    page.close()
+
+
+def lines(log: io.StringIO) -> list[dict]:
+    return [json.loads(line) for line in log.getvalue().splitlines()]
+
+
+def ask(url: str, **headers: str) -> tuple[int, dict, dict]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
+            return answer.status, json.load(answer), dict(answer.headers)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error), dict(error.headers)
+
+
+def test_health_is_ok_until_nothing_can_be_written(page):
+    url, _, work = page
+    status, facts, _ = ask(url + HEALTH)
+    assert status == 200 and facts["status"] == "ok" and facts["model"] == "tiny"
+    assert not list(work.iterdir())
+    work.rmdir()
+    work.write_bytes(b"")  # a file where the folder should be
+    try:
+        status, facts, _ = ask(url + HEALTH)
+        assert status == 503 and facts["status"].startswith("The folder of decisions cannot be")
+    finally:
+        work.unlink()
+
+
+def test_the_log_tells_what_was_asked_and_nothing_that_was_sent(page, tmp_path):
+    url, log, _ = page
+    image = tmp_path / f"{SECRETS[0]}.png"
+    Image.fromarray(render_part("screw", 1, 96).image).save(image)
+    ann = Client(url, headers={"x-ltad-visitor": SECRETS[2]}, download_files=False, verbose=False)
+    ann.predict(handle_file(image), "", "a", f"a {SECRETS[1]}", api_name="/score")
+    urllib.request.urlopen(f"{url}/config?{SECRETS[1]}").read()
+    told = lines(log)
+    paths = {line["path"] for line in told}
+    assert {"/gradio_api/upload", "/gradio_api/queue/join", "/config"} <= paths
+    assert all(line["status"] == 200 and line["milliseconds"] >= 0 for line in told
+               if line["path"] in ("/config", "/gradio_api/upload"))
+    assert not [secret for secret in SECRETS if secret in log.getvalue()]
+
+
+@pytest.mark.parametrize(("given", "kept"), [
+    ("proxy-id-0001", True), ("short", False), ('a"} {"b": "ccc', False),
+])
+def test_a_request_has_an_id_which_may_be_the_proxys(page, given, kept):
+    url, log, _ = page
+    _, _, headers = ask(url + HEALTH, **{"X-Request-ID": given})
+    assert (headers["x-request-id"] == given) == kept
+    end = time.monotonic() + 10  # the line is written once the answer is on its way
+    while headers["x-request-id"] not in {line["id"] for line in lines(log)}:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_an_address_ends_before_it_names_anything():
+    assert spoken_path("/gradio_api/file=/tmp/gradio/abc/my.png") == "/gradio_api/file"
+    assert spoken_path("/gradio_api/call/score/0123abcd") == "/gradio_api/call/score"
+    assert spoken_path("/") == "/"
+
+
+@pytest.mark.slow
+def test_the_page_ends_in_order_when_it_is_told_to(tiny_model_folder, tmp_path):
+    with served(str(tiny_model_folder), tmp_path) as (url, process, _):
+        assert ask(url + HEALTH)[0] == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert "Traceback" not in (tmp_path / "log").read_text()
