@@ -350,7 +350,8 @@ def tokens(
 ) -> None:
     """Print the words nearest to each learned class name.
 
-    The last line is what random vectors reach.
+    Then what random vectors reach, and whether a class's name is nearer to its own vectors than to
+    those of the other classes.
     """
     scorer = load_scorer(checkpoint, device)
     for name in scorer.class_names:
@@ -362,6 +363,10 @@ def tokens(
             print(f"{name} [{number}]  (to 'object': {drift[0]:.2f})  {words}")
     baseline = scorer.random_baseline(k)
     print("random vectors      " + ", ".join(f"{cosine:.2f}" for cosine in baseline))
+    ranks = scorer.own_name_ranks()
+    mean, chance = sum(ranks.values()) / len(ranks), (len(ranks) + 1) / 2
+    print(f"own vectors are the n-th nearest to a class's name, of {len(ranks)}: {mean:.1f} on "
+          f"average (by chance {chance:.1f}); " + ", ".join(f"{n} {rank}" for n, rank in ranks.items()))
 
 
 def pretrain(

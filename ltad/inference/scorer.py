@@ -350,6 +350,10 @@ class Scorer:
         """(cosine, distance) of each learned vector to its start, the embedding of "object"."""
         return self.tokens.drift(class_name)
 
+    def own_name_ranks(self) -> dict[str, int]:
+        """Class name -> how near its own vectors are to its words, of all; 1 is nearest."""
+        return self.tokens.own_name_ranks()
+
     def random_baseline(self, k: int = 10) -> list[float]:
         """Mean cosine of the 1st to k-th nearest word of random vectors."""
         return self.tokens.random_baseline(k)

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ltad.io.tensors import torch_generator
 from ltad.models.align import Encoder, Vocabulary
-from ltad.models.class_names import INITIAL_WORD
+from ltad.models.class_names import INITIAL_WORD, spoken
 from ltad.models.detector import Detector
 from ltad.types import NearestToken, SettingError
 
@@ -90,6 +90,18 @@ class TokenExplorer:
             (float(functional.cosine_similarity(v, start, dim=0)), float((v - start).norm()))
             for v in self.vectors(class_name)
         ]
+
+    def own_name_ranks(self) -> dict[str, int]:
+        """Class name -> the rank of its own learned vectors among those of all classes, by how near
+        they are to the name's words (cosine of the means). 1 is the nearest; vectors that mean
+        nothing reach (classes + 1) / 2 on average."""
+        names = self._detector.class_names
+        learned = torch.stack([self.vectors(name).mean(0) for name in names])
+        words = torch.stack([
+            self._encoder.token_vectors(spoken(name)).mean(0).cpu() for name in names])
+        cosines = functional.normalize(words, dim=1) @ functional.normalize(learned, dim=1).T
+        ranks = 1 + (cosines > cosines.diagonal()[:, None]).sum(1)
+        return dict(zip(names, ranks.tolist(), strict=True))
 
     def random_baseline(self, k: int) -> list[float]:
         """Mean cosine of the 1st to k-th nearest word of random vectors (seed 0).

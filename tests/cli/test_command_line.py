@@ -122,7 +122,8 @@ def test_score_does_not_judge_a_part_that_it_does_not_know(tiny_model_folder, tm
 def test_tokens_lists_every_vector_and_the_baseline(tiny_model_folder, capsys):
     assert main(["tokens", "--checkpoint", str(tiny_model_folder), "--k", "3"]) == 0
     lines = capsys.readouterr().out.strip().splitlines()
-    assert len(lines) == 7 and lines[-1].startswith("random vectors")
+    assert len(lines) == 8 and lines[-2].startswith("random vectors")
+    assert lines[-1].startswith("own vectors are the n-th nearest to a class's name, of 3: ")
 
 
 def test_errors_are_one_line_and_exit_status_1(tmp_path, capsys):

@@ -11,6 +11,7 @@ from ltad import load_scorer
 from ltad.inference import scoring
 from ltad.inference.scorer import ImageReader
 from ltad.io.cache import ByteCache
+from ltad.models.class_names import spoken
 from ltad.synthetic.render import render_part
 from ltad.types import (
     CheckpointError,
@@ -173,6 +174,17 @@ def test_nearest_tokens_match_a_direct_search(tiny_scorer):
         assert nearest[0].distance == pytest.approx(
             float((vector - words.embeddings[cosines.argmax()]).norm()), rel=1e-5
         )
+
+
+def test_the_rank_of_own_vectors_is_told_by_the_name_and_by_no_other(tiny_scorer, monkeypatch):
+    """Vectors set to the names' own words are the nearest; handed round by one, they are not."""
+    names = tiny_scorer.class_names
+    words = {name: tiny_scorer.encoder.token_vectors(spoken(name)).cpu() for name in names}
+    monkeypatch.setattr(tiny_scorer.tokens, "vectors", words.__getitem__)
+    assert tiny_scorer.own_name_ranks() == dict.fromkeys(names, 1)
+    others = dict(zip(names, [*names[1:], names[0]], strict=True))
+    monkeypatch.setattr(tiny_scorer.tokens, "vectors", lambda name: words[others[name]])
+    assert all(rank > 1 for rank in tiny_scorer.own_name_ranks().values())
 
 
 def test_word_neighbours_drift_and_maps(tiny_scorer):
