@@ -366,7 +366,8 @@ def tokens(
     ranks = scorer.own_name_ranks()
     mean, chance = sum(ranks.values()) / len(ranks), (len(ranks) + 1) / 2
     print(f"own vectors are the n-th nearest to a class's name, of {len(ranks)}: {mean:.1f} on "
-          f"average (by chance {chance:.1f}); " + ", ".join(f"{n} {rank}" for n, rank in ranks.items()))
+          f"average (by chance {chance:.1f}); "
+          + ", ".join(f"{name} {rank}" for name, rank in ranks.items()))
 
 
 def pretrain(
