@@ -128,6 +128,7 @@ def describe_names(scorer: Any, class_name: str, count: int) -> str:
         for index, (tokens, (cosine, distance)) in enumerate(zip(learned, drift, strict=True), 1)
     ]
     return render("names.warning", baseline_findings(learned, baseline)) \
+        + render("names.own_name", class_name, scorer.own_name_ranks()) \
         + render("names.cards", cards, baseline)
 
 

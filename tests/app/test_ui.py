@@ -74,6 +74,9 @@ class StandIn:
     def name_drift(self, class_name):
         return [(0.9, 0.1), (0.8, 0.2)]
 
+    def own_name_ranks(self):
+        return {name: 2 for name in self.class_names}
+
     def random_baseline(self, k=10):
         return [0.3] * k
 
@@ -336,6 +339,8 @@ def test_detection_record_is_plain_json():
 def test_vectors_no_better_than_chance_are_named():
     page = class_names.describe_names(StandIn(), "hex_nut", 2)
     assert "Vector 2 is no nearer to any word than a random vector is." in page
+    assert "To the words “hex nut”, its own vectors have rank 2 among those of 2 classes" in page
+    assert "the mean rank is 2.0; vectors without a meaning reach 1.5." in page
     near = NearestToken("nut", 0.9, 0.1)
     start = NearestToken("object", 0.95, 0.1)
     assert class_names.baseline_findings([[near]], [0.3]) == []
