@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 from ltad.app import results_cards, results_gallery, results_table
 from ltad.app.html import escape, readable, render
 from ltad.app.results_table import HEADINGS, PAPER_TABLES, Baseline
+from ltad.evaluation.figures import COLOURS
 from ltad.evaluation.operating_point import (
     OperatingPoint,
     confusions,
@@ -29,7 +30,6 @@ from ltad.evaluation.runs import Run
 from ltad.inference.registry import ModelRegistry
 from ltad.types import METRICS, SettingError
 
-COLOURS = ("#3d7ea6", "#ee6c4d", "#2a9d6f", "#8e6bbf", "#c9962c", "#6b7685")
 _CHANCE = 50.0  # per cent, where bars and whiskers begin
 Column = tuple[str, str]  # run, key
 NOTHING = ""

@@ -7,12 +7,15 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from html import escape
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
 from PIL import Image, ImageChops, ImageFilter
 from plotly.offline import get_plotlyjs
 
@@ -68,175 +71,136 @@ def report(runs: Sequence[Run], false_alarm_rate: float = 0.05) -> str:
             f"The false-alarm rate is {false_alarm_rate}, but it must be between 0 and 1."
         )
     share = MOST_PICTURES // (2 * len(runs))
-    title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
-    body = [
-        _header(title, runs), _summary(runs), _repeated(runs), _long_tail(runs), _classes(runs),
-        _curves(runs), *(_one_run(run, false_alarm_rate, share) for run in runs),
-    ]
+    page = {
+        "title": runs[0].name if len(runs) == 1 else f"{len(runs)} runs",
+        "data": ", ".join(dict.fromkeys(run.about["data"]["name"] for run in runs)),
+        "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "columns": [name for name, *_ in _CELLS],
+        "summary": [_summary(run) for run in runs],
+        "differing": differing_tests(runs),
+        "repeated": _repeated(runs),
+        "long_tail": [
+            (_drawn(figures.long_tail_figure(runs, metric)), f"{word} AUROC of each class")
+            for metric, word in zip(METRICS, ("Image", "Pixel"), strict=True)
+        ],
+        "classes": [_classes(run, runs[0] if number else None) for number, run in enumerate(runs)],
+        "curves": _drawn(figures.roc_and_precision_recall(runs)),
+        "runs": [_one_run(run, false_alarm_rate, share) for run in runs],
+    }
     style = files("ltad.evaluation").joinpath("report.css").read_text("utf-8")
-    return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(title)} · LTAD report</title><style>{style}</style>"
-        f"<script>{get_plotlyjs()}</script></head><body><main>{''.join(body)}</main></body></html>"
-    )
+    return _template().render(page=page, style=Markup(style), plotly=Markup(get_plotlyjs()))
 
 
-def _header(title: str, runs: Sequence[Run]) -> str:
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    data = ", ".join(dict.fromkeys(run.about["data"]["name"] for run in runs))
-    return (
-        f"<header><h1>{escape(title)}</h1><p>Long-tailed anomaly detection on {escape(data)}. "
-        "AUROC in percent: Det. per image, Seg. per pixel. High is the half of the classes with "
-        f"the most training pictures, Low the rest.</p>"
-        f"<p class='quiet'>Written {made}.</p></header>"
-    )
+@cache
+def _template() -> Template:
+    text = files("ltad.evaluation").joinpath("report.jinja").read_text("utf-8")
+    return Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string(text)
 
 
-def _summary(runs: Sequence[Run]) -> str:
-    rows = []
-    for run in runs:
-        cells = [(_bar(run.value(group, metric)), group_intervals(run.results, group)[metric])
-                 for _, metric, group in _CELLS]
-        shown = "".join(
-            f"<td{style}><b>{text}</b>" + (f"<small>{interval(*ends)}</small>" if ends else "")
-            + "</td>" for (style, text), ends in cells
-        )
-        rows.append(f"<tr><th scope='row'>{escape(run.name)}<small>{escape(run.about['kind'])}, "
-                    f"{escape(run.branch)}</small></th>{shown}</tr>" + _paper_row(run))
-    return _section(
-        "Results", _table(["run", *(name for name, *_ in _CELLS)], rows)
-        + (f"<p>{escape(differing)}</p>" if (differing := differing_tests(runs)) else "")
-        + "<p class='quiet'>Small print: 95% bootstrap interval over the test pictures.</p>"
-    )
+def _summary(run: Run) -> dict[str, Any]:
+    """A run's figures as a row, and the paper's where it is a row of one of its tables."""
+    cells = [
+        _bar(run.value(group, metric))
+        | {"interval": interval(*ends) if (ends := group_intervals(run.results, group)[metric])
+           else ""}
+        for _, metric, group in _CELLS
+    ]
+    return {"name": run.name, "kind": run.about["kind"], "branch": run.branch, "cells": cells,
+            "paper": _paper(run)}
 
 
-def _paper_row(run: Run) -> str:
-    """The paper's figures under a run that is a row of one of its tables."""
+def _paper(run: Run) -> dict[str, Any] | None:
     row = next((row for rows in TABLES.values() for row in rows if row.id == run.about["row"]),
                None)
     data, split = reference(run.about["training_pictures"], run.about["split"]["name"])
     values = [row.paper(*name.split(), data, split) for name, *_ in _CELLS] if row else []
     if not any(value is not None for value in values):
-        return ""
-    cells = "".join(f"<td>{'' if value is None else f'{value:.1f}'}</td>" for value in values)
-    whose = escape(paper_name(data, row.split or split))
-    return f"<tr class='paper'><th scope='row'>{whose}</th>{cells}</tr>"
+        return None
+    return {"whose": paper_name(data, row.split or split),
+            "cells": ["" if value is None else f"{value:.1f}" for value in values]}
 
 
-def _repeated(runs: Sequence[Run]) -> str:
+def _repeated(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Mean and deviation of the rows that were run under several seeds."""
     seeds = {
         (run.about.get("key", run.name), run.about["row"], run.about["seed"]): run for run in runs
     }
     table = summarise(list(seeds.values()))  # a row evaluated again is no other seed
     table = table[(table["runs"] > 1) & (table["row"] != "")]
-    if table.empty:
-        return ""
-    rows = [
-        f"<tr><th scope='row'>{escape(entry['row'])} {escape(entry['kind'])}"
-        f"<small>{entry['runs']} seeds of {escape(entry['data'])} {escape(entry['split'])}"
-        "</small></th>" + "".join(
-            f"<td>{percent(entry[name])}<small>± {percent(entry[f'{name} ±'])}</small></td>"
-            for name, *_ in _CELLS
-        ) + "</tr>"
+    return [
+        {"name": f"{entry['row']} {entry['kind']}",
+         "about": f"{entry['runs']} seeds of {entry['data']} {entry['split']}",
+         "cells": [(percent(entry[name]), percent(entry[f"{name} ±"])) for name, *_ in _CELLS]}
         for entry in table.to_dict("records")
     ]
-    return _section("Mean and standard deviation over seeds",
-                    _table(["row", *(name for name, *_ in _CELLS)], rows))
 
 
-def _long_tail(runs: Sequence[Run]) -> str:
-    return _section("From head to tail", "".join(
-        _figure(figures.long_tail_figure(runs, metric), f"{word} AUROC of each class")
-        for metric, word in zip(METRICS, ("Image", "Pixel"), strict=True)
-    ))
+def _classes(run: Run, compared: Run | None) -> dict[str, Any]:
+    """The classes of a run, compared to another one if there is one."""
+    areas = [f"{metric} {branch}" for metric in METRICS for branch in run.branches]
+    heading = ["class", "train", *areas, *(f"{metric}, 95%" for metric in METRICS),
+               *FIGURES.values(),
+               *(["image, to the first", "pixel, to the first"] if compared else [])]
+    table = class_table(run.results, run.branches)
+    rows = [_class_row(entry, run, areas, compared) for entry in table.to_dict("records")]
+    return {"name": run.name, "heading": heading, "rows": rows}
 
 
-def _classes(runs: Sequence[Run]) -> str:
-    parts = []
-    for number, run in enumerate(runs):
-        table = class_table(run.results, run.branches)
-        areas = [f"{metric} {branch}" for metric in METRICS for branch in run.branches]
-        heading = ["class", "train", *areas, *(f"{metric}, 95%" for metric in METRICS),
-                   *FIGURES.values()]
-        compared = runs[0] if number else None
-        if compared:
-            heading += ["image, to the first", "pixel, to the first"]
-        rows = [_class_row(entry, run, areas, compared) for entry in table.to_dict("records")]
-        parts.append(f"<details open><summary>{escape(run.name)}</summary>"
-                     f"{_table(heading, rows)}</details>")
-    return _section("Classes", "".join(parts) + "<p class='quiet'>AP, F1-max, AUPRO and the "
-                    "intervals belong to the branch that comes first.</p>")
-
-
-def _class_row(entry: Mapping, run: Run, areas: Sequence[str], compared: Run | None) -> str:
-    count = "" if pd.isna(entry["train"]) else f"{entry['train']:.0f}"
-    cells = [f"<td>{count}</td>"]
-    for name in areas:
-        style, text = _bar(entry[name])
-        cells.append(f"<td{style}>{text}</td>")
-    cells += [f"<td>{interval(entry[f'{metric} low'], entry[f'{metric} high'])}</td>"
-              for metric in METRICS]
-    cells += [f"<td>{percent(entry[figure])}</td>" for figure in FIGURES]
+def _class_row(
+    entry: Mapping, run: Run, areas: Sequence[str], compared: Run | None
+) -> dict[str, Any]:
+    differences = []
     for metric in METRICS if compared else ():
         values = [other.value(entry["name"], metric) for other in (compared, run)]
         difference = None if None in values else values[1] - values[0]
-        cells.append(f"<td{_tone(difference)}>{signed_percent(difference)}</td>")
-    kind = " class='group'" if entry["is_group"] else ""
-    return f"<tr{kind}><th scope='row'>{escape(_readable(entry['name']))}</th>{''.join(cells)}</tr>"
+        differences.append((_tone(difference), signed_percent(difference)))
+    return {
+        "name": _readable(entry["name"]), "is_group": entry["is_group"],
+        "count": "" if pd.isna(entry["train"]) else f"{entry['train']:.0f}",
+        "areas": [_bar(entry[name]) for name in areas],
+        "figures": [
+            *(interval(entry[f"{metric} low"], entry[f"{metric} high"]) for metric in METRICS),
+            *(percent(entry[figure]) for figure in FIGURES),
+        ],
+        "differences": differences,
+    }
 
 
-def _curves(runs: Sequence[Run]) -> str:
-    figure = figures.roc_and_precision_recall(runs)
-    return _section("ROC and precision over recall",
-                    _figure(figure, "Mean over the classes of their curves"))
-
-
-def _one_run(run: Run, rate: float, pictures: int) -> str:
+def _one_run(run: Run, rate: float, pictures: int) -> dict[str, Any]:
     thresholds = {} if run.calibration.empty else run.thresholds(rate)
-    histograms = _figure(figures.score_histograms(run, thresholds),
-                         f"Scores of good and defective pictures, {run.branch} branch; the line is "
-                         f"the threshold at a false-alarm rate of {rate:.1%}")
-    errors = _errors(run, thresholds, pictures) if thresholds else (
-        "<p class='quiet'>No good picture was held out for this run, so it has no thresholds.</p>"
-    )
-    facts = "".join(f"<dt>{escape(label)}</dt><dd>{escape(text)}</dd>"
-                    for label, text in description(run).items())
     counts = ", ".join(f"{name} {run.about['split']['counts'].get(name, 0)}"
                        for name in head_to_tail(run))
-    config = json.dumps(run.about["config"], indent=1)
-    return _section(
-        run.name, f"<dl>{facts}<dt>counts</dt><dd>{escape(counts)}</dd></dl>{histograms}{errors}"
-        f"<details><summary>All settings</summary><pre>{escape(config)}</pre></details>"
-    )
+    return {
+        "name": run.name, "facts": [*description(run).items(), ("counts", counts)],
+        "histograms": _drawn(figures.score_histograms(run, thresholds)),
+        "caption": f"Scores of good and defective pictures, {run.branch} branch; the line is the "
+                   f"threshold at a false-alarm rate of {rate:.1%}",
+        "errors": _errors(run, thresholds, pictures) if thresholds else None,
+        "config": json.dumps(run.about["config"], indent=1),
+    }
 
 
-def _errors(run: Run, thresholds: Mapping[str, float], pictures: int) -> str:
+def _errors(run: Run, thresholds: Mapping[str, float], pictures: int) -> dict[str, Any]:
     table = confusion(run, thresholds)
-    rows = [
-        f"<tr{' class=group' if name == 'All' else ''}><th scope='row'>"
-        f"{escape(_readable(str(name)))}</th>"
-        + "".join(f"<td>{count}</td>" for count in counts) + "</tr>"
-        for name, *counts in table.itertuples()
-    ]
-    parts = [_table(["class", *table.columns], rows)]
     titles = {"missed": "Worst misses", "false alarm": "Worst false alarms"}
-    for kind, chosen in worst(run, thresholds, pictures).items():
-        cards = "".join(_card(run, row) for row in chosen.to_dict("records"))
-        said = "Score / threshold; defects are outlined." if cards else "None at this threshold."
-        parts.append(f"<h3>{titles[kind]}</h3><p class='quiet'>{said}</p>"
-                     f"<div class='strip'>{cards}</div>")
-    return "".join(parts)
+    return {
+        "columns": list(table.columns),
+        "rows": [(_readable(str(name)), counts) for name, *counts in table.itertuples()],
+        "worst": [
+            (titles[kind], [_card(run, row) for row in chosen.to_dict("records")])
+            for kind, chosen in worst(run, thresholds, pictures).items()
+        ],
+    }
 
 
-def _card(run: Run, row: Mapping) -> str:
-    said = escape(_readable(f"{row['class_name']}, {row['defect'] or 'good'}"))
-    return (
-        f"<figure><img alt='{said}' src='{_outlined(run, row['index'])}'><figcaption>{said}"
-        f"<small>{_score(row[run.branch])} / {_score(row['threshold'])}</small></figcaption>"
-        "</figure>"
-    )
+def _card(run: Run, row: Mapping) -> dict[str, str]:
+    return {
+        "said": _readable(f"{row['class_name']}, {row['defect'] or 'good'}"),
+        "image": _outlined(run, row["index"]),
+        "scores": f"{_score(row[run.branch])} / {_score(row['threshold'])}",
+    }
 
 
 def _outlined(run: Run, index: int) -> str:
@@ -258,7 +222,7 @@ def _tone(difference: float | None) -> str:
     """Class of a cell that holds a difference; none where it rounds to nothing."""
     if difference is None or abs(difference) < 0.0005:
         return ""
-    return " class='up'" if difference > 0 else " class='down'"
+    return "up" if difference > 0 else "down"
 
 
 def _readable(name: str) -> str:
@@ -269,24 +233,13 @@ def _score(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _bar(value: float | None) -> tuple[str, str]:
-    """Style of a cell whose bar runs from 50 to 100 percent, and its text."""
+def _bar(value: float | None) -> dict[str, str]:
+    """A cell's text, and the width of its bar, which runs from 50 to 100 percent."""
     if value is None or pd.isna(value):
-        return "", "n/a"
-    return f" class='bar' style='--v:{max(0.0, 200 * value - 100):.1f}%'", percent(value)
+        return {"text": "n/a", "width": ""}
+    return {"text": percent(value), "width": f"{max(0.0, 200 * value - 100):.1f}"}
 
 
-def _figure(figure: go.Figure, caption: str) -> str:
-    drawn = figure.to_html(full_html=False, include_plotlyjs=False,
-                           config={"displaylogo": False, "responsive": True})
-    return f"<figure class='plot'><figcaption>{escape(caption)}</figcaption>{drawn}</figure>"
-
-
-def _table(heading: Sequence[str], rows: Sequence[str]) -> str:
-    cells = "".join(f"<th scope='col'>{escape(text)}</th>" for text in heading)
-    return (f"<div class='wide'><table><thead><tr>{cells}</tr></thead>"
-            f"<tbody>{''.join(rows)}</tbody></table></div>")
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>"
+def _drawn(figure: go.Figure) -> Markup:
+    return Markup(figure.to_html(full_html=False, include_plotlyjs=False,
+                                 config={"displaylogo": False, "responsive": True}))

@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 from small_runs import BAD, GOOD, RUDE, write_small_run
 
 from ltad.app import results_cards, results_gallery, results_table, results_view
+from ltad.evaluation import figures
 from ltad.evaluation.operating_point import (
     OperatingPoint,
     best_f1_score,
@@ -226,3 +228,9 @@ def test_doubt_is_voiced_when_false_alarms_exceed_the_wish(reader: RunReader):
     text = results_cards.confusion_html(
         count_verdicts(judged), confusions(judged), point.thresholds(loud), point)
     assert "although 10% were asked for" in text
+
+
+def test_a_run_has_one_colour_in_the_table_and_in_the_plots():
+    runs = [SimpleNamespace(name=f"run {n}", about={"kind": "model"}) for n in range(8)]
+    headings = results_view._run_headings([(run.name, "image") for run in runs], runs)
+    assert [heading["colour"] for heading in headings] == list(figures.COLOURS)

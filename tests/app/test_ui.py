@@ -75,7 +75,7 @@ class StandIn:
         return [(0.9, 0.1), (0.8, 0.2)]
 
     def own_name_ranks(self):
-        return {name: 2 for name in self.class_names}
+        return dict.fromkeys(self.class_names, 2)
 
     def random_baseline(self, k=10):
         return [0.3] * k
