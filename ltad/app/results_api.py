@@ -8,7 +8,13 @@ import gradio as gr
 
 from ltad.app import results_gallery, results_table, results_view
 from ltad.app.components import BUSY, friendly
-from ltad.evaluation.operating_point import OperatingPoint, confusions, count_verdicts, judge
+from ltad.evaluation.operating_point import (
+    OperatingPoint,
+    confusions,
+    count_verdicts,
+    judge,
+    record,
+)
 from ltad.evaluation.run_store import RunReader
 from ltad.inference.registry import ModelRegistry
 from ltad.types import SettingError
@@ -71,8 +77,8 @@ def build_results_endpoints(
         run, point = reader.run(name), _point(rate, score, branch)
         judged = judge(run, point)
         return {
-            "all": count_verdicts(judged).record(), "thresholds": point.thresholds(run),
-            "classes": {name: one.record() for name, one in confusions(judged).items()},
+            "all": record(count_verdicts(judged)), "thresholds": point.thresholds(run),
+            "classes": {name: record(one) for name, one in confusions(judged).items()},
             "thresholds_are_hindsight": point.is_hindsight(run),
         }
 

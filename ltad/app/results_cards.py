@@ -13,7 +13,8 @@ import plotly.graph_objects as go
 from ltad.app.html import escape, number, render
 from ltad.evaluation import figures
 from ltad.evaluation.figures import COLOURS
-from ltad.evaluation.operating_point import Confusion, OperatingPoint, confusions, judge, seen_by
+from ltad.evaluation.metrics import Confusion
+from ltad.evaluation.operating_point import OperatingPoint, confusions, judge, seen_by
 from ltad.evaluation.runs import Run
 
 EMBEDDING_COLOURS = {"class": "Class", "score": "Score", "error": "Verdict"}

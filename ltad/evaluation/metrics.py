@@ -1,8 +1,9 @@
-"""AUROC, AP, F1-max and AUPRO, per image and per pixel."""
+"""AUROC, AP, F1-max and AUPRO, per image and per pixel, and the counts at one threshold."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -11,6 +12,52 @@ BINS = 2**20
 FALSE_POSITIVE_LIMIT = 0.3
 """AUPRO's integral ends at this rate, as in Bergmann et al., "MVTec AD" (IJCV 2021)."""
 _EIGHT_NEIGHBOURS = np.ones((3, 3), int)
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How alarms and the truth agree: counts, and shares in [0, 1].
+
+    Attributes:
+        true_positives: defective, alarm. false_negatives: defective, no alarm.
+        false_positives: good, alarm. true_negatives: good, no alarm.
+    """
+
+    true_positives: int
+    false_negatives: int
+    false_positives: int
+    true_negatives: int
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the alarms that are defective; None without alarms."""
+        return _share(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the defective ones that raise an alarm; None without defective ones."""
+        return _share(self.true_positives, self.true_positives + self.false_negatives)
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of the two; None without alarms and defective ones."""
+        wrong = self.false_positives + self.false_negatives
+        return _share(2 * self.true_positives, 2 * self.true_positives + wrong)
+
+    @property
+    def false_alarm_rate(self) -> float | None:
+        """Share of the good ones that raise an alarm; None without good ones."""
+        return _share(self.false_positives, self.false_positives + self.true_negatives)
+
+    @property
+    def count(self) -> int:
+        """All of them."""
+        return (self.true_positives + self.false_negatives
+                + self.false_positives + self.true_negatives)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def image_auroc(

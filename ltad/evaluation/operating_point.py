@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 from sklearn.metrics import precision_recall_curve
 
-from ltad.evaluation.metrics import image_auroc
+from ltad.evaluation.metrics import Confusion, image_auroc
 from ltad.evaluation.runs import Run
 from ltad.types import SettingError
 
@@ -211,39 +211,14 @@ def seen_by(run: Run, branch: str) -> Run:
     return replace(run, images=run.images.assign(**{run.branch: run.images[branch]}))
 
 
-@dataclass(frozen=True)
-class Confusion:
-    """Counts of test pictures, and shares in [0, 1] (None where there is nothing to divide by)."""
-
-    found: int
-    missed: int
-    false_alarms: int
-    passed: int
-
-    @property
-    def precision(self) -> float | None:
-        return _share(self.found, self.found + self.false_alarms)
-
-    @property
-    def recall(self) -> float | None:
-        return _share(self.found, self.found + self.missed)
-
-    @property
-    def f1(self) -> float | None:
-        return _share(2 * self.found, 2 * self.found + self.missed + self.false_alarms)
-
-    @property
-    def false_alarm_rate(self) -> float | None:
-        return _share(self.false_alarms, self.false_alarms + self.passed)
-
-    def record(self) -> dict[str, float | int | None]:
-        """Counts and shares as plain data."""
-        shares = ("precision", "recall", "f1", "false_alarm_rate")
-        return asdict(self) | {name: getattr(self, name) for name in shares}
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def record(counts: Confusion) -> dict[str, float | int | None]:
+    """Counts, under the names of `VERDICTS`, and shares as plain data."""
+    shares = ("precision", "recall", "f1", "false_alarm_rate")
+    return {
+        "found": counts.true_positives, "missed": counts.false_negatives,
+        "false_alarms": counts.false_positives, "passed": counts.true_negatives,
+        **{name: getattr(counts, name) for name in shares},
+    }
 
 
 def judge(run: Run, point: OperatingPoint) -> pd.DataFrame:
@@ -280,7 +255,9 @@ def count_verdicts(judged: pd.DataFrame) -> Confusion:
 def confusions(judged: pd.DataFrame) -> dict[str, Confusion]:
     """Class -> its counts, the classes with most errors first."""
     found = {str(name): count_verdicts(group) for name, group in judged.groupby("class_name")}
-    return dict(sorted(found.items(), key=lambda c: (-c[1].missed - c[1].false_alarms, c[0])))
+    return dict(sorted(
+        found.items(), key=lambda c: (-c[1].false_negatives - c[1].false_positives, c[0])
+    ))
 
 
 def other_verdicts(judged: pd.DataFrame, other: pd.DataFrame) -> pd.Series:

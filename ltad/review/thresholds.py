@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
+from ltad.evaluation.metrics import Confusion
 from ltad.review.database import Database
 from ltad.review.images import ImageStore
 from ltad.review.records import Batch, DeskError, ItemSummary, Reviewed, ThresholdChoice
@@ -21,54 +22,12 @@ CONFIDENCE = 0.95
 _COMPARABLE = ("normal_prompt", "abnormal_prompt", "lam", "tau")
 
 
-@dataclass(frozen=True)
-class Quality:
-    """How alarms and people's verdicts agree on the reviewed items ("unsure" left out).
-
-    Attributes:
-        true_positives: defective, alarm. false_negatives: defective, no alarm.
-        false_positives: good, alarm. true_negatives: good, no alarm.
-    """
-
-    true_positives: int
-    false_negatives: int
-    false_positives: int
-    true_negatives: int
-
-    @property
-    def precision(self) -> float | None:
-        """Share of the alarms that are defective; None without alarms."""
-        return _share(self.true_positives, self.true_positives + self.false_positives)
-
-    @property
-    def recall(self) -> float | None:
-        """Share of the defective items that raise an alarm; None without defective ones."""
-        return _share(self.true_positives, self.true_positives + self.false_negatives)
-
-    @property
-    def f1(self) -> float | None:
-        """Harmonic mean of the two; None without alarms and defective items."""
-        wrong = self.false_positives + self.false_negatives
-        return _share(2 * self.true_positives, 2 * self.true_positives + wrong)
-
-    @property
-    def false_alarm_rate(self) -> float | None:
-        """Share of the good items that raise an alarm; None without good ones."""
-        return _share(self.false_positives, self.false_positives + self.true_negatives)
-
-    @property
-    def count(self) -> int:
-        """Reviewed items behind the figures."""
-        return (self.true_positives + self.false_negatives
-                + self.false_positives + self.true_negatives)
-
-
-def quality(reviewed: Iterable[Reviewed], thresholds: Mapping[str, float]) -> Quality:
-    """The agreement at given thresholds by class name."""
+def quality(reviewed: Iterable[Reviewed], thresholds: Mapping[str, float]) -> Confusion:
+    """Alarms at given thresholds by class name against people's verdicts, "unsure" left out."""
     counts = np.zeros((2, 2), dtype=int)
     for item in reviewed:
         counts[int(item.is_defective), int(item.score > thresholds[item.class_name])] += 1
-    return Quality(*map(int, (counts[1, 1], counts[1, 0], counts[0, 1], counts[0, 0])))
+    return Confusion(*map(int, (counts[1, 1], counts[1, 0], counts[0, 1], counts[0, 0])))
 
 
 def best_f1_threshold(decided: Sequence[tuple[float, bool]]) -> float:
@@ -196,10 +155,6 @@ def verdicts(items: Iterable, thresholds: Mapping[str, float]) -> dict[int, bool
     }
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
-
-
 def _sorted_scores(decided: Sequence[tuple[float, bool]]) -> tuple[np.ndarray, np.ndarray]:
     scores = np.array([score for score, _ in decided], dtype=np.float64)
     is_defective = np.array([bool(defective) for _, defective in decided], dtype=bool)
@@ -285,8 +240,8 @@ class Feedback:
 
     thresholds: dict[str, float]
     problems: dict[str, str]
-    overall: Quality
-    by_class: dict[str, Quality]
+    overall: Confusion
+    by_class: dict[str, Confusion]
 
 
 def feedback(

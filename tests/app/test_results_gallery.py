@@ -56,15 +56,16 @@ def test_confusion_agrees_with_sklearn(reader: RunReader):
     assert total.recall == pytest.approx(recall_score(truth, called))
     assert total.f1 == pytest.approx(f1_score(truth, called))
     classes = confusions(judged).values()
-    assert sum(one.missed for one in classes) == total.missed
-    assert total.found + total.missed == 3 * BAD and total.passed + total.false_alarms == 3 * GOOD
+    assert sum(one.false_negatives for one in classes) == total.false_negatives
+    assert total.true_positives + total.false_negatives == 3 * BAD
+    assert total.true_negatives + total.false_positives == 3 * GOOD
 
 
 def test_more_false_alarms_accepted_find_no_less(reader: RunReader):
     totals = [count_verdicts(judge(reader.run("first"), OperatingPoint(rate)))
               for rate in (0.06, 0.2, 0.5)]
-    assert totals[0].found <= totals[1].found <= totals[2].found
-    assert totals[0].false_alarms < totals[2].false_alarms
+    assert totals[0].true_positives <= totals[1].true_positives <= totals[2].true_positives
+    assert totals[0].false_positives < totals[2].false_positives
 
 
 def test_one_score_for_all_and_other_branches(reader: RunReader):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_recall_curve, precision_score, recall_score
 
+from ltad.evaluation.metrics import Confusion
 from ltad.review.database import Database
 from ltad.review.records import DeskError, ItemResult, NewItem, Reviewed, ThresholdChoice
 from ltad.review.thresholds import (
-    Quality,
     best_f1_threshold,
     class_threshold,
     current_threshold,
@@ -103,7 +103,7 @@ def test_quality_is_what_scikit_learn_says(seed: int):
 
 def test_quality_without_reviews_has_no_figures():
     empty = quality([], {})
-    assert empty == Quality(0, 0, 0, 0)
+    assert empty == Confusion(0, 0, 0, 0)
     assert empty.precision is empty.recall is empty.f1 is empty.false_alarm_rate is None
 
 
@@ -199,7 +199,7 @@ def test_decisions_move_the_threshold_at_once_and_verdicts_follow(database: Data
     after = feedback(database, tiny_scorer, batch)
     assert after.thresholds["screw"] == 7.0
     assert (after.overall.precision, after.overall.recall, after.problems) == (1.0, 1.0, {})
-    assert after.by_class == {"screw": Quality(1, 0, 0, 3)}
+    assert after.by_class == {"screw": Confusion(1, 0, 0, 3)}
     assert verdicts(database.items_summary(batch.id), after.thresholds) == {
         ids[0]: False, ids[1]: False, ids[2]: False, ids[3]: True,
     }
@@ -209,7 +209,7 @@ def test_decisions_move_the_threshold_at_once_and_verdicts_follow(database: Data
     assert feedback(database, tiny_scorer, batch).thresholds["screw"] == 7.0
     # Looking at another choice changes nothing that is stored.
     look = feedback(database, tiny_scorer, batch, {"": ThresholdChoice("score", 1.5)})
-    assert look.overall == Quality(1, 0, 2, 1)
+    assert look.overall == Confusion(1, 0, 2, 1)
     assert feedback(database, tiny_scorer, batch).thresholds["screw"] == 7.0
 
     # Scores under another lambda mean something else, so its decisions do not count there.
