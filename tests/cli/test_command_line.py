@@ -185,6 +185,8 @@ def test_an_interrupted_command_says_that_it_can_go_on(tmp_path):
     command = subprocess.Popen(
         [sys.executable, "-m", "ltad", "parts", str(tmp_path / "parts"), "--per-class", "5000"],
         stderr=subprocess.PIPE,
+        # A shell starts what runs behind it with the signal ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not any(tmp_path.rglob("*.png")):
         assert command.poll() is None
