@@ -129,15 +129,6 @@ class ImageReader:
             each[0].semantic_unit,
         )
 
-    def release(self, prepared: Sequence[Prepared], class_name: str) -> None:
-        """Hold what was read of images of one class no longer in memory, but for features that no
-        disk keeps: they cost a run of the encoder."""
-        index = self._detector.index(class_name)
-        keys = [f"{self.detector_key}-{p.key}" for p in prepared]
-        self._readings.release([*keys, *(f"{key}-{index}" for key in keys)])
-        if self._features.disk is not None:
-            self._features.release(map(self._feature_key, prepared))
-
     @cached_property
     def detector_key(self) -> str:
         """Short hash of encoder and detector."""
@@ -415,9 +406,8 @@ class Scorer:
 
     def _calibration_readings(self, name: str) -> Readings:
         """Of a class's calibration pictures, by branches that do not hold them."""
-        images = [self.prepare(image) for image in self.checkpoint.calibration[name]]
-        readings = self._reader.read_all(images, name)
-        self._reader.release(images, name)  # nobody asks for them one by one
+        images = self.checkpoint.calibration[name]
+        readings = self._reader.read_all([self.prepare(image) for image in images], name)
         index = self.detector.index(name)
         return replace(readings, **{
             branch: self.detector.in_units(branch, raw.to(self.encoder.device), index)

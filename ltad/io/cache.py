@@ -8,7 +8,7 @@ import re
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -202,12 +202,6 @@ class TensorCache:
         finally:
             with self._lock:
                 del self._pending[key]
-
-    def release(self, keys: Iterable[str]) -> None:
-        """Keep the tensors of these keys on disk only, if there is one."""
-        with self._lock:
-            for key in keys:
-                self._used -= _size(self._memory.pop(key, {}))
 
     def _own(self, tensors: Mapping[str, Tensor]) -> Tensors:
         """Copies on the device that keep no larger storage alive and know no inference mode."""

@@ -28,23 +28,6 @@ def picture() -> np.ndarray:
     return render_part("leather", 9, 96, "stain").image
 
 
-def test_calibration_images_leave_the_memory_but_their_features_stay_on_disk(
-    tiny_model_folder, tmp_path, monkeypatch
-):
-    scorer = load_scorer(tiny_model_folder, cache=tmp_path)
-    scorer.warm_up()
-    assert scorer._reader._features.memory_used == scorer._reader._readings.memory_used == 0
-    without_disk = load_scorer(tiny_model_folder, keep=False)
-    without_disk.warm_up()
-    assert without_disk._reader._features.memory_used > 0
-    again = load_scorer(tiny_model_folder, cache=tmp_path)
-    monkeypatch.setattr(ImageReader, "_encode", lambda *_: pytest.fail("the encoder ran again"))
-    settings = again.score_settings()
-    for name in again.class_names:
-        limits = again.calibration.limits(name, settings, 0.05)
-        assert limits == scorer.calibration.limits(name, settings, 0.05)
-
-
 def test_detection_fields_agree_with_each_other(tiny_scorer, picture):
     found = tiny_scorer.score(picture, class_name="leather")
     size = tiny_scorer.config.features.image_size

@@ -154,17 +154,6 @@ def test_tensors_come_back_from_memory_and_disk(disk):
     assert first.get("other") is None
 
 
-def test_what_is_released_comes_back_from_disk_only(disk):
-    kept, lost = TensorCache(1_000, disk), TensorCache(1_000)
-    for cache in (kept, lost):
-        cache.put("a", {"x": torch.ones(4)})
-        cache.put("b", {"x": torch.zeros(4)})
-        cache.release(["a", "not there"])
-        assert cache.memory_used == 16
-    assert lost.get("a") is None and lost.get("b") is not None
-    assert kept.get("a")["x"].tolist() == [1.0] * 4
-
-
 def test_least_recently_used_leaves_first():
     cache = TensorCache(memory_bytes=1000, disk=None)  # two entries of 400 bytes
     cache.put("a", tensors(1))
