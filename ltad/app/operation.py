@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TextIO
 
 from starlette.requests import Request
@@ -41,11 +41,11 @@ def health_route(model: str, folder: Path) -> Route:
 
 def _fault(folder: Path) -> str:
     """Why nothing can be written to a folder, or ""."""
-    probe = folder / f".health-{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"\0" * 4096)
-        probe.unlink()
+        with TemporaryFile(dir=folder) as probe:  # gone by itself, on a full disk too
+            probe.write(b"\0" * 4096)
+            probe.flush()
     except OSError as error:
         return f"The folder of decisions cannot be written to: {error.strerror}."
     return ""
@@ -101,7 +101,7 @@ class RequestLog:
             })
 
     def _write(self, line: dict) -> None:
-        self._log.write(json.dumps(line) + os.linesep)
+        self._log.write(json.dumps(line) + "\n")
         self._log.flush()
 
 

@@ -30,12 +30,12 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from ltad.app.visitors import HEADER
 from ltad.bench.speed import made_up_images
 from ltad.inference.registry import load_scorer
 from ltad.inference.scorer import FALSE_ALARM_RATE, Scorer
 
 APP = Path(__file__).parents[2] / "app.py"
-VISITOR = "x-ltad-visitor"
 PROMPTS = ("a broken", "a dirty", "a scratched", "a bent")
 START_SECONDS, ANSWER_SECONDS = 120.0, 120.0
 CLOSE_ENOUGH = 1e-3
@@ -71,7 +71,7 @@ class Visitor:
     def __init__(self, url: str, settings: list) -> None:
         self._api, self._settings = f"{url}/gradio_api", settings
         self._session = secrets.token_hex(8)
-        self._http = httpx.Client(headers={VISITOR: secrets.token_hex(20)}, timeout=ANSWER_SECONDS)
+        self._http = httpx.Client(headers={HEADER: secrets.token_hex(20)}, timeout=ANSWER_SECONDS)
 
     def upload(self, content: bytes) -> dict:
         """Send an image; what names it from then on."""
