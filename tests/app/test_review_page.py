@@ -379,6 +379,23 @@ def test_a_mask_starts_empty_and_takes_the_models_regions_only_when_asked(
     page.keyboard.press("Escape")
 
 
+def test_a_slow_image_that_was_left_takes_nothing_from_the_one_on_show(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    batch = bring(page, server, files[1:3])
+    here, slow = (row.id for row in server.database.items_summary(batch))
+    page.evaluate("([here]) => ltad.review.detail(here)", [here])
+    page.evaluate("""([here, slow]) => { const { review } = ltad, detail = review.detail;
+      review.detail = async (id) => {
+        if (id === slow) await new Promise((done) => setTimeout(done, 600));
+        return detail(id); };
+      review.show(slow); review.show(here); }""", [here, slow])
+    page.wait_for_timeout(400)  # long enough to have given up the slow one
+    assert page.evaluate("ltad.review.shownDetail()?.id") == here
+    page.wait_for_timeout(400)  # and now it has come
+    assert page.evaluate("ltad.review.shownDetail()?.id") == here
+
+
 def test_mask_is_painted_without_a_pointer(
     page: Page, server: SimpleNamespace, files: list[Path]
 ):

@@ -87,7 +87,8 @@
     const id = state.current;
     review.stopEditing?.();
     // Nobody may judge one picture by the sight of another.
-    const late = setTimeout(() => { if (shown?.id !== id) blank(); }, BLANK_AFTER);
+    const isMissing = () => state.current === id && shown?.id !== id;
+    const late = setTimeout(() => { if (isMissing()) blank(); }, BLANK_AFTER);
     try {
       const detail = await review.detail(id);
       if (state.current !== id) return;
@@ -98,7 +99,7 @@
     } catch (error) {
       if (state.current === id) review.say(error.message, "bad");
     } finally {
-      if (shown?.id === id || state.current !== id) clearTimeout(late);
+      if (!isMissing()) clearTimeout(late);
     }
     if (state.current !== id) return;
     review.emit("map", shown);
