@@ -10,36 +10,31 @@ another's image. Visitors and page share the machine.
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
-import json
-import os
-import secrets
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import numpy as np
-from PIL import Image
 
-from ltad.app.visitors import HEADER
-from ltad.bench.speed import made_up_images
+from ltad.bench.served import (
+    Conversation,
+    image_file,
+    megabytes,
+    model_settings,
+    processor_seconds,
+    served,
+    strangers,
+    wait_for_idle,
+)
 from ltad.inference.registry import load_scorer
-from ltad.inference.scorer import FALSE_ALARM_RATE, Scorer
+from ltad.inference.scorer import FALSE_ALARM_RATE
 
-APP = Path(__file__).parents[2] / "app.py"
 PROMPTS = ("a broken", "a dirty", "a scratched", "a bent")
-START_SECONDS, ANSWER_SECONDS = 120.0, 120.0
-CLOSE_ENOUGH = 1e-3
-"""Scores of one image in another batch differ in the last digits."""
 
 
 @dataclass
@@ -58,47 +53,15 @@ class Seen:
     failures: list[str] = field(default_factory=list)
 
 
-def image_file(number: int) -> bytes:
-    """One of endlessly many different images, as a JPEG, and as smooth as a photograph."""
-    buffer, noise = io.BytesIO(), Image.fromarray(next(made_up_images(number)))
-    noise.reduce(8).resize(noise.size).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
-
-
-class Visitor:
-    """A browser's part of the conversation, without the browser."""
-
-    def __init__(self, url: str, settings: list) -> None:
-        self._api, self._settings = f"{url}/gradio_api", settings
-        self._session = secrets.token_hex(8)
-        self._http = httpx.Client(headers={HEADER: secrets.token_hex(20)}, timeout=ANSWER_SECONDS)
-
-    def upload(self, content: bytes) -> dict:
-        """Send an image; what names it from then on."""
-        files = {"files": ("part.jpg", content, "image/jpeg")}
-        path = self._http.post(f"{self._api}/upload", files=files).raise_for_status().json()[0]
-        return {"path": path, "meta": {"_type": "gradio.FileData"}}
-
-    def score(self, image: dict, prompt: str) -> float:
-        """The combined score of an image that was sent. Raises RuntimeError for a refusal."""
-        data = [image, "", "a", prompt, *self._settings]
-        body = {"data": data, "session_hash": self._session}
-        call = self._http.post(f"{self._api}/call/score", json=body).raise_for_status()
-        answer = self._http.get(f"{self._api}/call/score/{call.json()['event_id']}").text
-        kind, _, rest = answer.rpartition("event: ")[2].partition("\n")
-        if kind != "complete":
-            raise RuntimeError(f"{kind}: {rest.strip()[:200]}")
-        return json.loads(rest.strip().removeprefix("data: "))[0]["score"]
-
-    def visit(self, number: int, content: bytes, seen: Seen) -> None:
-        """A new image and three edited prompts."""
-        began = time.perf_counter()
-        image = self.upload(content)
-        for asked, prompt in enumerate(PROMPTS):
-            seen.answers.append((number, prompt, self.score(image, prompt)))
-            now = time.perf_counter()
-            (seen.prompts if asked else seen.images).append(now - began)
-            began = now
+def visit(talk: Conversation, settings: list, number: int, seen: Seen) -> None:
+    """A new image and three edited prompts."""
+    content, began = image_file(number), time.perf_counter()
+    image = talk.upload(content)
+    for asked, prompt in enumerate(PROMPTS):
+        seen.answers.append((number, prompt, talk.score(image, prompt, settings)))
+        now = time.perf_counter()
+        (seen.prompts if asked else seen.images).append(now - began)
+        began = now
 
 
 def measure(
@@ -108,12 +71,12 @@ def measure(
     seen, lock, end = Seen(), threading.Lock(), time.perf_counter() + seconds
 
     def come_and_go() -> None:
-        visitor = Visitor(url, settings)
+        talk = Conversation(url)
         while time.perf_counter() < end:
             with lock:
                 number = next(numbers)
             try:
-                visitor.visit(number, image_file(number), seen)
+                visit(talk, settings, number, seen)
             except (httpx.HTTPError, RuntimeError, ValueError) as error:
                 seen.failures.append(f"{type(error).__name__}: {error}")
 
@@ -123,70 +86,6 @@ def measure(
     for thread in threads:
         thread.join()
     return seen
-
-
-def strangers(scorer: Scorer, answers: list[tuple[int, str, float]], most: int = 200) -> int:
-    """How many of the answers, at most so many of them, are not the score of their image."""
-    picked = np.random.default_rng(0).permutation(len(answers))[:most]
-    wrong = 0
-    for number, prompt, score in (answers[i] for i in picked):
-        image = Image.open(io.BytesIO(image_file(number)))
-        own = scorer.score(image, normal_prompt="a", abnormal_prompt=prompt).score
-        wrong += abs(own - score) > CLOSE_ENOUGH * max(1.0, abs(own))
-    return wrong
-
-
-@contextmanager
-def served(model: str, work: Path) -> Iterator[tuple[str, subprocess.Popen, float]]:
-    """A public page of its own: its address, its process, and the seconds until it answered."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url, began = f"http://127.0.0.1:{port}", time.perf_counter()
-    command = [sys.executable, str(APP), "--public", "--model", str(Path(model).resolve()),
-               "--work", str(work / "work"), "--port", str(port)]
-    with (work / "log").open("wb") as log:
-        page = subprocess.Popen(command, env={**os.environ, "LTAD_CACHE": str(work / "cache")},
-                                stdout=log, stderr=log, cwd=APP.parent)
-    try:
-        while not _answers(url):
-            if page.poll() is not None or time.perf_counter() - began > START_SECONDS:
-                raise RuntimeError((work / "log").read_text(errors="replace")[-2000:])
-            time.sleep(0.05)
-        yield url, page, time.perf_counter() - began
-    finally:
-        page.terminate()
-        page.wait(30)
-
-
-def wait_for_idle(page: subprocess.Popen, most: float = START_SECONDS) -> float:
-    """Seconds until the page does nothing for itself any more: it warms up behind its start."""
-    began, before = time.perf_counter(), -1.0
-    while (used := processor_seconds(page)) - before > 0.1 and time.perf_counter() - began < most:
-        before = used
-        time.sleep(1.0)
-    return time.perf_counter() - began
-
-
-def processor_seconds(page: subprocess.Popen) -> float:
-    """What a process of this machine has used of the processor so far."""
-    used = Path(f"/proc/{page.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
-
-
-def megabytes(page: subprocess.Popen, what: str = "VmRSS") -> float:
-    """Memory of a process of this machine, now or (``VmHWM``) at its highest."""
-    for line in Path(f"/proc/{page.pid}/status").read_text().splitlines():
-        if line.startswith(what):
-            return int(line.split()[1]) / 1024
-    raise ValueError(f"{what} is not told")
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).is_success
-    except httpx.HTTPError:
-        return False
 
 
 def _row(visitors: int, seconds: float, seen: Seen, used: float) -> str:
@@ -206,8 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
     numbers, answers, failures = itertools.count(), [], []
     with tempfile.TemporaryDirectory() as folder:
         scorer = load_scorer(options.model, cache=Path(folder) / "own")
-        model = scorer.config.model
-        settings = [model.lam, model.tau, FALSE_ALARM_RATE, model.reference_weight, False, ""]
+        settings = model_settings(scorer, FALSE_ALARM_RATE)
         with served(options.model, Path(folder)) as (url, page, start):
             warm = wait_for_idle(page)
             print(f"page served after {start:.1f} s, at rest {warm:.1f} s later with "

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ltad.app.operation import HEALTH, health_route, spoken_path
 from ltad.app.page import build_app, launch_options
-from ltad.bench.visitors import served
+from ltad.bench.served import served
 from ltad.synthetic.render import render_part
 from ltad.workspace import Workspace
 

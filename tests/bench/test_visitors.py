@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from ltad import load_scorer
-from ltad.bench.visitors import Seen, _row, image_file, main, strangers
+from ltad.bench.served import image_file, strangers
+from ltad.bench.visitors import Seen, _row, main
 
 
 def test_an_answer_to_another_image_is_noticed(tmp_path):

@@ -1,0 +1,236 @@
+"""What goes wrong on a server, on purpose: each fault is done, lasts a while, and is undone."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ltad.bench.served import App
+from ltad.workspace import Workspace
+
+WORKER = "ltad.jobs.worker"
+WORKER_SECONDS = 120.0
+"""So long a fault waits for a training that it can kill."""
+LOCKER = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+time.sleep(float(sys.argv[2]))
+connection.execute("ROLLBACK")
+"""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where the faults strike.
+
+    Attributes:
+        private, public: the processes.
+        disk: a file system of their own that holds whatever they write; None: there is none.
+        disk_bytes: its size.
+    """
+
+    private: App
+    public: App
+    disk: Path | None = None
+    disk_bytes: int = 0
+
+
+class Fault(Protocol):
+    """One kind of fault."""
+
+    @property
+    def name(self) -> str:
+        """In a few words."""
+
+    def strike(self, ground: Ground, dice: random.Random) -> str:
+        """Do it, wait, undo it; returns what was done."""
+
+
+@dataclass(frozen=True)
+class KilledApp:
+    """A process of the app is killed and started again."""
+
+    is_public: bool
+
+    @property
+    def name(self) -> str:
+        return f"{'public' if self.is_public else 'private'} app killed"
+
+    def strike(self, ground: Ground, dice: random.Random) -> str:
+        """Kill it and start it again."""
+        app = ground.public if self.is_public else ground.private
+        app.kill()
+        return f"answered again {app.start():.0f} s after its start"
+
+
+@dataclass(frozen=True)
+class KilledWorker:
+    """The process that trains is killed."""
+
+    name: str = "training killed"
+
+    def strike(self, ground: Ground, dice: random.Random) -> str:
+        """Kill it, once there is one."""
+        end = time.monotonic() + WORKER_SECONDS
+        while time.monotonic() < end:
+            for process in _trainings(ground.private.work):
+                time.sleep(dice.uniform(0, 3))  # somewhere in its work
+                subprocess.run(["kill", "-KILL", str(process)], check=False, capture_output=True)
+                return "killed"
+            time.sleep(0.2)
+        return "there was no training to kill"
+
+
+def _trainings(work: Path) -> Iterator[int]:
+    """Processes that train a model in a work folder."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().decode(errors="replace").split("\0")
+        except OSError:  # ended meanwhile
+            continue
+        if WORKER in words and any(word.startswith(str(work)) for word in words):
+            yield int(entry.parent.name)
+
+
+@dataclass(frozen=True)
+class FullDisk:
+    """The file system with everything that the app writes has no room left.
+
+    It is made as small as what lies in it, which takes no memory, unlike filling it.
+    """
+
+    seconds: float
+    name: str = "disk full"
+
+    def strike(self, ground: Ground, dice: random.Random) -> str:
+        """Leave no room for so long."""
+        if ground.disk is None:
+            return "left out: no file system of its own could be mounted"
+        try:
+            end = time.monotonic() + self.seconds
+            while time.monotonic() < end:  # what the app frees meanwhile is taken as well
+                used = shutil.disk_usage(ground.disk).used
+                _resize(ground.disk, used)
+                time.sleep(0.2)
+        finally:
+            _resize(ground.disk, ground.disk_bytes)
+        return f"for {self.seconds:.0f} s, with {used / 1e6:.0f} MB in it"
+
+
+def mount(disk: Path, size: int) -> None:
+    """Mount a file system of so many bytes, in a namespace in which that is allowed."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=True)
+
+
+def _resize(disk: Path, size: int) -> None:
+    """Change the size of a mounted file system; nothing where it holds more than that by now."""
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=False,
+                   capture_output=True)
+
+
+@dataclass(frozen=True)
+class DamagedCache:
+    """Files of the cache are cut, zeroed in part, or have bytes that changed."""
+
+    files: int = 20
+    name: str = "cache damaged"
+
+    def strike(self, ground: Ground, dice: random.Random) -> str:
+        """Damage some of them."""
+        found = sorted(ground.private.cache.glob("*/*/*.val"))
+        chosen = dice.sample(found, min(self.files, len(found)))
+        for number, path in enumerate(chosen):
+            damage(path, number)
+        return f"{len(chosen)} of {len(found)} files"
+
+
+def damage(path: Path, kind: int) -> None:
+    """Damage a file where it lies, in one of three ways."""
+    with path.open("r+b") as file:
+        middle = path.stat().st_size // 2
+        if kind % 3 == 0:
+            file.truncate(middle)
+            return
+        file.seek(middle)
+        before = file.read(4096)
+        file.seek(middle)
+        file.write(bytes(len(before)) if kind % 3 == 1 else bytes(b ^ 0xFF for b in before))
+
+
+@dataclass(frozen=True)
+class LockedDatabase:
+    """Another process holds the database's write lock, as a backup program might."""
+
+    seconds: float
+    name: str = "database locked"
+
+    def strike(self, ground: Ground, dice: random.Random) -> str:
+        """Hold the lock for so long."""
+        path = Workspace(ground.private.work).database
+        with subprocess.Popen(
+            [sys.executable, "-c", LOCKER, str(path), str(self.seconds)], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        ) as holder:
+            _, said = holder.communicate()
+        return f"for {self.seconds:.0f} s" if holder.returncode == 0 else said.strip()[-200:]
+
+
+@dataclass
+class Struck:
+    """A fault that was done.
+
+    Attributes:
+        name: of its kind.
+        began, ended: seconds since 1970; it was undone at the latter.
+        told: what was done.
+    """
+
+    name: str
+    began: float
+    ended: float
+    told: str
+
+
+def plan(seconds: float, seed: int) -> list[tuple[float, Fault]]:
+    """When which fault strikes: (seconds after the beginning, fault), in order.
+
+    Each round has all of them, every ten minutes or once. The app itself is killed in the first
+    third only, so that it lives long enough afterwards for its memory to be judged.
+    """
+    dice, rounds = random.Random(seed), max(1, round(seconds / 600))
+    planned = []
+    for number in range(rounds):
+        faults: list[Fault] = [
+            KilledWorker(), DamagedCache(), KilledApp(False), FullDisk(8.0),
+            LockedDatabase(35.0 if number % 2 else 5.0),  # the app waits for 30
+            KilledApp(True),
+        ]
+        if number and number >= rounds / 3:
+            faults = [fault for fault in faults if not isinstance(fault, KilledApp)]
+        room = 0.8 * seconds / rounds / len(faults)
+        begin = (number + 0.1) * seconds / rounds
+        planned += [(begin + (place + dice.uniform(0, 0.5)) * room, fault)
+                    for place, fault in enumerate(faults)]
+    return planned
+
+
+def strike_all(
+    planned: list[tuple[float, Fault]], ground: Ground, seed: int, struck: list[Struck]
+) -> None:
+    """Do all faults at their times, one after another, and note each in `struck`."""
+    dice, beginning = random.Random(seed), time.monotonic()
+    for after, fault in planned:
+        time.sleep(max(0.0, beginning + after - time.monotonic()))
+        began = time.time()
+        told = fault.strike(ground, dice)
+        struck.append(Struck(fault.name, began, time.time(), told))
+        print(f"{time.monotonic() - beginning:7.0f} s  {fault.name}: {told}", flush=True)
