@@ -3,10 +3,12 @@ values in memory."""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sqlite3
 import threading
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Future
@@ -27,6 +29,7 @@ Tensors = dict[str, Tensor]
 T = TypeVar("T")
 _VALUE_FILE = re.compile(r"[0-9a-f]{2}[/\\][0-9a-f]{2}[/\\][0-9a-f]{28}\.val")
 _log = logging.getLogger(__name__)
+CHECKSUM = "crc32"
 
 
 class RefusedRow(OSError):
@@ -228,7 +231,7 @@ class TensorCache:
             return None
         try:
             row = self.disk.get(key)
-            return None if row is None else self._own(load(row))
+            return None if row is None else self._own(_unpacked(row))
         except CheckpointError as error:
             _log.warning("%s", error)
         except (SafetensorError, ValueError, KeyError) as error:
@@ -240,7 +243,7 @@ class TensorCache:
         if self.disk is None:
             return
         try:
-            self.disk.put(key, save({name: tensor.cpu() for name, tensor in tensors.items()}))
+            self.disk.put(key, _packed({name: tensor.cpu() for name, tensor in tensors.items()}))
         except CheckpointError as error:
             _log.warning("%s", error)
 
@@ -249,6 +252,35 @@ class TensorCache:
             self.disk.delete(key)
         except CheckpointError as error:
             _log.warning("%s", error)
+
+
+def _packed(tensors: Tensors) -> bytes:
+    """A row: safetensors whose header holds a checksum of the tensors' bytes.
+
+    safetensors itself notices a damaged header or length only, and damaged features would be scored
+    like any others.
+    """
+    plain = save(tensors)
+    return save(tensors, {CHECKSUM: _checksum(plain)})
+
+
+def _unpacked(row: bytes) -> Tensors:
+    """The tensors of a row. Raises ValueError or SafetensorError for a damaged one."""
+    tensors = load(row)
+    header = json.loads(row[8 : _data_begins(row)])
+    expected = header.get("__metadata__", {}).get(CHECKSUM)
+    if expected not in (None, _checksum(row)):  # None: written before there were checksums
+        raise ValueError("its bytes are not those that were written")
+    return tensors
+
+
+def _checksum(row: bytes) -> str:
+    return f"{zlib.crc32(memoryview(row)[_data_begins(row):]):08x}"
+
+
+def _data_begins(row: bytes) -> int:
+    """Where the header of safetensors ends: its length stands in the first eight bytes."""
+    return 8 + int.from_bytes(row[:8], "little")
 
 
 def _size(tensors: Tensors) -> int:

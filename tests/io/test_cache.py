@@ -13,6 +13,7 @@ from pathlib import Path
 import diskcache
 import pytest
 import torch
+from safetensors.torch import save
 
 from ltad.io.cache import ByteCache, Memory, TensorCache
 from ltad.types import CheckpointError
@@ -196,6 +197,23 @@ def test_damaged_disk_rows_are_deleted(disk, row):
     assert cache.get("key") is None and disk.get("key") is None
     assert cache.get_or_compute("key", lambda: tensors(3))["features"][0] == 3
     assert TensorCache(10_000, disk).get("key")["features"][0] == 3
+
+
+@pytest.mark.parametrize("place", [0.2, 0.5, 0.999])
+def test_a_byte_of_a_tensor_that_changed_on_disk_is_noticed(disk, place):
+    """safetensors reads such a row as if nothing were wrong."""
+    written = {"map": torch.arange(300.0)}
+    TensorCache(10**6, disk).put("row", written)
+    row = bytearray(disk.get("row"))
+    row[int(place * len(row))] ^= 0x10
+    disk.put("row", bytes(row))
+    assert TensorCache(10**6, disk).get("row") is None
+    assert disk.get("row") is None
+
+
+def test_rows_from_before_there_were_checksums_are_read(disk):
+    disk.put("row", save({"map": torch.arange(3.0)}))
+    assert torch.equal(TensorCache(10**6, disk).get("row")["map"], torch.arange(3.0))
 
 
 def test_a_failing_disk_costs_speed_only(disk, monkeypatch):
