@@ -7,6 +7,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TextIO
@@ -101,8 +102,9 @@ class RequestLog:
             })
 
     def _write(self, line: dict) -> None:
-        self._log.write(json.dumps(line) + "\n")
-        self._log.flush()
+        with suppress(OSError):  # on a full disk the page answers on, and lines are missing
+            self._log.write(json.dumps(line) + "\n")
+            self._log.flush()
 
 
 def spoken_path(path: str) -> str:

@@ -32,7 +32,7 @@ from ltad.app.review_desk import Desk
 from ltad.inference.registry import ModelRegistry
 from ltad.review.records import DeskError
 from ltad.review.worker import BatchRunner
-from ltad.types import ImageError, LTADError
+from ltad.types import ImageError, LTADError, disk_trouble
 from ltad.workspace import Workspace
 
 _SHARED = ".gradio.live"
@@ -209,9 +209,12 @@ class Page(gr.Blocks):
                 await anyio.to_thread.run_sync(require_own, str(path), visitor)
         except LTADError as error:
             raise page_error(error) from None
-        output = await super().process_api(
-            block_fn, inputs, state, request, *arguments, **settings
-        )
+        try:
+            output = await super().process_api(
+                block_fn, inputs, state, request, *arguments, **settings
+            )
+        except OSError as error:  # of Gradio's own copies of files; handlers explain theirs
+            raise page_error(error) from None
         if visitor:
             for path in _named_files(_given_files(block_fn, output)):
                 if _is_plain_file(str(path)):
@@ -242,22 +245,34 @@ class NoteUploads:
         self._cleaned = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; one to the upload address is noted before it is answered."""
+        """Answer a request; one to the upload address is noted before it is answered.
+
+        Where the disk takes no upload the answer is 507, with the reason.
+        """
         if scope["type"] != "http" or not scope["path"].rstrip("/").endswith("/upload"):
             await self._app(scope, receive, send)
             return
         visitor = visitor_of(Headers(scope=scope), self._is_public)
-        body = b""
+        held: list[Message] = []
+        is_sent = False
 
         async def note_and_send(message: Message) -> None:
-            nonlocal body
-            if message["type"] == "http.response.body":
-                body += message.get("body", b"")
-                if not message.get("more_body"):
-                    await anyio.to_thread.run_sync(self._note, body, visitor)
-            await send(message)
+            nonlocal is_sent
+            held.append(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                body = b"".join(part.get("body", b"") for part in held)
+                await anyio.to_thread.run_sync(self._note, body, visitor)
+                is_sent = True
+                for part in held:
+                    await send(part)
 
-        await self._app(scope, receive, note_and_send)
+        try:
+            await self._app(scope, receive, note_and_send)
+        except OSError as error:
+            if is_sent or not disk_trouble(error):
+                raise
+            refusal = PlainTextResponse(page_error(error).message, status_code=507)
+            await refusal(scope, receive, send)
 
     def _note(self, body: bytes, visitor: str) -> None:
         try:

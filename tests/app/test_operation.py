@@ -1,18 +1,25 @@
 """What an operator sees: whether the page is well, and a log that tells nothing of visitors."""
 
+import errno
 import io
 import json
 import signal
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
+import gradio as gr
 import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.testclient import TestClient
 
-from ltad.app.operation import HEALTH, health_route, spoken_path
+from ltad.app import visitors
+from ltad.app.operation import HEALTH, RequestLog, health_route, spoken_path
 from ltad.app.page import build_app, launch_options
+from ltad.app.visitors import NoteUploads
 from ltad.bench.served import served
 from ltad.synthetic.render import render_part
 from ltad.workspace import Workspace
@@ -89,6 +96,57 @@ def test_an_address_ends_before_it_names_anything():
     assert spoken_path("/gradio_api/file=/tmp/gradio/abc/my.png") == "/gradio_api/file"
     assert spoken_path("/gradio_api/call/score/0123abcd") == "/gradio_api/call/score"
     assert spoken_path("/") == "/"
+
+
+def test_requests_are_answered_where_the_log_has_no_room():
+    async def page(scope, receive, send):
+        await PlainTextResponse("here")(scope, receive, send)
+
+    # Closing the log has no room either.
+    with pytest.raises(OSError, match="No space"), Path("/dev/full").open("w") as log:
+        answer = TestClient(RequestLog(page, log)).get("/")
+    assert (answer.status_code, answer.text) == (200, "here")
+
+
+def test_an_upload_on_a_full_disk_is_refused_with_the_reason():
+    async def full(scope, receive, send):
+        raise OSError(errno.ENOSPC, "No space left on device", "/server/uploads/part.jpg")
+
+    async def broken(scope, receive, send):
+        raise OSError(errno.EIO, "Input/output error")
+
+    answer = TestClient(NoteUploads(full, False)).post("/gradio_api/upload")
+    assert answer.status_code == 507
+    assert "disk is full. Nothing was saved" in answer.text and "/server" not in answer.text
+    with pytest.raises(OSError, match="Input"):
+        TestClient(NoteUploads(broken, False)).post("/gradio_api/upload")
+
+
+def test_an_upload_that_cannot_be_noted_is_refused_whole(monkeypatch):
+    async def taken(scope, receive, send):
+        await JSONResponse(["/uploads/part.jpg"])(scope, receive, send)
+
+    def full(path, visitor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(visitors, "note_upload", full)
+    answer = TestClient(NoteUploads(taken, False)).post("/gradio_api/upload")
+    assert answer.status_code == 507 and "disk is full" in answer.text
+
+
+def test_an_answer_that_the_disk_cannot_take_says_so(page, monkeypatch):
+    """Gradio copies the files of an answer; a handler's own words cannot explain that."""
+    async def full(*arguments, **settings):
+        raise OSError(errno.ENOSPC, "No space left on device", "/server/uploads/part.jpg")
+
+    url, _, _ = page
+    monkeypatch.setattr(gr.Blocks, "process_api", full)
+    request = urllib.request.Request(f"{url}/gradio_api/run/desk_batches", b'{"data": []}', {
+        "Content-Type": "application/json", "x-ltad-visitor": SECRETS[2]})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    said = json.load(refused.value)["error"]
+    assert "disk is full. Nothing was saved" in said and "/server" not in said
 
 
 @pytest.mark.slow
