@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -177,19 +178,17 @@ def measure(options: argparse.Namespace, folder: Path, can_mount: bool) -> Lasti
     finally:
         for app in (private, public):
             app.stop()
-        for kept in folder.glob("*/log"):
-            sys.stderr.write(_tracebacks(kept))
+    lasting.raised = [line for log in sorted(folder.glob("*/log")) for line in raised(log)]
     lasting.compared = min(MOST_COMPARED, len(lasting.diary.scores))
     lasting.wrong = strangers(scorer, lasting.diary.scores, MOST_COMPARED)
     return lasting
 
 
-def _tracebacks(log: Path) -> str:
-    """The last lines of each traceback that a process left in its log."""
+def raised(log: Path) -> list[str]:
+    """The last line of each traceback that a process left in its log."""
     lines = log.read_text(errors="replace").splitlines()
-    raised = {line for line, before in zip(lines[1:], lines, strict=False)
-              if before.startswith("    ") and line[:1].isalpha()}
-    return "".join(f"{log.parent.name} raised {line[:200]}\n" for line in sorted(raised))
+    return [f"{log.parent.name}: {line[:200]}" for before, line in pairwise(lines)
+            if before.startswith("    ") and line[:1].isalpha()]
 
 
 def tell(found: dict[str, Any]) -> None:
@@ -199,7 +198,9 @@ def tell(found: dict[str, Any]) -> None:
     print(f"{found['decisions']:,} acknowledged decisions, {len(found['decisions_lost'])} lost; "
           f"{found['batches']:,} batches, {len(found['batches_unscored'])} not scored")
     print(f"{found['scores_of_another_image']} of {found['scores_compared']} scores compared are "
-          f"another image's; trainings {found['trainings']}, exports {found['exports']}")
+          f"another image's; {found['scores_changed']} of {found['scores_asked_again']} that were "
+          "asked again changed")
+    print(f"trainings {found['trainings']}, exports {found['exports']}")
     print(f"{'ms, without fault':>24} {'count':>7} {'p50':>7} {'p95':>7}")
     for name, waits in found["waits_ms_without_fault"].items():
         print(f"{name:>24} {waits['count']:7} {waits['p50']:7} {waits['p95']:7}")
@@ -209,7 +210,7 @@ def tell(found: dict[str, Any]) -> None:
                 f"{grown['an_hour']:+.1f} {unit} an hour [{grown['low']:.1f}, {grown['high']:.1f}],"
                 f" from {grown['first']:.0f} to {grown['last']:.0f} in {grown['minutes']:.0f} min"
             )))
-    for title in ("errors", "errors_unclear", "errors_without_fault", "findings"):
+    for title in ("errors", "errors_unclear", "errors_without_fault", "findings", "logged"):
         print(f"{title}: {sum(found[title].values())}")
         for text, count in found[title].items():
             print(f"{count:8} {text}")

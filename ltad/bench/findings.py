@@ -20,7 +20,7 @@ from scipy import stats
 from ltad.app.components import UNEXPECTED
 from ltad.bench.clients import Acknowledged, Brought, Diary
 from ltad.bench.faults import Struck
-from ltad.bench.served import Call
+from ltad.bench.served import CLOSE_ENOUGH, Call
 
 AFTERMATH_SECONDS = 20.0
 """So long after a fault was undone an error may still come from it."""
@@ -29,6 +29,8 @@ BLOCKS = 20
 """Means over so many stretches of time are what a line is fitted to: samples hang together."""
 WARM_UP = 1 / 3
 """Of a process's life, whose memory does not count yet: its caches fill."""
+SHORTEST = 300.0
+"""Seconds after the warm-up from which growth can be told."""
 ENDED = ("finished", "cancelled")
 
 
@@ -67,6 +69,8 @@ class Lasting:
         began, ended: seconds since 1970; of the load, without the start of the processes.
         samples: name of a process -> its samples, in order.
         compared, wrong: scores that were compared with the scorer's own, and that differ.
+        lost, unscored: see `lost_decisions` and `unscored_batches`.
+        raised: unexpected errors in the processes' logs, each line as often as it is there.
     """
 
     began: float
@@ -78,6 +82,7 @@ class Lasting:
     wrong: int = 0
     lost: list[str] = field(default_factory=list)
     unscored: list[str] = field(default_factory=list)
+    raised: list[str] = field(default_factory=list)
 
 
 def lost_decisions(acknowledged: Sequence[Acknowledged]) -> list[str]:
@@ -113,6 +118,14 @@ def _rows(path: Path, sql: str) -> list[tuple]:
         return database.execute(sql).fetchall()
 
 
+def changed_scores(scores: Sequence[tuple[int, str, float]]) -> int:
+    """How many (image, prompt) did not get the same score each time, over kills and damage."""
+    seen: dict[tuple[int, str], list[float]] = {}
+    for number, prompt, score in scores:
+        seen.setdefault((number, prompt), []).append(score)
+    return sum(max(own) - min(own) > CLOSE_ENOUGH * max(1.0, max(own)) for own in seen.values())
+
+
 def is_clear(error: str) -> bool:
     """Whether the reader of an error learns anything from it."""
     return bool(error.strip()) and not any(words in error for words in UNCLEAR)
@@ -125,7 +138,7 @@ def is_explained(call: Call, struck: Sequence[Struck]) -> bool:
 
 
 def growth(times: Sequence[float], values: Sequence[float]) -> Growth | None:
-    """Least squares over means of stretches of time, after the warm-up; None for too few values.
+    """Least squares over means of stretches of time, after the warm-up; None for too short a life.
 
     Args:
         times: in seconds, ascending; of one process.
@@ -134,7 +147,7 @@ def growth(times: Sequence[float], values: Sequence[float]) -> Growth | None:
     t, v = np.asarray(times, dtype=float), np.asarray(values, dtype=float)
     late = t >= t[0] + WARM_UP * (t[-1] - t[0]) if len(t) else np.zeros(0, bool)
     t, v = t[late], v[late]
-    if len(t) < 2 * BLOCKS:
+    if len(t) < 2 * BLOCKS or t[-1] - t[0] < SHORTEST:
         return None
     hours = np.array([b.mean() for b in np.array_split(t, BLOCKS)]) / 3600
     means = np.array([b.mean() for b in np.array_split(v, BLOCKS)])
@@ -169,16 +182,20 @@ def figures(lasting: Lasting) -> dict[str, Any]:
                    for fault in lasting.struck],
         "decisions": len(lasting.diary.decisions), "decisions_lost": lasting.lost,
         "batches": len(lasting.diary.batches), "batches_unscored": lasting.unscored,
-        "trainings": Counter(lasting.diary.trained), "exports": Counter(lasting.diary.exported),
+        "trainings": _counted(lasting.diary.trained),
+        "exports": _counted(lasting.diary.exported),
         "scores": len(lasting.diary.scores), "scores_compared": lasting.compared,
         "scores_of_another_image": lasting.wrong,
+        "scores_changed": changed_scores(lasting.diary.scores),
+        "scores_asked_again": len(lasting.diary.scores)
+        - len({score[:2] for score in lasting.diary.scores}),
         "errors": _counted(call.error for call in failed),
         "errors_unclear": _counted(call.error for call in failed if not is_clear(call.error)),
         "errors_without_fault": _counted(
             f"{call.name}: {call.error}" for call in failed
             if not is_explained(call, lasting.struck)),
         "http_5xx": sum(call.status >= 500 for call in failed),
-        "findings": _counted(lasting.diary.findings),
+        "findings": _counted(lasting.diary.findings), "logged": _counted(lasting.raised),
         "handles": {name: _grown(life, "handles") for name, life in grown.items()},
         "megabytes": {name: _grown(life, "megabytes") for name, life in grown.items()},
     }
@@ -187,7 +204,8 @@ def figures(lasting: Lasting) -> dict[str, Any]:
 def is_sound(found: dict[str, Any]) -> bool:
     """Whether nothing was found that must not be."""
     return not (found["decisions_lost"] or found["batches_unscored"] or found["findings"]
-                or found["scores_of_another_image"] or found["errors_unclear"]
+                or found["scores_of_another_image"] or found["scores_changed"]
+                or found["errors_unclear"]
                 or found["errors_without_fault"])
 
 
