@@ -191,19 +191,17 @@ class Conversation:
     Args:
         url: of the page.
         note: told of every request.
-        address: of this machine to speak from, "" for any.
     """
 
-    def __init__(
-        self, url: str, note: Callable[[Call], None] = lambda call: None, address: str = ""
-    ) -> None:
+    def __init__(self, url: str, note: Callable[[Call], None] = lambda call: None) -> None:
         self.key = secrets.token_hex(20)
         self._api, self._note = f"{url}/gradio_api", note
         self._session = secrets.token_hex(8)
-        transport = httpx.HTTPTransport(local_address=address or None)
-        self.http = httpx.Client(
-            headers={HEADER: self.key}, timeout=ANSWER_SECONDS, transport=transport
-        )
+        self._url, self.http = url, httpx.Client(headers={HEADER: self.key}, timeout=ANSWER_SECONDS)
+
+    def arrive(self) -> None:
+        """Ask for the page's description, as browsers do; a proxy may hand out a cookie with it."""
+        self._noted("config", lambda: self._checked(self.http.get(f"{self._url}/config")))
 
     def upload(self, content: bytes, name: str = "part.jpg") -> dict:
         """Send an image; what names it from then on."""

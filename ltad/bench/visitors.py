@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import numpy as np
 
 from ltad.bench.served import (
     Conversation,
+    Refused,
     image_file,
     megabytes,
     model_settings,
@@ -72,6 +74,8 @@ def measure(
 
     def come_and_go() -> None:
         talk = Conversation(url)
+        with suppress(Refused, httpx.HTTPError):  # if it goes on like that, `visit` says so
+            talk.arrive()
         while time.perf_counter() < end:
             with lock:
                 number = next(numbers)
