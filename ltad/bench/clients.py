@@ -11,8 +11,10 @@ import sqlite3
 import threading
 import time
 import zipfile
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -50,10 +52,15 @@ class Acknowledged:
 
 @dataclass(frozen=True)
 class Brought:
-    """A batch that was answered, so that it has to be scored in the end."""
+    """A batch that was answered, so that it has to be scored in the end.
+
+    A public app takes up what it left when it was killed once the batch's owner asks for it, which
+    `look` does.
+    """
 
     database: Path
     id: int
+    look: Callable[[], object]
 
 
 @dataclass
@@ -150,7 +157,10 @@ class Reviewer:
         names = [f"{number}.jpg" for number in numbers]
         batch = self._talk.ask("desk_create_batch", files, names, "", f"{self._name} {numbers[0]}",
                                self._name, "", None)["batch"]["id"]
-        self._diary.batches.append(Brought(self._app.database(self._talk.key), batch))
+        self._diary.batches.append(Brought(
+            self._app.database(self._talk.key), batch,
+            partial(self._talk.ask, "desk_progress", batch),
+        ))
         if not is_scored(self._talk, batch):
             self._diary.findings.append("a batch is stuck")
             return

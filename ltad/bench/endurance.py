@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -152,10 +153,14 @@ def endure(ground: Ground, options: argparse.Namespace, settings: list) -> Lasti
 
 def settle(lasting: Lasting) -> None:
     """Wait until what was brought is scored, and note what is not, or is not there any more."""
-    end = time.monotonic() + SETTLE_SECONDS
-    while unscored_batches(lasting.diary.batches) and time.monotonic() < end:
+    end, rest = time.monotonic() + SETTLE_SECONDS, unscored_batches(lasting.diary.batches)
+    while rest and time.monotonic() < end:
+        for batch in rest:
+            with suppress(Refused, httpx.HTTPError):
+                batch.look()
         time.sleep(1.0)
-    lasting.unscored = unscored_batches(lasting.diary.batches)
+        rest = unscored_batches(rest)
+    lasting.unscored = [f"batch {batch.id} of {batch.database}" for batch in rest]
     lasting.lost = lost_decisions(lasting.diary.decisions)
 
 

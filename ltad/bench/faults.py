@@ -231,6 +231,9 @@ def strike_all(
     for after, fault in planned:
         time.sleep(max(0.0, beginning + after - time.monotonic()))
         began = time.time()
-        told = fault.strike(ground, dice)
+        try:
+            told = fault.strike(ground, dice)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            told = f"it could not be done: {str(error)[-300:]}"
         struck.append(Struck(fault.name, began, time.time(), told))
         print(f"{time.monotonic() - beginning:7.0f} s  {fault.name}: {told}", flush=True)

@@ -101,16 +101,17 @@ def lost_decisions(acknowledged: Sequence[Acknowledged]) -> list[str]:
     return lost
 
 
-def unscored_batches(batches: Sequence[Brought]) -> list[str]:
-    """The acknowledged batches that are not scored, or that lack items."""
-    found = []
-    for batch in batches:
-        (state,), = _rows(batch.database, f"SELECT state FROM batches WHERE id = {batch.id}")
-        waiting, = _rows(batch.database, "SELECT COUNT(*), SUM(status = 'waiting') FROM items"
-                                         f" WHERE batch_id = {batch.id}")
-        if state not in ENDED or not waiting[0] or waiting[1]:
-            found.append(f"{batch.database.name}: batch {batch.id} is {state}, {waiting}")
-    return found
+def unscored_batches(batches: Sequence[Brought]) -> list[Brought]:
+    """The acknowledged batches that are not scored, or that lack their items."""
+    return [batch for batch in batches if not _is_scored(batch)]
+
+
+def _is_scored(batch: Brought) -> bool:
+    (state,), = _rows(batch.database, f"SELECT state FROM batches WHERE id = {batch.id}")
+    (items, waiting), = _rows(
+        batch.database, "SELECT COUNT(*), COALESCE(SUM(status = 'waiting'), 0) FROM items"
+        f" WHERE batch_id = {batch.id}")
+    return state in ENDED and items > 0 and waiting == 0
 
 
 def _rows(path: Path, sql: str) -> list[tuple]:

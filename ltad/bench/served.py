@@ -31,7 +31,8 @@ from ltad.inference.scorer import Scorer
 from ltad.workspace import Workspace
 
 APP = Path(__file__).parents[2] / "app.py"
-START_SECONDS, ANSWER_SECONDS, END_SECONDS = 120.0, 120.0, 30.0
+START_SECONDS, ANSWER_SECONDS, END_SECONDS = 300.0, 120.0, 30.0
+IDLE_SECONDS = 120.0
 CLOSE_ENOUGH = 1e-3
 """Scores of one image in another batch differ in the last digits."""
 
@@ -278,7 +279,7 @@ def model_settings(scorer: Scorer, rate: float) -> list:
     return [model.lam, model.tau, rate, model.reference_weight, False, ""]
 
 
-def wait_for_idle(page: subprocess.Popen, most: float = START_SECONDS) -> float:
+def wait_for_idle(page: subprocess.Popen, most: float = IDLE_SECONDS) -> float:
     """Seconds until the page does nothing for itself any more: it warms up behind its start."""
     began, before = time.perf_counter(), -1.0
     while (used := processor_seconds(page)) - before > 0.1 and time.perf_counter() - began < most:
