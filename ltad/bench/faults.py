@@ -120,7 +120,7 @@ class FullDisk:
             while time.monotonic() < end:  # what the app frees meanwhile is taken as well
                 used = shutil.disk_usage(ground.disk).used
                 _resize(ground.disk, used)
-                time.sleep(0.2)
+                time.sleep(0.05)
         finally:
             _resize(ground.disk, ground.disk_bytes)
         return f"for {self.seconds:.0f} s, with {used / 1e6:.0f} MB in it"

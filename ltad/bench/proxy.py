@@ -15,7 +15,10 @@ page; browsers and ``gradio_client`` send it back, and whoever sends none is tol
 from __future__ import annotations
 
 import argparse
+import grp
 import itertools
+import os
+import pwd
 import shutil
 import signal
 import sqlite3
@@ -74,6 +77,7 @@ server {{
 """
 ALONE = """\
 daemon off;
+user {user} {group};
 pid {folder}/nginx.pid;
 error_log stderr warn;
 worker_processes 1;
@@ -116,7 +120,8 @@ def proxied(ports: Sequence[int], folder: Path) -> Iterator[str]:
     port = free_port()
     path, url = folder / "nginx.conf", f"http://127.0.0.1:{port}"
     inner = configuration(ports, f"127.0.0.1:{port}")
-    path.write_text(ALONE.format(folder=folder, inner=inner), encoding="utf-8")
+    user, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+    path.write_text(ALONE.format(folder=folder, inner=inner, user=user, group=group), "utf-8")
     command = [program, "-e", "stderr", "-p", str(folder), "-c", str(path)]
     with (folder / "nginx.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)

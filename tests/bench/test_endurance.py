@@ -124,6 +124,7 @@ def test_faults_under_load_lose_nothing(tiny_model_folder, tmp_path):
     assert not found["batches_unscored"] and found["batches"] > 5, told
     assert not found["scores_of_another_image"] and found["scores_compared"] > 50, told
     assert not found["scores_changed"], told
+    assert any("disk is full" in error or "No space" in error for error in found["errors"]), told
     assert not found["errors_unclear"] and not found["errors_without_fault"], told
     assert not found["findings"] and found["trainings"].get("interrupted", 0) >= 1, told
     assert done.returncode == 0 and "plotly" in (tmp_path / "plot.html").read_text()
