@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -31,7 +31,7 @@ from typing import Any
 import httpx
 
 from ltad.bench.clients import Client, Diary, Exporter, Numbers, Reviewer, Trainer, Visitor
-from ltad.bench.faults import Ground, mount, plan, strike_all
+from ltad.bench.faults import Ground, end_trainings, mounted, plan, strike_all
 from ltad.bench.findings import (
     Lasting,
     Sample,
@@ -61,6 +61,8 @@ ALWAYS = ("trainer", "private reviewer", "public visitor", "exporter", "public r
           "private visitor")
 MORE = ("public visitor", "private reviewer", "public visitor", "private visitor")
 """Kinds of clients: the first few, and those that come in turn after them."""
+LEAST_AFTERWARDS = 5.0
+"""Seconds of load after the last fault."""
 MOST_COMPARED = 300
 SETTLE_SECONDS = 300.0
 """So long the app has at the end to score what was brought."""
@@ -105,21 +107,21 @@ def make_clients(
     return clients
 
 
-def use(name: str, client: Client, diary: Diary, end: float) -> None:
-    """One client's rounds until the end; what goes wrong in one is noted by its conversation."""
+def use(name: str, client: Client, diary: Diary) -> None:
+    """One client's rounds until it is over; what goes wrong in one is noted by its conversation."""
     dice = random.Random(name)
-    while time.monotonic() < end:
+    while not diary.is_over.is_set():
         try:
             client.round()
         except (Refused, httpx.HTTPError):
-            time.sleep(0.5)
+            diary.is_over.wait(0.5)
         except Exception as error:  # an answer that no client expects
             diary.findings.append(f"{name.split()[0]}: {type(error).__name__}: {error}"[:200])
-        time.sleep(min(dice.expovariate(1 / client.pause), max(0.0, end - time.monotonic())))
+        diary.is_over.wait(dice.expovariate(1 / client.pause))
 
 
 def endure(ground: Ground, options: argparse.Namespace, settings: list) -> Lasting:
-    """Start both processes, let the clients use them and the faults strike, and wait for the rest.
+    """Start both processes, and let the clients use them until the faults and the time are over.
 
     Returns:
         What was noted; the losses are not looked for yet.
@@ -133,14 +135,14 @@ def endure(ground: Ground, options: argparse.Namespace, settings: list) -> Lasti
     diary, struck, is_over = Diary(), [], threading.Event()
     monitor, began = Monitor(apps, every=max(0.5, seconds / 1200)), time.time()
     end = time.monotonic() + seconds
-    threads = [threading.Thread(target=use, args=(name, client, diary, end))
+    threads = [threading.Thread(target=use, args=(name, client, diary))
                for name, client in make_clients(options.clients, ground, diary, settings)]
     watching = threading.Thread(target=monitor.watch, args=(is_over,))
     for thread in (watching, *threads):
         thread.start()
     try:
         strike_all(plan(seconds, options.seed), ground, options.seed, struck)
-        time.sleep(max(0.0, end - time.monotonic()))
+        time.sleep(max(LEAST_AFTERWARDS, end - time.monotonic()))
     finally:
         diary.is_over.set()
         for thread in threads:
@@ -168,21 +170,21 @@ def measure(options: argparse.Namespace, folder: Path, can_mount: bool) -> Lasti
     """The whole measurement in an empty folder."""
     disk = folder / "disk"
     disk.mkdir()
-    if can_mount:
-        mount(disk, DISK_BYTES)
-    private, public = (
-        App(options.model, folder / name, name == "public", disk / name, disk / "cache",
-            disk / f"{name} temporary", ("--log", str(disk / f"{name}.log")))
-        for name in ("private", "public")
-    )
-    ground = Ground(private, public, disk if can_mount else None, DISK_BYTES)
     scorer = load_scorer(options.model, cache=folder / "own")
-    try:
-        lasting = endure(ground, options, model_settings(scorer, FALSE_ALARM_RATE))
-        settle(lasting)
-    finally:
-        for app in (private, public):
-            app.stop()
+    with mounted(disk, DISK_BYTES) if can_mount else nullcontext():
+        private, public = (
+            App(options.model, folder / name, name == "public", disk / name, disk / "cache",
+                disk / f"{name} temporary", ("--log", str(disk / f"{name}.log")))
+            for name in ("private", "public")
+        )
+        ground = Ground(private, public, disk if can_mount else None, DISK_BYTES)
+        try:
+            lasting = endure(ground, options, model_settings(scorer, FALSE_ALARM_RATE))
+            settle(lasting)
+        finally:
+            for app in (private, public):
+                app.stop()
+            end_trainings(private.work)  # they outlive the app
     lasting.raised = [line for log in sorted(folder.glob("*/log")) for line in raised(log)]
     lasting.compared = min(MOST_COMPARED, len(lasting.diary.scores))
     lasting.wrong = strangers(scorer, lasting.diary.scores, MOST_COMPARED)
@@ -238,8 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.execvpe(command[0], command, {**os.environ, IN_NAMESPACE: "1"})
     with tempfile.TemporaryDirectory() as folder:
         lasting = measure(options, Path(folder), can_mount)
-        found = figures(lasting)
-        subprocess.run(["umount", str(Path(folder) / "disk")], check=False, capture_output=True)
+    found = figures(lasting)
     tell(found)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

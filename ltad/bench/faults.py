@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -82,23 +86,34 @@ class KilledWorker:
         """Kill it, once there is one."""
         end = time.monotonic() + WORKER_SECONDS
         while time.monotonic() < end:
-            for process in _trainings(ground.private.work):
+            if trainings(ground.private.work):
                 time.sleep(dice.uniform(0, 3))  # somewhere in its work
-                subprocess.run(["kill", "-KILL", str(process)], check=False, capture_output=True)
+                end_trainings(ground.private.work)
                 return "killed"
             time.sleep(0.2)
         return "there was no training to kill"
 
 
-def _trainings(work: Path) -> Iterator[int]:
+def trainings(work: Path) -> list[int]:
     """Processes that train a model in a work folder."""
+    found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = entry.read_bytes().decode(errors="replace").split("\0")
         except OSError:  # ended meanwhile
             continue
-        if WORKER in words and any(word.startswith(str(work)) for word in words):
-            yield int(entry.parent.name)
+        if WORKER in words and any(Path(word).is_relative_to(work) for word in words if word):
+            found.append(int(entry.parent.name))
+    return found
+
+
+def end_trainings(work: Path) -> None:
+    """Kill them (SIGKILL), and wait until they are gone."""
+    while found := trainings(work):
+        for process in found:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.05)
 
 
 @dataclass(frozen=True)
@@ -126,9 +141,15 @@ class FullDisk:
         return f"for {self.seconds:.0f} s, with {used / 1e6:.0f} MB in it"
 
 
-def mount(disk: Path, size: int) -> None:
-    """Mount a file system of so many bytes, in a namespace in which that is allowed."""
+@contextmanager
+def mounted(disk: Path, size: int) -> Iterator[None]:
+    """A file system of so many bytes, in a namespace in which it may be mounted."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=True)
+    try:
+        yield
+    finally:
+        # Lazily: a process that was killed a moment ago may not have let go of it yet.
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def _resize(disk: Path, size: int) -> None:
@@ -139,31 +160,36 @@ def _resize(disk: Path, size: int) -> None:
 
 @dataclass(frozen=True)
 class DamagedCache:
-    """Files of the cache are cut, zeroed in part, or have bytes that changed."""
+    """Rows of the cache are cut, zeroed in part, or have bytes that changed."""
 
-    files: int = 20
+    rows: int = 20
     name: str = "cache damaged"
 
     def strike(self, ground: Ground, dice: random.Random) -> str:
-        """Damage some of them."""
-        found = sorted(ground.private.cache.glob("*/*/*.val"))
-        chosen = dice.sample(found, min(self.files, len(found)))
+        """Damage some of the large rows, which are files, and of the small ones, which are not."""
+        cache = ground.private.cache
+        files = sorted(cache.glob("*/*/*.val"))
+        chosen = dice.sample(files, min(self.rows, len(files)))
         for number, path in enumerate(chosen):
-            damage(path, number)
-        return f"{len(chosen)} of {len(found)} files"
+            path.write_bytes(damaged(path.read_bytes(), number))
+        with closing(sqlite3.connect(cache / "cache.db", timeout=60)) as database, database:
+            rows = database.execute(
+                "SELECT rowid, value FROM Cache WHERE filename IS NULL AND key LIKE 'features-%'"
+            ).fetchall()
+            small = dice.sample(rows, min(self.rows, len(rows)))
+            database.executemany("UPDATE Cache SET value = ? WHERE rowid = ?", [
+                (damaged(value, number), row) for number, (row, value) in enumerate(small)])
+        return f"{len(chosen) + len(small)} of {len(files) + len(rows)} rows"
 
 
-def damage(path: Path, kind: int) -> None:
-    """Damage a file where it lies, in one of three ways."""
-    with path.open("r+b") as file:
-        middle = path.stat().st_size // 2
-        if kind % 3 == 0:
-            file.truncate(middle)
-            return
-        file.seek(middle)
-        before = file.read(4096)
-        file.seek(middle)
-        file.write(bytes(len(before)) if kind % 3 == 1 else bytes(b ^ 0xFF for b in before))
+def damaged(content: bytes, kind: int) -> bytes:
+    """Bytes that were cut, zeroed in their middle, or changed there."""
+    middle = len(content) // 2
+    part = content[middle : middle + 4096]
+    if kind % 3 == 0:
+        return content[:middle]
+    changed = bytes(len(part)) if kind % 3 == 1 else bytes(byte ^ 0xFF for byte in part)
+    return content[:middle] + changed + content[middle + 4096 :]
 
 
 @dataclass(frozen=True)

@@ -133,10 +133,13 @@ class App:
         self.process.wait(END_SECONDS)
 
     def stop(self) -> None:
-        """End it in order (SIGTERM); nothing where it does not run."""
+        """End it in order (SIGTERM), or at last by force; nothing where it does not run."""
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(END_SECONDS)
+            try:
+                self.process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.kill()
 
 
 @contextmanager

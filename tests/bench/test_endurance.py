@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from ltad.bench.clients import Acknowledged, Brought
-from ltad.bench.faults import KilledApp, Struck, damage, plan
+from ltad.bench.faults import KilledApp, Struck, damaged, plan
 from ltad.bench.findings import (
     changed_scores,
     growth,
@@ -20,6 +21,7 @@ from ltad.bench.findings import (
     unscored_batches,
 )
 from ltad.bench.served import Call
+from ltad.io.cache import ByteCache, TensorCache
 from ltad.review.database import Database
 from ltad.review.records import NewItem
 
@@ -102,11 +104,12 @@ def test_a_plan_has_every_fault_in_time_and_kills_the_app_early(seed):
 
 
 @pytest.mark.parametrize("kind", range(3))
-def test_damage_changes_a_file(tmp_path, kind):
-    path = tmp_path / "row.val"
-    path.write_bytes(b"x" * 9000)
-    damage(path, kind)
-    assert path.read_bytes() != b"x" * 9000
+def test_damage_is_noticed_by_the_cache(tmp_path, kind):
+    disk = ByteCache(tmp_path)
+    TensorCache(10**6, disk).put("features", {"map": torch.arange(3000.0)})
+    disk.put("features", damaged(disk.get("features"), kind))
+    assert TensorCache(10**6, disk).get("features") is None
+    disk.close()
 
 
 @pytest.mark.slow
@@ -117,9 +120,12 @@ def test_faults_under_load_lose_nothing(tiny_model_folder, tmp_path):
          "--plot", str(tmp_path / "plot.html")],
         capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=600,
     )
-    found = json.loads((tmp_path / "found.json").read_text())
     told = f"{done.stdout}\n{done.stderr[-3000:]}"
+    assert (tmp_path / "found.json").exists(), told
+    found = json.loads((tmp_path / "found.json").read_text())
     assert {fault["name"] for fault in found["faults"]} == FAULTS
+    assert not any(fault["told"].startswith("0 of") or "no training" in fault["told"]
+                   or "could not" in fault["told"] for fault in found["faults"]), told
     assert not found["decisions_lost"] and found["decisions"] > 20, told
     assert not found["batches_unscored"] and found["batches"] > 5, told
     assert not found["scores_of_another_image"] and found["scores_compared"] > 50, told
