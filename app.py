@@ -17,7 +17,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 
 from ltad import load_scorer
-from ltad.app.operation import health_route
+from ltad.app.operation import give_memory_back, health_route
 from ltad.app.page import build_app, launch_options
 from ltad.workspace import Workspace
 
@@ -62,6 +62,7 @@ def main() -> None:
     """Load the model and serve until interrupted or told to end (SIGTERM)."""
     options = parse_arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    give_memory_back()
     scorer = load_scorer(options.model, device=options.device)
     # Behind the page's start: the held-out images are read once, and kept on disk.
     Thread(target=scorer.warm_up, daemon=True).start()

@@ -4,6 +4,8 @@ import errno
 import io
 import json
 import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -26,6 +28,21 @@ from ltad.workspace import Workspace
 
 SECRETS = ("secret", "tangerine", "v" * 40)
 """In the name of a file, in a prompt, as a visitor's key."""
+
+FRAGMENTS = """
+import os, time
+from ltad.app.operation import give_memory_back
+def megabytes():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+told = [megabytes()]
+blocks = [bytes(100_000) for _ in range(2000)]
+told.append(megabytes())
+blocks = blocks[::50] + blocks[-1:]
+told.append(megabytes())
+give_memory_back(0.2)
+time.sleep(1.0)
+print(*told, megabytes())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +164,16 @@ def test_an_answer_that_the_disk_cannot_take_says_so(page, monkeypatch):
         urllib.request.urlopen(request)
     said = json.load(refused.value)["error"]
     assert "disk is full. Nothing was saved" in said and "/server" not in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another C library")
+def test_freed_memory_between_used_blocks_goes_back_to_the_system():
+    """In a process of its own, whose heap nobody else has shaped."""
+    done = subprocess.run([sys.executable, "-c", FRAGMENTS], capture_output=True, text=True,
+                          cwd=Path(__file__).parents[2], timeout=120)
+    before, used, freed, given_back = map(float, done.stdout.split())
+    assert used - before > 100 and used - freed < 30, "freeing alone gives it back here"
+    assert given_back - before < 40
 
 
 @pytest.mark.slow
