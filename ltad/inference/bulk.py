@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,12 @@ from tqdm import tqdm
 from ltad.data.inputs import Input
 from ltad.inference.batching import batch_size
 from ltad.inference.bulk_plan import LOCKS, Plan, held_lock, open_plan, read_plan, write_table
+from ltad.inference.feature_store import AHEAD, DECODERS
 from ltad.inference.scorer import Scorer
 from ltad.io.images import Prepared, read_image
+from ltad.io.threads import in_order
 from ltad.types import DatasetError, Detection, ImageError
 
-DECODERS, AHEAD = 4, 64
-"""Threads that decode, and how many images they are ahead of the encoder at most."""
 WAIT_SECONDS = 1.0
 """Until the next look at shards all of which are in other workers' hands."""
 UNREADABLE = "unreadable"
@@ -131,12 +132,6 @@ def read(folder: str | Path) -> pd.DataFrame:
     return table.to_pandas(types_mapper=with_missing.get)
 
 
-def own_device(device: str) -> str:
-    """The device of this process: of "cuda", the one that torchrun means for it."""
-    local = os.environ.get("LOCAL_RANK", "")
-    return f"cuda:{local}" if device == "cuda" and local.isdecimal() else device
-
-
 def _round(shards: int) -> list[int]:
     """All shards, beginning elsewhere in each of several workers that were started together."""
     rank, ranks = _number("RANK", 0), _number("WORLD_SIZE", 1)
@@ -172,7 +167,8 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """Score the images of a shard."""
     rows, inputs = [], plan.inputs(shard)
-    decoded = zip(inputs, _decoded(pool, scorer, inputs), strict=True)
+    prepared = in_order(pool, partial(_decode, scorer), inputs, AHEAD)
+    decoded = zip(inputs, prepared, strict=True)
     while batch := list(islice(decoded, batch_size(scorer.encoder.device))):
         readable = [image for _, image in batch if isinstance(image, Prepared)]
         detections = iter(scorer.score_batch(readable, **plan.settings))
@@ -180,19 +176,6 @@ def _rows(
                  else {"path": one.path, "error": image} for one, image in batch]
         bar.update(len(batch))
     return rows
-
-
-def _decoded(
-    pool: ThreadPoolExecutor, scorer: Scorer, inputs: Sequence[Input]
-) -> Iterator[Prepared | str]:
-    """The images in order, or why one cannot be read; decoded while those before are scored."""
-    waiting = deque()
-    for image in inputs:
-        waiting.append(pool.submit(_decode, scorer, image))
-        if len(waiting) > AHEAD:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def _decode(scorer: Scorer, image: Input) -> Prepared | str:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ltad.inference import scoring
 from ltad.inference.feature_store import ROTATIONS, VIEWS, FeatureStore, build_store
+from ltad.io import processes
 from ltad.models.align import Encoder
 from ltad.models.detector import UNIT_BRANCHES, Detector
 from ltad.models.reference import allowed_turns
@@ -36,10 +37,10 @@ def fit_reference(
         Class -> the turns that its images were also read in.
     """
     by_class = _by_class(detector, store, positions)
-    views = dict(views) if views is not None else {
+    views = dict(views) if views is not None else processes.agreed({
         name: chosen_views(detector, encoder, store, own, features)
         for name, own in by_class.items()
-    }
+    })
 
     def patches() -> Iterator[tuple[Tensor, int]]:
         for name, own in by_class.items():
