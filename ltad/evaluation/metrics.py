@@ -88,6 +88,29 @@ def image_f1_max(
     return f1_max(*_counted(labels, scores))
 
 
+def best_f1_threshold(
+    labels: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray
+) -> float:
+    """The threshold that the scores above it reach the largest F1 at.
+
+    Of equally good ones the lowest, which misses least; the highest score where nothing is an
+    anomaly. Arguments and errors as `image_auroc`; at least one score.
+    """
+    defective, normal = _counted(labels, scores)
+    values = np.unique(scores)
+    if not defective.any():
+        return float(values[-1])
+    flagged = _above(defective + normal)
+    return threshold_under(values, int((_above(defective) / (flagged + defective.sum())).argmax()))
+
+
+def threshold_under(values: np.ndarray, place: int) -> float:
+    """A threshold that the rising score `values[place]` is above and the one before it is not:
+    halfway between them."""
+    just_below = float(np.nextafter(values[place], -np.inf))
+    return min(float(values[place - 1] + values[place]) / 2, just_below) if place else just_below
+
+
 def pixel_auroc(masks: Iterable[np.ndarray], maps: Iterable[np.ndarray]) -> float | None:
     """AUROC over the pixels of all pairs of a mask and a map; see `PixelScores`.
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from PIL import Image
-from sklearn.metrics import precision_recall_curve
 
-from ltad.evaluation.metrics import Confusion, image_auroc
+from ltad.evaluation.metrics import Confusion, best_f1_threshold, image_auroc
 from ltad.evaluation.runs import Run
 from ltad.types import SettingError
 
@@ -168,7 +167,7 @@ class OperatingPoint:
         if self.score is not None:
             return dict.fromkeys(run.class_names, float(self.score))
         if run.calibration.empty:
-            return {name: best_f1_score(rows[branch], rows["is_defective"])
+            return {name: best_f1_threshold(rows["is_defective"], rows[branch])
                     for name, rows in run.images.groupby("class_name")}
         return run.thresholds(self.rate, branch)
 
@@ -180,15 +179,6 @@ class OperatingPoint:
     def is_hindsight(self, run: Run) -> bool:
         """Whether the thresholds were taken from the test set itself."""
         return self.score is None and run.calibration.empty
-
-
-def best_f1_score(scores: pd.Series, is_defective: pd.Series) -> float:
-    """The highest score just below those that make the best F1; the top score without defects."""
-    if not is_defective.any():
-        return float(scores.max())
-    precision, recall, thresholds = precision_recall_curve(is_defective, scores)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    return float(np.nextafter(thresholds[f1[:-1].argmax()], -np.inf))
 
 
 def rate_at(run: Run, class_name: str, score: float, branch: str = "") -> float:

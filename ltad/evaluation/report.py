@@ -7,14 +7,11 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 from PIL import Image, ImageChops, ImageFilter
 from plotly.offline import get_plotlyjs
@@ -35,9 +32,11 @@ from ltad.evaluation.results import (
     summarise,
 )
 from ltad.evaluation.runs import Run
+from ltad.io.templates import environment, style_of
 from ltad.types import GROUPS, METRICS, TASKS, CheckpointError, SettingError
 
 MOST_PICTURES = 40
+_TEMPLATES = environment("ltad.evaluation")
 _OUTLINE = (255, 72, 120)
 _CELLS = [(f"{task} {group}", metric, group) for metric, task in TASKS.items() for group in GROUPS]
 
@@ -87,16 +86,9 @@ def report(runs: Sequence[Run], false_alarm_rate: float = 0.05) -> str:
         "curves": _drawn(figures.roc_and_precision_recall(runs)),
         "runs": [_one_run(run, false_alarm_rate, share) for run in runs],
     }
-    style = files("ltad.evaluation").joinpath("report.css").read_text("utf-8")
-    return _template().render(page=page, style=Markup(style), plotly=Markup(get_plotlyjs()))
-
-
-@cache
-def _template() -> Template:
-    text = files("ltad.evaluation").joinpath("report.jinja").read_text("utf-8")
-    return Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(text)
+    return _TEMPLATES.get_template("report.jinja").render(
+        page=page, style=style_of(_TEMPLATES, "report.css"), plotly=Markup(get_plotlyjs())
+    )
 
 
 def _summary(run: Run) -> dict[str, Any]:
