@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from dataclasses import asdict, replace
@@ -106,29 +105,18 @@ def configured(config: Config, changes: list[str]) -> Config:
         name, equals, text = change.partition("=")
         if not equals:
             raise SettingError(f"{change!r} is not of the form NAME=VALUE.")
-        values[name] = _setting(name, text, present.get(name))
+        values[name] = _value(text, present.get(name))
     return config.replace(**values)
 
 
-def _setting(name: str, text: str, present: Any) -> Any:
-    """A setting's value of the kind that it has at `present`; None if there is no such setting."""
+def _value(text: str, present: Any) -> Any:
+    """What a text on the command line means for a setting that is `present` now."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
-        value = text
-    if isinstance(present, str):
-        return value if isinstance(value, str) else text
-    is_number = type(value) in (int, float) and math.isfinite(value)
-    kind, fits = {
-        bool: ("true or false", isinstance(value, bool)),
-        int: ("a whole number", is_number and value == int(value)),
-        float: ("a number", is_number),
-        tuple: ("whole numbers, such as [3,10]", isinstance(value, list)
-                and all(type(one) is int for one in value)),
-    }.get(type(present), ("", True))
-    if not fits:
-        raise SettingError(f"{name} is {text!r}, but it must be {kind}.")
-    return int(value) if kind == "a whole number" else value
+        return text
+    is_word = isinstance(present, str) and not isinstance(value, str)
+    return text if is_word else value
 
 
 def _reference(encoder: str, out: Path) -> str:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AlignModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from ltad.config import FeatureSettings, build
+from ltad.config import FeatureSettings
 from ltad.models.fused_tower import FusedTower
 from ltad.types import CheckpointError, PromptError, SettingError
 
@@ -128,7 +128,7 @@ def load_encoder(
         ) from error
     file = Path(name) / SETTINGS_FILE
     own = (
-        build(FeatureSettings, json.loads(file.read_text(encoding="utf-8")))
+        FeatureSettings(**json.loads(file.read_text(encoding="utf-8")))
         if file.is_file() else FeatureSettings()
     )
     start = Path(name) / SEMANTIC_START_FILE
