@@ -8,8 +8,6 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
-from sklearn.decomposition import PCA
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ltad.data.splits import NamedSplit, natural_order
 from ltad.evaluation.operating_point import VERDICTS, verdicts
@@ -187,6 +185,8 @@ def embedding_map(
 
 def project(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
     """(n, 2): principal components of (n, d), each channel in units of its deviation."""
+    from sklearn.decomposition import PCA  # scikit-learn takes a while, and no visitor waits for it
+
     values = np.asarray(embeddings, np.float32)
     values = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-6)
     return PCA(2, random_state=seed).fit_transform(values)
@@ -346,6 +346,8 @@ def _whole_ticks(bars: Sequence[go.Bar]) -> int | None:
 
 def _curves(run: Run, class_name: str | None, branch: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """ROC and precision at `_CURVE`'s places, of each class that has both labels."""
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
     curves = []
     for name, rows in run.images.groupby("class_name"):
         labels = rows["is_defective"].to_numpy()

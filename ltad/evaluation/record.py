@@ -18,7 +18,6 @@ import pandas as pd
 import torch
 import transformers
 from PIL import Image
-from scipy.stats import binomtest
 from tqdm import tqdm
 
 from ltad import __version__
@@ -335,6 +334,8 @@ def alarm_table(
         One row for each class and one for all: "2 of 80" good and defective pictures above, by
         rate; for all also the 95% interval (Clopper and Pearson) of the share of good ones.
     """
+    from scipy.stats import binomtest
+
     names = np.array([sample.class_name for sample in evaluation.samples])
     is_defective = np.array([sample.is_defective for sample in evaluation.samples])
     scores, rows = evaluation.scores["combined"], {}

@@ -16,9 +16,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
-from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from ltad.inference.scoring import conformal_threshold
@@ -94,6 +91,8 @@ class ClassRecogniser:
 
         Without held-out pictures the training pictures stand in, and the limit is doubled.
         """
+        from sklearn.covariance import LedoitWolf  # who only recognises does not wait for it
+
         train = train.double().numpy()
         means = np.stack([train[train_classes == c].mean(0) for c in range(len(class_names))])
         residuals = train - means[train_classes]
@@ -169,6 +168,8 @@ class ClassRecogniser:
 
 def _temperature(distances: np.ndarray, classes: np.ndarray) -> float:
     """The temperature with the highest likelihood of the right classes, between 1 and 1000."""
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
 
     def negative_log_likelihood(log_temperature: float) -> float:
         scores = log_softmax(-0.5 * distances**2 / np.exp(log_temperature), axis=1)

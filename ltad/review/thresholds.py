@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from ltad.evaluation.metrics import Confusion, best_f1_threshold, threshold_under
 from ltad.review.database import Database
@@ -191,6 +190,8 @@ def estimate_from_sample(
     Args:
         rows: all of one batch.
     """
+    from scipy.stats import binomtest  # slow to import, and seldom needed
+
     chosen = random_sample(batch_id, rows)
     sample = [row for row in rows if row.id in chosen and class_name in ("", row.class_name)]
     reviewed = [row for row in sample if row.verdict]
