@@ -21,7 +21,7 @@ from urllib.parse import parse_qs
 import gradio as gr
 from PIL import Image
 
-from ltad.app.components import friendly
+from ltad.app.components import QUIET, friendly
 from ltad.app.controls import (
     KEYS,
     MOST_LETTERS,
@@ -177,18 +177,16 @@ def restore_at_load(
     query = gr.Textbox(visible=False, label="Address")
     reopen = gr.Button("Open in Inspect", elem_id="lt-open", visible="hidden")
     show = gr.Button("Show", elem_id="lt-show", visible="hidden")
-    quiet = {"show_progress": "hidden", "trigger_mode": "always_last",
-             "api_visibility": "private"}
     restored = gr.on(
         [page.load, reopen.click], friendly(partial(restore, registry, examples, tab_names)),
         [query, controls.model],
         [tabs, controls.model, controls.defaults, *controls.settings],
-        js="(query, model) => [window.ltad.address.take(), model]", **quiet,
+        js="(query, model) => [window.ltad.address.take(), model]", **QUIET,
     )
     restored.success(None, js="() => window.ltad.address.show()")
     # A listener of its own: to "skip" an upload field, Gradio would put a plain one in its place.
     show.click(
         friendly(lambda query, model: open_picture(workspace, examples, query)),
         [query, controls.model], image,
-        js="(query, model) => [window.ltad.address.shown(), model]", **quiet,
+        js="(query, model) => [window.ltad.address.shown(), model]", **QUIET,
     )

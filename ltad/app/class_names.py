@@ -10,8 +10,9 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import plotly.graph_objects as go
+from gradio.events import api
 
-from ltad.app.components import friendly
+from ltad.app.components import PRIVATE, QUIET, friendly
 from ltad.app.controls import class_choices, model_choices
 from ltad.app.html import escape, number, readable, render
 from ltad.inference.registry import ModelRegistry
@@ -236,8 +237,6 @@ def build_class_names(registry: ModelRegistry, chosen_model: gr.Dropdown, tab: g
     # Gradio repeats all listeners of an event when one was asked meanwhile, without an end when
     # there are two: here an event has one. The class on its way may be another model's, which
     # `of_model` sees to and Gradio would refuse.
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    last = {**quiet, "trigger_mode": "always_last", "preprocess": False}
     everything = [class_name, names, word_tables, vocabulary, similarity]
     for event, answer, inputs, outputs in (
         (model.input, describe_all, [class_name, count, words, search], everything),
@@ -247,10 +246,11 @@ def build_class_names(registry: ModelRegistry, chosen_model: gr.Dropdown, tab: g
          [class_name, words, count], word_tables),
         (search.change, draw_vocabulary, [class_name, search], vocabulary),
     ):
-        event(friendly(partial(of_model, registry, answer)), [model, *inputs], outputs, **last)
-    opened = tab.select(friendly(partial(model_choices, registry)), chosen_model, model, **quiet)
+        event(friendly(partial(of_model, registry, answer)), [model, *inputs], outputs,
+              preprocess=False, **QUIET)
+    opened = tab.select(friendly(partial(model_choices, registry)), chosen_model, model, **PRIVATE)
     opened.then(friendly(partial(of_model, registry, describe_all)),
-                [model, class_name, count, words, search], everything, preprocess=False, **quiet)
+                [model, class_name, count, words, search], everything, preprocess=False, **PRIVATE)
     _build_endpoints(registry)
 
 
@@ -284,7 +284,7 @@ def _build_endpoints(registry: ModelRegistry) -> None:
                 "similarity": scorer.text_similarity().tolist()}
 
     for endpoint in (nearest_tokens, prompt_tokens, vocabulary_map, class_similarity):
-        gr.api(friendly(endpoint), api_name=endpoint.__name__)
+        api(friendly(endpoint), api_name=endpoint.__name__)
 
 
 def _count(k: int) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import gradio as gr
+from gradio.themes import Default
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
@@ -94,7 +95,8 @@ def remember_signatures(kinds: Iterable[type]) -> None:
     anything else is answered: half of that time.
     """
     for kind in set(kinds):
-        kind.__init__.__signature__ = inspect.signature(kind.__init__)
+        signature = inspect.signature(kind.__init__)
+        kind.__init__.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def describe_model(registry: ModelRegistry, model: str) -> tuple[str, str]:
@@ -121,7 +123,7 @@ def launch_options(
     if not is_public:  # a public one knows visitors by a key that no other page has
         guards.insert(0, Middleware(OwnPagesOnly, names=names, is_shared=is_shared))
     return {
-        "theme": gr.themes.Default(
+        "theme": Default(
             primary_hue="indigo", neutral_hue="slate", font=_FONTS, font_mono=_FONTS_MONO,
         ).set(  # white on primary_500 is too pale to read
             button_primary_background_fill="*primary_600",

@@ -7,9 +7,10 @@ from typing import Any
 
 import gradio as gr
 import pandas as pd
+from gradio.events import api
 from PIL import Image
 
-from ltad.app.components import friendly, photo_upload
+from ltad.app.components import ONE_AT_A_TIME, friendly, photo_upload
 from ltad.prompts.experiment import Experiment, Outcome
 from ltad.prompts.grid import prompt_list, read_picture, readings_frame
 from ltad.prompts.lab import PromptLab
@@ -91,7 +92,7 @@ def build_endpoints(lab: PromptLab) -> None:
 
     for endpoint in (prompt_data, prompt_auroc, prompt_refit, prompt_replace, prompt_save,
                      prompt_drop):
-        gr.api(friendly(endpoint), api_name=endpoint.__name__, concurrency_id="prompt-lab")
+        api(friendly(endpoint), api_name=endpoint.__name__, concurrency_id=ONE_AT_A_TIME)
     _build_grid_endpoint(lab)
 
 

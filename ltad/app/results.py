@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from ltad.app import results_cards, results_gallery, results_view
-from ltad.app.components import BUSY, answer_last, friendly
+from ltad.app.components import BUSY, PRIVATE, QUIET, answer_last, friendly
 from ltad.app.html import render
 from ltad.app.results_api import build_results_endpoints
 from ltad.app.results_table import EXTRAS
@@ -30,8 +30,6 @@ BRANCHES = [("Run's own", ALL), ("Combined", "combined"),
 SHOWN = [("All", ALL), ("All errors", "errors"),
          *[(heading, verdict) for verdict, heading in VERDICT_HEADINGS.items()],
          ("Where the runs disagree", "disagree")]
-QUIET = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
-PRIVATE = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build_results(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> None:
@@ -144,7 +142,7 @@ def _build_operating_point() -> dict[str, Any]:
 def _build_pictures() -> dict[str, Any]:
     gr.Markdown("## Pictures", elem_classes="lt-run-section")
     with gr.Row(elem_classes="lt-run-filters"):
-        parts = {
+        parts: dict[str, Any] = {
             "verdict": gr.Dropdown(SHOWN, value=ALL, label="Show", min_width=140),
             "defect": gr.Dropdown([("All", ALL)], value=ALL, label="Defect type", min_width=140),
             "sort": gr.Dropdown([(label, key) for key, label in results_gallery.SORTS.items()],

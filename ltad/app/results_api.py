@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import gradio as gr
+from gradio.events import api
 
 from ltad.app import results_gallery, results_table, results_view
-from ltad.app.components import BUSY, friendly
+from ltad.app.components import ONE_AT_A_TIME, friendly
 from ltad.evaluation.operating_point import (
     OperatingPoint,
     confusions,
@@ -68,7 +68,7 @@ def build_results_endpoints(
         wish = results_gallery.Wish(class_name, defect, verdict, sort)
         rows = results_gallery.select(judge(reader.run(name), _point(rate, score, branch)), wish)
         return [results_gallery.record(row)
-                for _, row in rows.head(max(1, min(MOST_ROWS, int(count)))).iterrows()]
+                for row in rows.head(max(1, min(MOST_ROWS, int(count)))).to_dict("records")]
 
     def run_confusion(
         name: str, rate: float = RATE, score: float | None = None, branch: str = ""
@@ -93,12 +93,12 @@ def build_results_endpoints(
         return True
 
     for endpoint in (runs, run_table, run_gallery, run_confusion):
-        gr.api(friendly(endpoint), api_name=endpoint.__name__)
+        api(friendly(endpoint), api_name=endpoint.__name__)
     if is_public:
         return
-    gr.api(friendly(run_delete), api_name="run_delete")
-    gr.api(friendly(run_again), api_name="run_again", concurrency_limit=1,
-           concurrency_id=BUSY["concurrency_id"])
+    api(friendly(run_delete), api_name="run_delete")
+    api(friendly(run_again), api_name="run_again", concurrency_limit=1,
+           concurrency_id=ONE_AT_A_TIME)
 
 
 def _point(rate: float, score: float | None, branch: str) -> OperatingPoint:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ltad.app.review_desk import Desk, number
+from ltad.inference.scorer import Scorer
 from ltad.review.coco import write_coco
 from ltad.review.database import days_left, free_pictures
 from ltad.review.export import csv_bytes, json_bytes, write_archive
 from ltad.review.imports import import_decisions
-from ltad.review.records import Batch, DeskError, ItemSummary, NewItem
+from ltad.review.records import Batch, DeskError, ItemSummary, NewItem, is_above
 from ltad.review.report import write_report
 from ltad.review.thresholds import random_sample
 from ltad.review.uploads import MAX_FILES, collect, collect_server_folder
@@ -195,8 +196,8 @@ def _by_suspicion(
 
     def order(row: ItemSummary) -> tuple[int, float]:
         is_judged = row.is_recognised or row.class_name == named_class
-        rank = 0 if row.score > row.threshold else 2 if is_judged else 1
-        return rank, row.threshold - row.score
+        rank = 0 if is_above(row) else 2 if is_judged else 1
+        return rank, (row.threshold or 0.0) - (row.score or 0.0)
 
     return sorted(scored, key=order) + others
 
@@ -275,7 +276,7 @@ class ExchangeEndpoints:
             "problems": report.problems[:200],
         }
 
-    def _scorer(self, name: str) -> object | None:
+    def _scorer(self, name: str) -> Scorer | None:
         try:
             return self._desk.registry.scorer(name)
         except LTADError:  # the file then holds what people painted, without the model's regions

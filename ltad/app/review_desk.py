@@ -17,9 +17,16 @@ from ltad.inference.registry import ModelRegistry
 from ltad.io.heatmap import data_url, heat_png, photo_jpeg
 from ltad.io.masks import decode_mask, encode_mask, resize_mask
 from ltad.review.database import Database
-from ltad.review.evidence import current_threshold, look
+from ltad.review.evidence import look
 from ltad.review.images import ImageStore
-from ltad.review.records import Batch, ConflictError, Decision, DeskError, Item
+from ltad.review.records import (
+    Batch,
+    ConflictError,
+    Decision,
+    DeskError,
+    Item,
+    current_threshold,
+)
 from ltad.review.regions import PictureRegion, find_regions, move_threshold
 from ltad.review.thresholds import feedback, thresholds_without_model
 from ltad.review.worker import BatchRunner
@@ -99,16 +106,18 @@ class ItemEndpoints:
         scorer = desk.registry.scorer(batch.model)
         own = look(picture, item.class_name, batch, desk.database, scorer)
         threshold = current_threshold(item, desk.thresholds(batch))
-        detection = move_threshold(own, threshold)
+        detection = own if threshold is None else move_threshold(own, threshold)
         shrink = min(1.0, OUTLINE_SIDE / max(picture.size))
-        size = tuple(max(1, round(side * shrink)) for side in picture.size)
+        width, height = (max(1, round(side * shrink)) for side in picture.size)
+        size = width, height
         found = find_regions(detection.anomaly_map, detection.pixel_threshold, 0, size)
         scale = (picture.width / size[0], picture.height / size[1])
         return {
             "heat": png_url(heat_png(detection.anomaly_map, *detection.map_scale["combined"])),
             "regions": [_region_record(region, scale) for region in found[:MOST_REGIONS]],
             "limit": detection.pixel_threshold, "own_limit": own.pixel_threshold,
-            "explanation": own.explanation if threshold == item.threshold
+            "explanation": own.explanation
+            if item.threshold is None or item.threshold == threshold
             else "People chose the threshold; the model's own would be "
                  f"{html.number(item.threshold)}.",
         }
@@ -169,7 +178,7 @@ class ItemEndpoints:
     def mask(self, item_id: int) -> str | None:
         """The person's mask as a data URL of a PNG of the picture's size, or None."""
         item = self._desk.database.item(number(item_id, "item"))
-        key = item.decision.mask_key if item.decision else ""
+        key = item.mask_key
         return png_url(self._desk.database.blob(key)) if key else None
 
     def training(self, item_id: int, is_chosen: bool, person: str) -> dict:
@@ -187,7 +196,7 @@ class ItemEndpoints:
         if verdict == "good" or mask == REMOVE:
             return ""
         if mask == KEEP:
-            return item.decision.mask_key if item.decision else ""
+            return item.mask_key
         if item.status != "scored":
             raise DeskError(f"{item.file_name} is {item.status}; a mask needs a scored picture.")
         painted = resize_mask(read_painting(mask), (item.width, item.height))

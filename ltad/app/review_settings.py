@@ -9,7 +9,7 @@ from ltad.app.html import readable
 from ltad.app.review_desk import Desk, number, png_url, read_painting
 from ltad.io.masks import decode_mask, encode_mask
 from ltad.review.database import check_choice
-from ltad.review.records import Batch, DeskError, ThresholdChoice
+from ltad.review.records import Batch, DeskError, ThresholdChoice, is_above
 from ltad.review.thresholds import Feedback, estimate_from_sample, feedback
 
 LOOK, RESET = "", "reset"
@@ -179,16 +179,15 @@ class SettingEndpoints:
             "threshold": distinct.pop() if len(distinct) == 1 else None,
             "thresholds": found.thresholds,
             **{name: getattr(quality, name, None if name in names[:3] else 0) for name in names},
-            "anomalous": sum(row.score > found.thresholds[row.class_name] for row in rows),
-            "below": sum(row.score <= found.thresholds[row.class_name] for row in rows),
+            "anomalous": sum(is_above(row, found.thresholds) for row in rows),
+            "below": sum(not is_above(row, found.thresholds) for row in rows),
             "below_reviewed": sum(
-                bool(row.verdict) and row.score <= found.thresholds[row.class_name]
-                for row in rows
+                bool(row.verdict) and not is_above(row, found.thresholds) for row in rows
             ),
             "sample": asdict(
                 estimate_from_sample(batch.id, everything, found.thresholds, class_name)
             ),
-            "anomalous_now": sum(row.score > now[row.class_name] for row in rows),
+            "anomalous_now": sum(is_above(row, now) for row in rows),
             "total": len(rows),
             "source": _source_text(class_name, choices, found, quality.count if quality else 0),
         }

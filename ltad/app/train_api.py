@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
+from gradio.events import api
 from PIL import Image
 
 from ltad.app.components import friendly
@@ -97,7 +98,7 @@ def _pair(pair: Pair, first: str, second: str) -> dict[str, Any]:
     photo = data_url(photo_jpeg(exhibit.image, _SIDE), "image/jpeg")
     truth = {True: "defective", False: "good", None: ""}[exhibit.is_defective]
     return {
-        "photo": Photo(None, photo, *exhibit.image.size),
+        "photo": Photo(photo, *exhibit.image.size),
         "words": " · ".join(filter(None, (readable(exhibit.part), exhibit.title, truth))),
         "sides": [_side(pair.first, first), _side(pair.second, second)],
     }
@@ -246,7 +247,7 @@ def build_train_api(registry: ModelRegistry, workspace: Workspace) -> None:
         ("teach_discard", discard), ("teach_list", jobs), ("teach_remove", remove),
         ("teach_review", review), ("model_card", card),
     ):
-        gr.api(friendly(endpoint), api_name=name)
+        api(friendly(endpoint), api_name=name)
     record = hidden(gr.JSON, "Record")
     many = {"file_count": "multiple"}
     gr.Button(visible=False).click(

@@ -183,7 +183,7 @@ def measure(model: str, count: int, folder: Path) -> dict[str, object]:
 
 def main() -> None:
     """Print the report as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", default="assets/demo")
     parser.add_argument("--count", type=int, default=300)
     options = parser.parse_args()

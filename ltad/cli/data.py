@@ -117,8 +117,10 @@ def check(
 
 
 def splits(
-    dataset: Annotated[Literal[*NATURAL_COUNTS] | None, typer.Option(
-        help="one data set; by default all three")] = None,
+    dataset: Annotated[
+        Literal[*NATURAL_COUNTS] | None,  # pyright: ignore[reportInvalidTypeForm]
+        typer.Option(help="one data set; by default all three"),
+    ] = None,
     data: Annotated[Path | None, typer.Option(
         metavar="DIR", help="a data set's folder instead, whose pictures are counted")] = None,
     split: Annotated[str | None, typer.Option(

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.Exit as ended:  # by --help
         return ended.exit_code
     except typer.TyperException as error:
-        error.show()
+        error.show()  # pyright: ignore[reportAttributeAccessIssue]
         return error.exit_code
     except LTADError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -119,6 +119,7 @@ def _value(text: str, present: Any) -> Any:
     return text if is_word else value
 
 
+
 def _reference(encoder: str, out: Path) -> str:
     """How a model folder names its encoder: inside it, relative to it, or by hub name."""
     folder = Path(encoder)
@@ -202,7 +203,10 @@ def _keep(found: ModelEvaluation, folder: Path) -> None:
 
 
 def ablate(
-    table: Annotated[Literal[*TABLES], typer.Argument(metavar="TABLE", help=", ".join(TABLES))],
+    table: Annotated[
+        Literal[*TABLES],  # pyright: ignore[reportInvalidTypeForm]
+        typer.Argument(metavar="TABLE", help=", ".join(TABLES)),
+    ],
     data: Data,
     encoder: Encoder = ENCODER,
     preset: Preset = "demo",
@@ -419,7 +423,7 @@ def probe(
     tables = {"state prompts": probing.state_prompts(reader, views)}
     by = ["class", "reading"] if data else ["group", "reading"]
     _show('"a X" against "a broken X", AUROC in percent',
-          tables["state prompts"].groupby(by, sort=False)[["image", "pixel"]].mean())
+          pd.DataFrame(tables["state prompts"].groupby(by, sort=False)[["image", "pixel"]].mean()))
     if words:
         for reading in readings:
             pairs = [*probing.TABLE_9, *probing.OTHER_PAIRS, *probing.held_out_pairs()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 from typer.core import TyperCommand
@@ -32,7 +32,10 @@ Tau = Annotated[float | None, typer.Option(help="tau; by default the model's own
 
 Encoder = Annotated[str, typer.Option(
     help="ALIGN: a hub name (kakaobrain/align-base) or a local folder")]
-Preset = Annotated[Literal[*PRESETS], typer.Option(help="all settings at once")]
+Preset: TypeAlias = Annotated[
+    Literal[*PRESETS],  # pyright: ignore[reportInvalidTypeForm]
+    typer.Option(help="all settings at once"),
+]
 Changes = Annotated[list[str] | None, typer.Option(
     "--set", metavar="NAME=VALUE ...",
     help="single settings, e.g. lam=300 phase2_epochs=50")]
@@ -67,7 +70,8 @@ class Command(TyperCommand):
             if word.startswith("-"):
                 word = _whole_name(word, options)
                 flag = word if word in several else ""
-                needs_value = word in options and not options[word].is_flag
+                needs_value = word in options and not (
+                    options[word].is_flag)  # pyright: ignore[reportAttributeAccessIssue]
                 if needs_value and word != MAY_BE_EMPTY and following.startswith("--"):
                     ctx.fail(f"Option {word!r} requires a value.")
             if not flag:

@@ -172,9 +172,9 @@ def evaluate_tests(
     return Evaluation(
         branches, Results(tuple(one.result for one in classes)), tests.samples,
         {b: np.concatenate([one.arrays[b] for one in classes]) for b in branches},
-        *(np.concatenate([one.arrays[key] for one in classes]) for key in _KEPT),
-        sum(one.thin_masks for one in classes),
-        {key: error for one in classes for key, error in one.uncertain.items()},
+        **{key: np.concatenate([one.arrays[key] for one in classes]) for key in _KEPT},
+        thin_masks=sum(one.thin_masks for one in classes),
+        uncertain={key: error for one in classes for key, error in one.uncertain.items()},
     )
 
 
@@ -226,7 +226,7 @@ def _packed(classes: Sequence[_ClassFound]) -> bytes:
     arrays = {f"{place} {key}": array.astype(str) if array.dtype == object else array
               for place, one in enumerate(classes) for key, array in one.arrays.items()}
     packed = BytesIO()
-    np.savez(packed, facts=np.array(json.dumps(facts)), **arrays)
+    np.savez(packed, allow_pickle=False, facts=np.array(json.dumps(facts)), **arrays)
     return packed.getvalue()
 
 
@@ -238,8 +238,10 @@ def _unpacked(packed: bytes) -> list[_ClassFound]:
             arrays = {key.removeprefix(f"{place} "): opened[key] for key in opened.files
                       if key.startswith(f"{place} ")}
             arrays["recognised"] = arrays["recognised"].astype(object)
-            result = {key: tuple(value) if isinstance(value, list) else value
-                      for key, value in fact["result"].items()}
+            result: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in fact["result"].items()
+            }
             classes.append(_ClassFound(ClassResult(**result), arrays, fact["thin_masks"],
                                        fact["uncertain"]))
         return classes

@@ -172,7 +172,7 @@ def embedding_map(
         return finish(_scored_points(run, places), 460, legend=False, ticks=False)
     groups = run.images["class_name"].to_numpy()
     order, colours = run.class_names, COLOURS
-    if colour == "error":
+    if colour == "error" and threshold is not None:
         groups, order, colours = verdicts(run, threshold), VERDICTS, _VERDICT_COLOURS
     figure = go.Figure()
     for number, name in enumerate(order):
@@ -274,8 +274,11 @@ def score_histograms(
         figure.add_traces(bars, rows=row, cols=column)
         figure.update_yaxes(dtick=_whole_ticks(bars), row=row, col=column)
         if name in thresholds:
-            figure.add_vline(x=thresholds[name], row=row, col=column, name=name,
-                             line={"dash": "dash", "width": 1.5, "color": GREY.format(1)})
+            figure.add_vline(
+                x=thresholds[name], name=name,
+                row=row, col=column,  # pyright: ignore[reportArgumentType]
+                line={"dash": "dash", "width": 1.5, "color": GREY.format(1)},
+            )
     figure.update_layout(barmode="overlay", bargap=0)
     figure.update_annotations(font_size=12)
     height = 150 * rows + 80
@@ -323,7 +326,8 @@ def _histogram_bars(
     run: Run, class_name: str | None, branch: str, legend: bool = True
 ) -> list[go.Bar]:
     """One series of bars for good pictures and one for defective ones, in shared bins."""
-    rows = run.images if class_name is None else run.images[run.images["class_name"] == class_name]
+    names = run.images["class_name"]
+    rows = run.images if class_name is None else run.images.loc[names == class_name]
     scores, defective = rows[branch].to_numpy(), rows["is_defective"].to_numpy() == 1
     edges = np.histogram_bin_edges(scores, bins=_BINS)
     middles = (edges[:-1] + edges[1:]) / 2
@@ -341,7 +345,8 @@ def _histogram_bars(
 
 def _whole_ticks(bars: Sequence[go.Bar]) -> int | None:
     """Step of an axis that counts pictures: 1 where Plotly's own would fall between them."""
-    return 1 if max(max(one.y) for one in bars) <= 5 else None
+    highest = max(max(one.y) for one in bars)  # pyright: ignore[reportArgumentType]
+    return 1 if highest <= 5 else None
 
 
 def _curves(run: Run, class_name: str | None, branch: str) -> list[tuple[np.ndarray, np.ndarray]]:

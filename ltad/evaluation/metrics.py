@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+
+from ltad.io.masks import connected_areas
 
 BINS = 2**20
 FALSE_POSITIVE_LIMIT = 0.3
@@ -206,7 +207,7 @@ class PixelScores:
         np.add.at(self._counts[0], places[~mask], 1.0)
         np.add.at(self._counts[1], places[mask], 1.0)
         if len(self._counts) == 3 and mask.any():
-            regions, count = ndimage.label(mask, _EIGHT_NEIGHBOURS)
+            regions, count = connected_areas(mask, _EIGHT_NEIGHBOURS)
             inside = regions[mask]
             np.add.at(self._counts[2], places[mask], 1 / np.bincount(inside)[inside])
             self._regions += count
@@ -270,7 +271,7 @@ class PixelScores:
         return {
             "auroc": self.error,
             "average_precision": float(share @ np.maximum(best - precision, precision - worst)),
-            "f1_max": float(largest_f1.max()) - self.f1_max(),
+            "f1_max": float(largest_f1.max()) - (self.f1_max() or 0.0),
             "aupro": self._aupro_error(FALSE_POSITIVE_LIMIT),
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -29,7 +30,7 @@ VERDICT_HEADINGS = {
 def limits(run: Run, threshold: float | Mapping[str, float]) -> np.ndarray:
     """(n,) the threshold of each test picture: one for all, or that of its class."""
     if isinstance(threshold, Mapping):
-        return run.images["class_name"].map(threshold).to_numpy(float)
+        return run.images["class_name"].map(threshold.get).to_numpy(float)
     return np.full(len(run.images), float(threshold))
 
 
@@ -77,7 +78,8 @@ def worst(
     )
     said = verdicts(run, threshold, branch)
     return {
-        kind: table[said == kind].nlargest(count, "distance") for kind in ("missed", "false alarm")
+        kind: table.loc[said == kind].nlargest(count, "distance")
+        for kind in ("missed", "false alarm")
     }
 
 
@@ -167,7 +169,7 @@ class OperatingPoint:
         if self.score is not None:
             return dict.fromkeys(run.class_names, float(self.score))
         if run.calibration.empty:
-            return {name: best_f1_threshold(rows["is_defective"], rows[branch])
+            return {str(name): best_f1_threshold(rows.loc[:, "is_defective"], rows.loc[:, branch])
                     for name, rows in run.images.groupby("class_name")}
         return run.thresholds(self.rate, branch)
 
@@ -225,7 +227,7 @@ def judge(run: Run, point: OperatingPoint) -> pd.DataFrame:
     """
     branch, thresholds = point.branch_of(run), point.thresholds(run)
     frame = run.images.assign(
-        score=run.images[branch], threshold=run.images["class_name"].map(thresholds),
+        score=run.images[branch], threshold=run.images["class_name"].map(thresholds.get),
         verdict=verdicts(run, thresholds, branch),
     )
     frame["margin"] = frame["score"] - frame["threshold"]
@@ -237,9 +239,8 @@ def judge(run: Run, point: OperatingPoint) -> pd.DataFrame:
 
 def count_verdicts(judged: pd.DataFrame) -> Confusion:
     """The counts of judged pictures."""
-    counts = judged["verdict"].value_counts()
-    order = ("found", "missed", "false alarm", "passed")
-    return Confusion(*(int(counts.get(verdict, 0)) for verdict in order))
+    counts = Counter(judged["verdict"])
+    return Confusion(*(counts[verdict] for verdict in ("found", "missed", "false alarm", "passed")))
 
 
 def confusions(judged: pd.DataFrame) -> dict[str, Confusion]:
@@ -256,5 +257,5 @@ def other_verdicts(judged: pd.DataFrame, other: pd.DataFrame) -> pd.Series:
     """
     keys = ["class_name", "path"]
     theirs = other.drop_duplicates(keys).set_index(keys)["verdict"]
-    mine = pd.MultiIndex.from_frame(judged[keys])
+    mine = pd.MultiIndex.from_frame(judged.loc[:, keys])
     return pd.Series(theirs.reindex(mine).fillna("").to_numpy(), index=judged.index)

@@ -107,7 +107,9 @@ def _paper(run: Run) -> dict[str, Any] | None:
     row = next((row for rows in TABLES.values() for row in rows if row.id == run.about["row"]),
                None)
     data, split = reference(run.about["training_pictures"], run.about["split"]["name"])
-    values = [row.paper(*name.split(), data, split) for name, *_ in _CELLS] if row else []
+    if row is None:
+        return None
+    values = [row.paper(TASKS[metric], group, data, split) for _, metric, group in _CELLS]
     if not any(value is not None for value in values):
         return None
     return {"whose": paper_name(data, row.split or split),
@@ -120,7 +122,7 @@ def _repeated(runs: Sequence[Run]) -> list[dict[str, Any]]:
         (run.about.get("key", run.name), run.about["row"], run.about["seed"]): run for run in runs
     }
     table = summarise(list(seeds.values()))  # a row evaluated again is no other seed
-    table = table[(table["runs"] > 1) & (table["row"] != "")]
+    table = table.loc[(table["runs"] > 1) & (table["row"] != "")]
     return [
         {"name": f"{entry['row']} {entry['kind']}",
          "about": f"{entry['runs']} seeds of {entry['data']} {entry['split']}",
@@ -145,8 +147,8 @@ def _class_row(
 ) -> dict[str, Any]:
     differences = []
     for metric in METRICS if compared else ():
-        values = [other.value(entry["name"], metric) for other in (compared, run)]
-        difference = None if None in values else values[1] - values[0]
+        first, own = (one and one.value(entry["name"], metric) for one in (compared, run))
+        difference = None if first is None or own is None else own - first
         differences.append((_tone(difference), signed_percent(difference)))
     return {
         "name": _readable(entry["name"]), "is_group": entry["is_group"],

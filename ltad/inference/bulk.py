@@ -127,7 +127,10 @@ def read(folder: str | Path) -> pd.DataFrame:
             f"{folder} is not finished: {len(missing)} of {len(parts)} parts are missing, the "
             f"first is {missing[0]}. Start the same command again."
         )
-    table = pa.concat_tables(parquet.read_table(part, partitioning=None) for part in parts)
+    table = pa.concat_tables(
+        parquet.read_table(part, partitioning=None)  # pyright: ignore[reportArgumentType]
+        for part in parts
+    )
     with_missing = {pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
     return table.to_pandas(types_mapper=with_missing.get)
 

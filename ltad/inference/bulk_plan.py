@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,7 @@ def held_lock(path: Path, timeout: float = -1) -> AcquireReturnProxy:
 
 
 def write_table(
-    path: Path, columns: dict[str, Iterable], types: dict[str, str], group: int
+    path: Path, columns: Mapping[str, Iterable[Any]], types: Mapping[str, str], group: int
 ) -> None:
     """Write a Parquet file, whole or not at all.
 

@@ -124,7 +124,8 @@ def _fill_all(
             stop = min(start + pictures_a_pass, places.stop)
             _fill(store, encoder, start, stop, decoded)
             for array in (store.patches, store.fine_patches, store.latents):
-                array.flush()
+                if isinstance(array, np.memmap):
+                    array.flush()
             _mark(marker, stop)
 
 
@@ -144,7 +145,7 @@ def _fill(
         store.latents[here] = features.latent.half().cpu().numpy()
 
 
-def _read(sample: Sample):
+def _read(sample: Sample) -> Image.Image:
     try:
         return read_image(sample.path)
     except ImageError as error:

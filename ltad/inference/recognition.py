@@ -93,16 +93,16 @@ class ClassRecogniser:
         """
         from sklearn.covariance import LedoitWolf  # who only recognises does not wait for it
 
-        train = train.double().numpy()
-        means = np.stack([train[train_classes == c].mean(0) for c in range(len(class_names))])
-        residuals = train - means[train_classes]
+        known = train.double().numpy()
+        means = np.stack([known[train_classes == c].mean(0) for c in range(len(class_names))])
+        residuals = known - means[train_classes]
         covariance = LedoitWolf(assume_centered=True).fit(residuals).covariance_
         floor = 1e-4 * np.trace(covariance) / len(covariance) + 1e-12
         values, vectors = np.linalg.eigh(covariance + floor * np.eye(len(covariance)))
         whitening = (vectors / np.sqrt(values)).T
         checked, checked_classes, factor = held_out.double().numpy(), held_out_classes, MARGIN
         if not len(checked):
-            checked, checked_classes, factor = train, train_classes, 2.0 * MARGIN
+            checked, checked_classes, factor = known, train_classes, 2.0 * MARGIN
         distances = np.linalg.norm((checked[:, None] - means) @ whitening.T, axis=2)
         own = distances[np.arange(len(checked)), checked_classes]
         return cls(

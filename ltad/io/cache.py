@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import diskcache
 import torch
@@ -40,7 +40,7 @@ class _BytesOnly(core.Disk):
     name a row holds, so whoever can write the folder could run code or have files removed.
     """
 
-    def put(self, key: Any) -> tuple[str, bool]:
+    def put(self, key: Any) -> tuple[str, Literal[True]]:
         if type(key) is not str:
             raise TypeError(f"cache key {key!r} is a {type(key).__name__}, but it must be a str")
         return key, True
@@ -63,7 +63,7 @@ class _BytesOnly(core.Disk):
         if mode == core.MODE_RAW and type(value) is bytes:
             return value
         if mode == core.MODE_BINARY and _is_value_file(filename):
-            return super().fetch(mode, filename, None, False)
+            return cast(bytes, super().fetch(mode, filename, None, False))
         raise RefusedRow("a cache row that is not plain bytes was refused")
 
     def remove(self, file_path: str) -> None:
@@ -97,7 +97,7 @@ class ByteCache:
     def get(self, key: str) -> bytes | None:
         """The bytes of `key`; None if there are none, or if the row is not plain bytes."""
         with self._explained():
-            return self._rows.get(key, retry=True)
+            return cast(bytes | None, self._rows.get(key, retry=True))
 
     def put(self, key: str, value: bytes) -> None:
         """Keep `value` under `key`. Raises TypeError for a key not str or a value not bytes."""
@@ -233,7 +233,7 @@ class TensorCache:
             _log.warning("%s", error)
         except (SafetensorError, ValueError, KeyError) as error:
             _log.warning("The damaged cache row %s was deleted: %s", key, error)
-            self._forget_on_disk(key)
+            _forget(self.disk, key)
         return None
 
     def _to_disk(self, key: str, tensors: Tensors) -> None:
@@ -244,11 +244,12 @@ class TensorCache:
         except CheckpointError as error:
             _log.warning("%s", error)
 
-    def _forget_on_disk(self, key: str) -> None:
-        try:
-            self.disk.delete(key)
-        except CheckpointError as error:
-            _log.warning("%s", error)
+
+def _forget(disk: ByteCache, key: str) -> None:
+    try:
+        disk.delete(key)
+    except CheckpointError as error:
+        _log.warning("%s", error)
 
 
 def _size(tensors: Tensors) -> int:

@@ -42,7 +42,7 @@ def atomic_path(path: str | Path, durable: bool = False) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def open_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def open_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
     """A writable memory-mapped .npy array; created if missing, with its space reserved.
 
     Reserving the space at once turns a full disk into an error here rather than a crash later.

@@ -142,8 +142,8 @@ def _store(folder: Path, part: str, role: str, batch: list, encoder: Encoder) ->
             )
             stored = image.copy()
             stored.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-            with atomic_path(data / name) as part:
-                stored.save(part, "PNG", compress_level=1)
+            with atomic_path(data / name) as unfinished:
+                stored.save(unfinished, "PNG", compress_level=1)
     except OSError as error:
         raise DatasetError(
             f"The pictures cannot be stored: {error.strerror}. Free some space on the server."

@@ -331,7 +331,7 @@ def new_job(
     name = checked_name("model", name, [*taken, *known])
     if len(known) >= MOST_LESSONS:
         raise SettingError(f"There are {MOST_LESSONS} trainings already. Discard one first.")
-    encoder = str(getattr(first.encoder.model, "name_or_path", ""))
+    encoder = first.encoder.source
     unnamed = Job(workspace.models / FOLDER / f".{uuid.uuid4().hex}")
     unnamed.folder.mkdir(parents=True)
     unnamed.update(

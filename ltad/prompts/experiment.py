@@ -123,9 +123,8 @@ def _rows(results: Results) -> list[dict]:
 
 def _percents(figures: Mapping[str, Mapping[str, float | None]]) -> dict[str, float | None]:
     return {
-        f"{metric}_{branch}": None if figures[metric][branch] is None
-        else round(100 * figures[metric][branch], 3)
-        for metric in METRICS for branch in figures[metric]
+        f"{metric}_{branch}": None if value is None else round(100 * value, 3)
+        for metric in METRICS for branch, value in figures[metric].items()
     }
 
 
@@ -139,9 +138,10 @@ def run_experiment(
         scorer: the model; it is not changed.
         bench: its test set.
         experiment: what is tried.
-        training: gives the training pictures; called for a refit only.
+        training: gives the training pictures; called for a refit only, which needs it.
 
     Raises:
+        ValueError: a refit without `training`.
         LTADError: words, classes or values that cannot be used.
     """
     pairs, lam, tau = experiment.pairs, experiment.lam, experiment.tau
@@ -151,6 +151,8 @@ def run_experiment(
     before = measure_pairs(scorer, bench, pairs, lam, tau)
     refits, after, seconds = (), None, before.seconds
     if experiment.refit is not None:
+        if training is None:
+            raise ValueError("A refit needs the training pictures, but `training` is None.")
         data = training()
         refits = tuple(refit(changed, data, pair, experiment.refit) for pair in pairs)
         each = [

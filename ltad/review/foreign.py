@@ -314,8 +314,8 @@ def _corners(box: Any) -> list:
 
 
 def _size(image: dict[str, Any]) -> tuple[int, int] | None:
-    size = tuple(int(_number(image.get(side)) or 0) for side in ("width", "height"))
-    return size if min(size) > 0 else None
+    width, height = (int(_number(image.get(side)) or 0) for side in ("width", "height"))
+    return (width, height) if min(width, height) > 0 else None
 
 
 def _refused(file_name: str, problem: str) -> Imported:

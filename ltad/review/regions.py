@@ -18,7 +18,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from ltad.inference import scoring
-from ltad.io.masks import resize_mask
+from ltad.io.masks import connected_areas, resize_mask
 from ltad.types import Detection, SettingError
 
 MINIMUM_AREA = 0.0003
@@ -102,7 +102,7 @@ def regions_of_mask(
         minimum_area: see `find_regions`.
     """
     smallest = minimum_area * mask.size
-    labels, count = ndimage.label(mask)
+    labels, count = connected_areas(mask)
     found = []
     for index, box in enumerate(ndimage.find_objects(labels, max_label=count), start=1):
         inside = labels[box] == index

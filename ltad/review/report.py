@@ -73,7 +73,7 @@ def write_report(
         counts=_counts(items), agreement=_agreement(items, thresholds),
         classes=_classes(items, thresholds),
         defect_types=dict(Counter(
-            item.decision.defect_type or "no type given"
+            item.defect_type or "no type given"
             for item in items if item.verdict == "defective"
         ).most_common()),
         settings={k: v for k, v in batch.settings.items() if v is not None},

@@ -14,7 +14,14 @@ import numpy as np
 from ltad.evaluation.metrics import Confusion, best_f1_threshold, threshold_under
 from ltad.review.database import Database
 from ltad.review.images import ImageStore
-from ltad.review.records import Batch, DeskError, ItemSummary, Reviewed, ThresholdChoice
+from ltad.review.records import (
+    Batch,
+    DeskError,
+    ItemSummary,
+    Reviewed,
+    ThresholdChoice,
+    is_above,
+)
 
 SAMPLE_SIZE = 30
 CONFIDENCE = 0.95
@@ -196,7 +203,7 @@ def estimate_from_sample(
     sample = [row for row in rows if row.id in chosen and class_name in ("", row.class_name)]
     reviewed = [row for row in sample if row.verdict]
     defective = [row for row in reviewed if row.verdict == "defective"]
-    missed = sum(row.score <= thresholds.get(row.class_name, row.threshold) for row in defective)
+    missed = sum(not is_above(row, thresholds) for row in defective)
     counts = (len(sample), len(reviewed), len(defective), missed)
     if len(reviewed) < len(sample) or not defective:
         return SampleEstimate(*counts)

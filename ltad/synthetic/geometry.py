@@ -48,13 +48,14 @@ class Frame:
         """
         x, y = self.to_picture(np.array([[place[0], place[1]]]))[0]
         half = reach * self.scale + 2.0 / self.size
-        window = tuple(
+        rows, columns = (
             slice(
                 int(np.clip((middle - half + 1) * self.size / 2, 0, self.size - 1)),
                 int(np.clip((middle + half + 1) * self.size / 2 + 1, 1, self.size)),
             )
             for middle in (y, x)
         )
+        window = rows, columns
         cropped = replace(
             self, x=self.x[window], y=self.y[window], u=self.u[window], v=self.v[window]
         )

@@ -99,7 +99,7 @@ def run_phase(
             torch.manual_seed(int(generator(settings.seed, 90, step).integers(2**62)))
             optimizer.zero_grad(set_to_none=True)
             losses = step_losses(step)
-            sum(losses.values()).backward()
+            sum(losses.values(), torch.zeros(())).backward()
             found = {name: loss.detach().clone() for name, loss in losses.items()}
             sum_gradients(list(learned.parameters()), list(found.values()))
             values = {name: loss.item() for name, loss in found.items()}

@@ -56,8 +56,8 @@ def align(head: SemanticHead, data: TrainingData) -> None:
         )
     for phi, layer in zip(head.maps, split_layers(patches, head.channels), strict=True):
         weight, bias = _ridge(_rows(layer), target)
-        phi.weight.copy_(weight.T)
-        phi.bias.copy_(bias)
+        phi.get_parameter("weight").copy_(weight.T)
+        phi.get_parameter("bias").copy_(bias)
 
 
 def _rows(maps: Tensor) -> Tensor:
@@ -285,7 +285,7 @@ def channel_statistics(data: TrainingData) -> tuple[Tensor, Tensor]:
     """Mean and deviation (C,) of each channel over all patches; classes count alike."""
     weights = (1.0 / torch.bincount(data.classes).double())[data.classes]
     weights = weights / weights.sum()
-    first, second = 0.0, 0.0
+    first = second = torch.zeros((), dtype=torch.float64)
     for start in range(0, len(data), MOST_AT_ONCE):
         chosen = np.arange(start, min(start + MOST_AT_ONCE, len(data)))
         patches = data.patches(chosen).flatten(2).double()
