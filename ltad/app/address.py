@@ -34,6 +34,7 @@ from ltad.app.controls import (
 )
 from ltad.app.sources import open_source
 from ltad.inference.registry import ModelRegistry
+from ltad.inference.scorer import Scorer
 from ltad.io.images import read_image
 from ltad.types import ImageError, LTADError
 from ltad.workspace import Workspace
@@ -96,7 +97,7 @@ def _one_of(key: str, value: str, known: Sequence[str], problems: list[str]) -> 
     return ""
 
 
-def _read_settings(given: dict[str, str], scorer: Any, problems: list[str]) -> dict[str, Any]:
+def _read_settings(given: dict[str, str], scorer: Scorer, problems: list[str]) -> dict[str, Any]:
     """The model's settings with those of the address in their place, where they are valid."""
     settings = default_settings(scorer)
     settings["class"] = _one_of("class", given.get("class", ""), scorer.class_names, problems)

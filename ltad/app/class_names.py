@@ -16,6 +16,8 @@ from ltad.app.components import PRIVATE, QUIET, friendly
 from ltad.app.controls import class_choices, model_choices
 from ltad.app.html import escape, number, readable, render
 from ltad.inference.registry import ModelRegistry
+from ltad.inference.scorer import Scorer
+from ltad.inference.vocabulary import VocabularyMap
 from ltad.types import NearestToken
 
 _GREY = "rgba(128, 134, 145, {})"
@@ -27,7 +29,7 @@ MOST_TOKENS = 50
 START = "object"  # the word whose embedding every learned vector begins as
 
 
-def vocabulary_figure(vocabulary: Any, class_name: str, word: str = "") -> go.Figure:
+def vocabulary_figure(vocabulary: VocabularyMap, class_name: str, word: str = "") -> go.Figure:
     """The vocabulary's tokens and the learned names in the plane.
 
     The vectors of `class_name` stand out, and so do the tokens that contain `word`.
@@ -118,7 +120,7 @@ def _finish(figure: go.Figure, height: int, legend: bool) -> go.Figure:
     return figure
 
 
-def describe_names(scorer: Any, class_name: str, count: int) -> str:
+def describe_names(scorer: Scorer, class_name: str, count: int) -> str:
     """For each learned vector of a class: drift from its start and the nearest tokens, as HTML."""
     learned = scorer.nearest_tokens(class_name, _count(count))
     baseline = scorer.random_baseline(_count(count))
@@ -147,7 +149,7 @@ def baseline_findings(
     return findings
 
 
-def describe_words(scorer: Any, words: str, count: int) -> str:
+def describe_words(scorer: Scorer, words: str, count: int) -> str:
     """The nearest tokens of each token of some words, as HTML."""
     if not words.strip():
         return render("names.no_words")
@@ -157,12 +159,12 @@ def describe_words(scorer: Any, words: str, count: int) -> str:
     return render("names.cards", cards, baseline)
 
 
-def draw_vocabulary(scorer: Any, class_name: str, word: str) -> go.Figure:
+def draw_vocabulary(scorer: Scorer, class_name: str, word: str) -> go.Figure:
     """The map of the vocabulary with a class, and perhaps a word, standing out."""
     return vocabulary_figure(scorer.vocabulary_map(), class_name, word)
 
 
-def draw_similarity(scorer: Any) -> go.Figure:
+def draw_similarity(scorer: Scorer) -> go.Figure:
     """How alike the classes' text embeddings are."""
     return similarity_figure(scorer.class_names, scorer.text_similarity())
 
@@ -177,7 +179,7 @@ def of_model(
 
 
 def describe_all(
-    scorer: Any, class_name: str, count: int, words: str, search: str
+    scorer: Scorer, class_name: str, count: int, words: str, search: str
 ) -> tuple[Any, str, str, go.Figure, go.Figure]:
     """The classes to choose from, and everything that the tab shows of a model."""
     return (
@@ -188,14 +190,14 @@ def describe_all(
 
 
 def describe_class(
-    scorer: Any, class_name: str, count: int, search: str
+    scorer: Scorer, class_name: str, count: int, search: str
 ) -> tuple[str, go.Figure]:
     """What a class changes: its learned vectors, and where they lie on the map."""
     return (describe_names(scorer, class_name, count),
             draw_vocabulary(scorer, class_name, search))
 
 
-def describe_tables(scorer: Any, class_name: str, count: int, words: str) -> tuple[str, str]:
+def describe_tables(scorer: Scorer, class_name: str, count: int, words: str) -> tuple[str, str]:
     """Both kinds of tables with another number of tokens."""
     return describe_names(scorer, class_name, count), describe_words(scorer, words, count)
 

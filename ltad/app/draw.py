@@ -22,6 +22,7 @@ from ltad.app.html import number, render
 from ltad.app.inspect import detection_record, typed_prompts
 from ltad.evaluation.operating_point import Coverage, measure_coverage
 from ltad.inference.registry import ModelRegistry
+from ltad.inference.scorer import Scorer
 from ltad.io import heatmap
 from ltad.synthetic.painting import COLOURS, STRENGTHS, WIDTHS, Stroke, draw_strokes, read_strokes
 from ltad.types import Detection, LTADError, SettingError
@@ -127,7 +128,7 @@ class Trial:
 
 
 def try_defect(
-    scorer: Any, picture: Image.Image, strokes: Sequence[Stroke], class_name: str,
+    scorer: Scorer, picture: Image.Image, strokes: Sequence[Stroke], class_name: str,
     normal_prompt: str, abnormal_prompt: str, lam: float, tau: float, false_alarm_rate: float,
     reference_weight: float | None = None,
 ) -> Trial:

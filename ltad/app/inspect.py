@@ -25,6 +25,7 @@ from ltad.app.components import PRIVATE, Update, decode_upload, friendly, photo_
 from ltad.app.controls import Controls, build_controls, configure, model_choices_now
 from ltad.app.html import escape, render
 from ltad.inference.registry import ModelRegistry
+from ltad.inference.scorer import Scorer
 from ltad.io import heatmap
 from ltad.types import Detection, LTADError
 
@@ -90,7 +91,7 @@ def inspect_photo(
     return detection_view.answer_html(detection), maps, notes
 
 
-def words_effect(scorer: Any, photo: detection_view.ReadyPhoto, detection: Detection) -> float:
+def words_effect(scorer: Scorer, photo: detection_view.ReadyPhoto, detection: Detection) -> float:
     """Share of pixels whose semantic score differs by more than `detection_view.NOTICEABLE`
     from what a word without meaning gives in place of the anomalous words."""
     empty = scorer.score(
@@ -152,7 +153,7 @@ def detection_record(detection: Detection, include_maps: bool = False) -> dict[s
     return plain
 
 
-def typed_prompts(scorer: Any, normal: str, abnormal: str) -> tuple[str, str]:
+def typed_prompts(scorer: Scorer, normal: str, abnormal: str) -> tuple[str, str]:
     """The prompts as typed; an empty box means the model's own."""
     model = scorer.config.model
     return normal.strip() or model.normal_prompt, abnormal.strip() or model.abnormal_prompt

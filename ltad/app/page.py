@@ -31,6 +31,7 @@ from ltad.app.review import build_review
 from ltad.app.train import build_train
 from ltad.app.visitors import NoteUploads, OwnPagesOnly, Page
 from ltad.inference.registry import ModelRegistry
+from ltad.inference.scorer import Scorer
 from ltad.workspace import Workspace
 
 TABS = {
@@ -44,7 +45,7 @@ _FONTS_MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 
 
 def build_app(
-    scorer: Any, examples: Path = Path("assets/examples"), workspace: Workspace | None = None
+    scorer: Scorer, examples: Path = Path("assets/examples"), workspace: Workspace | None = None
 ) -> gr.Blocks:
     """The whole page.
 
@@ -153,7 +154,7 @@ def _joined(pattern: str) -> str:
     return "\n".join(file.read_text("utf-8") for file in files)
 
 
-def header_html(scorer: Any) -> str:
+def header_html(scorer: Scorer) -> str:
     """The name, what the page is in one line, and which model answers."""
     return render("page.header", badge_text(scorer.card))
 

@@ -19,6 +19,7 @@ from ltad.app.prompts_api import build_endpoints
 from ltad.app.prompts_panels import Sources, build_panels, build_replacement
 from ltad.evaluation.ablations import ABNORMAL_PROMPTS, NORMAL_PROMPTS
 from ltad.inference.registry import ModelRegistry
+from ltad.inference.scorer import Scorer
 from ltad.io import heatmap
 from ltad.prompts.experiment import Experiment
 from ltad.prompts.grid import Pair, prompt_list, read_picture, readings_frame
@@ -96,14 +97,14 @@ def show_pairs(
     )
 
 
-def typed_pair(scorer: Any, normal: str, abnormal: str) -> Pair:
+def typed_pair(scorer: Scorer, normal: str, abnormal: str) -> Pair:
     """A pair as typed; an empty box means the model's own prompt."""
     model = scorer.config.model
     return Pair(" ".join(normal.split()) or model.normal_prompt,
                 " ".join(abnormal.split()) or model.abnormal_prompt)
 
 
-def class_choices(scorer: Any) -> list[tuple[str, str]]:
+def class_choices(scorer: Scorer) -> list[tuple[str, str]]:
     """The classes for a dropdown, without the automatic choice."""
     return [(readable(name), name) for name in scorer.class_names]
 

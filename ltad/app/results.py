@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from ltad.app import results_cards, results_gallery, results_view
 from ltad.app.components import BUSY, PRIVATE, QUIET, answer_last, friendly
@@ -172,7 +173,9 @@ def _build_pictures() -> dict[str, Any]:
 # --- what happens when ----------------------------------------------------------------------------
 
 
-def _wire_table(reader: RunReader, chosen: Any, runs: gr.Dropdown, parts: dict[str, Any]) -> None:
+def _wire_table(
+    reader: RunReader, chosen: Dependency, runs: gr.Dropdown, parts: dict[str, Any]
+) -> None:
     show = friendly(partial(results_view.show_table, reader))
     inputs = [runs, parts["extras"], parts["baseline"], parts["entry"]]
     outputs = [parts["html"], parts["csv"]]
@@ -187,7 +190,7 @@ def _wire_table(reader: RunReader, chosen: Any, runs: gr.Dropdown, parts: dict[s
 
 
 def _wire_long_tail(
-    reader: RunReader, chosen: Any, runs: gr.Dropdown, parts: dict[str, Any]
+    reader: RunReader, chosen: Dependency, runs: gr.Dropdown, parts: dict[str, Any]
 ) -> None:
     show = friendly(partial(results_view.show_long_tail, reader))
     chosen.then(show, [runs, parts["metric"]], parts["plot"], **PRIVATE)
@@ -195,7 +198,7 @@ def _wire_long_tail(
 
 
 def _wire_operating_point(
-    reader: RunReader, chosen: Any, runs: gr.Dropdown, bar: list[Any], parts: dict[str, Any],
+    reader: RunReader, chosen: Dependency, runs: gr.Dropdown, bar: list[Any], parts: dict[str, Any],
     tab: gr.Tab,
 ) -> None:
     focus, class_name, branch, rate, score = bar
@@ -221,8 +224,8 @@ def _wire_operating_point(
 
 
 def _wire_pictures(
-    reader: RunReader, registry: ModelRegistry, chosen: Any, runs: gr.Dropdown, bar: list[Any],
-    parts: dict[str, Any],
+    reader: RunReader, registry: ModelRegistry, chosen: Dependency, runs: gr.Dropdown,
+    bar: list[Any], parts: dict[str, Any],
 ) -> None:
     focus, class_name, branch, rate, score = bar
     inputs = [runs, *bar, *[parts[k] for k in ("defect", "verdict", "sort", "selection", "page")]]

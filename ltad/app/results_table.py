@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ltad.evaluation.ablations import published
+from ltad.evaluation.ablations import PublishedTable, published
 from ltad.evaluation.results import FIGURES, class_intervals, group_intervals
 from ltad.evaluation.runs import Run
 from ltad.review.export import guard
@@ -128,7 +128,9 @@ def paper_baseline(table: int, entry: str) -> Baseline:
     return Baseline(f"paper, Table {table}: {entry}", source, frame)
 
 
-def _paper_value(paper: Any, table: int, entry: str, short: str, group: str) -> float | None:
+def _paper_value(
+    paper: PublishedTable, table: int, entry: str, short: str, group: str
+) -> float | None:
     if table <= 5:
         column, split = entry.rsplit(", ", 1)
         return paper.value(f"{split} {short}", column) if group == "All" else None

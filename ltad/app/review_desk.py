@@ -8,6 +8,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -208,7 +209,7 @@ def _jpeg_url(pictures: ImageStore, key: str, side: int) -> str:
     return data_url(keep(pictures.folder, key, side), "image/jpeg")
 
 
-def _jpeg(folder: Any, key: str, side: int) -> bytes:
+def _jpeg(folder: Path, key: str, side: int) -> bytes:
     picture = ImageStore(folder).image(key)
     if side > 0:
         return photo_jpeg(picture, side)

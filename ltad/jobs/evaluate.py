@@ -116,7 +116,7 @@ def measure_class(
     )
 
 
-def model_input(source: ImageSource, scorer: Any) -> Image.Image:
+def model_input(source: ImageSource, scorer: Scorer) -> Image.Image:
     """A picture at the model's input size, (S, S) RGB."""
     size = scorer.config.features.image_size
     return read_image(source).resize((size, size), Image.Resampling.BILINEAR)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from ltad.inference.scorer import Scorer
 from ltad.io.heatmap import heat_png
 from ltad.io.templates import environment, style_of
@@ -162,7 +164,7 @@ def _figure(
     }
 
 
-def _jpeg(picture: Any) -> bytes:
+def _jpeg(picture: Image.Image) -> bytes:
     small = picture.copy()
     small.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
     buffer = io.BytesIO()

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ltad.evaluation.metrics import Confusion, best_f1_threshold, threshold_under
+from ltad.inference.scorer import Scorer
 from ltad.review.database import Database
 from ltad.review.images import ImageStore
 from ltad.review.records import (
@@ -233,7 +233,7 @@ class Feedback:
 
 
 def feedback(
-    database: Database, scorer: Any, batch: Batch,
+    database: Database, scorer: Scorer, batch: Batch,
     choices: dict[str, ThresholdChoice] | None = None,
 ) -> Feedback:
     """Thresholds from the choices and decisions there are now.
@@ -307,7 +307,7 @@ def comparable_reviews(database: Database, batch: Batch) -> list[Reviewed]:
     ])
 
 
-def calibration_limit(scorer: Any, batch: Batch) -> Callable[[str, float], float]:
+def calibration_limit(scorer: Scorer, batch: Batch) -> Callable[[str, float], float]:
     """(class name, false-alarm rate) -> the model's threshold under the batch's settings."""
     settings = scorer.score_settings(*(batch.settings.get(name) for name in _COMPARABLE))
 
