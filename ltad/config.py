@@ -37,7 +37,7 @@ _RULES = {
 def _settings(kind: type[Settings]) -> type[Settings]:
     """A frozen dataclass whose values are checked against their types; a wrong one raises
     SettingError with its name, value and rule."""
-    made = checked_dataclass(
+    made: Any = checked_dataclass(
         frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
     )(kind)
     checked = made.__init__
@@ -256,10 +256,12 @@ class Config:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Config:
         """Inverse of :meth:`to_dict`. Raises SettingError on an unknown name or a bad value."""
-        parts = {"features": FeatureSettings, "model": ModelSettings, "training": TrainingSettings}
-        unknown = set(data) - set(parts)
+        unknown = set(data) - {"features", "model", "training"}
         _require(not unknown, "config", sorted(unknown), "made of features, model, training only")
-        return cls(**{name: kind(**data.get(name, {})) for name, kind in parts.items()})
+        return cls(
+            FeatureSettings(**data.get("features", {})), ModelSettings(**data.get("model", {})),
+            TrainingSettings(**data.get("training", {})),
+        )
 
     def replace(self, **changes: Any) -> Config:
         """A copy with single settings changed, wherever they live: ``replace(lam=400, seed=1)``.

@@ -259,18 +259,18 @@ def build_class_names(registry: ModelRegistry, chosen_model: gr.Dropdown, tab: g
 def _build_endpoints(registry: ModelRegistry) -> None:
     """The API's view of the same facts, as plain data. An empty model is the first one."""
 
-    def nearest_tokens(class_name: str, k: int = 10, model: str = "") -> list:
+    def nearest_tokens(class_name: str, k: int = 10, model: str = "") -> list[Any]:
         """The k nearest tokens of each learned vector of a class."""
         learned = registry.scorer(model).nearest_tokens(class_name, _count(k))
         return [[dataclasses.asdict(near) for near in tokens] for tokens in learned]
 
-    def prompt_tokens(words: str, k: int = 10, model: str = "") -> dict:
+    def prompt_tokens(words: str, k: int = 10, model: str = "") -> dict[str, Any]:
         """The k nearest tokens of each token of some words."""
         found = registry.scorer(model).nearest_tokens_of_words(words, _count(k))
         return {token: [dataclasses.asdict(near) for near in tokens]
                 for token, tokens in found.items()}
 
-    def vocabulary_map(model: str = "") -> dict:
+    def vocabulary_map(model: str = "") -> dict[str, Any]:
         """The vocabulary and the learned names in the plane."""
         drawn = registry.scorer(model).vocabulary_map()
         return {
@@ -279,7 +279,7 @@ def _build_endpoints(registry: ModelRegistry) -> None:
             "initial_xy": drawn.initial_xy.tolist(),
         }
 
-    def class_similarity(model: str = "") -> dict:
+    def class_similarity(model: str = "") -> dict[str, Any]:
         """Cosine of every pair of classes' text embeddings."""
         scorer = registry.scorer(model)
         return {"class_names": list(scorer.class_names),

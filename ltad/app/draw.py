@@ -203,7 +203,7 @@ def draw_defect(
         registry.scorer(model), _reduced(image), drawn, class_name, normal_prompt, abnormal_prompt,
         lam, tau, false_alarm_rate, reference_weight,
     )
-    record = {
+    record: dict[str, Any] = {
         "before": detection_record(trial.before), "after": detection_record(trial.after),
         "is_found": trial.after.is_anomalous and trial.coverage.is_shown
         if trial.after.is_judged else None,

@@ -65,4 +65,4 @@ def _escaped(value: object) -> Markup:
 _ENVIRONMENT = environment(
     "ltad.app", _escaped, formatted=format, json=json.dumps, number=number, percent=percent
 )
-_ENVIRONMENT.globals["apart"] = apart
+_ENVIRONMENT.globals["apart"] = apart  # pyright: ignore[reportArgumentType]

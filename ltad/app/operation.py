@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TextIO
+from typing import Any, TextIO
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -100,7 +100,7 @@ class RequestLog:
                 **({"error": error} if error else {}),
             })
 
-    def _write(self, line: dict) -> None:
+    def _write(self, line: dict[str, Any]) -> None:
         self._log.write(json.dumps(line) + "\n")
         self._log.flush()
 

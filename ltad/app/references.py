@@ -173,13 +173,13 @@ def build_panel() -> ReferencePanel:
 def wire_panel(registry: ModelRegistry, panel: ReferencePanel, controls: Controls) -> None:
     """Connect the panel to the controls; afterwards the page asks for an answer."""
     outputs = [panel.state, panel.note, panel.leave, controls.defaults, *controls.settings]
-    quiet = {"api_visibility": "private", "show_progress_on": [panel.note]}
     shown = panel.show.click(
         friendly(partial(show_references, registry)), [controls.model, panel.name, panel.files],
-        outputs, **quiet,
+        outputs, show_progress_on=[panel.note], api_visibility="private",
     )
     left = panel.leave.click(
-        friendly(partial(leave_references, registry)), controls.model, outputs, **quiet
+        friendly(partial(leave_references, registry)), controls.model, outputs,
+        show_progress_on=[panel.note], api_visibility="private",
     )
     for done in (shown, left):
         done.success(None, js="() => window.ltad.askSoon()")

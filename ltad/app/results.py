@@ -88,7 +88,7 @@ def _build_facts() -> tuple[gr.HTML, gr.Button, dict[str, gr.Button]]:
 def _build_table() -> dict[str, Any]:
     gr.Markdown("## Figures", elem_classes="lt-run-section")
     with gr.Row(elem_classes="lt-run-filters"):
-        parts = {
+        parts: dict[str, Any] = {
             "extras": gr.CheckboxGroup(
                 [(label, key) for key, label in EXTRAS.items()], value=["branches", "interval"],
                 label="Columns", scale=3, min_width=280,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from gradio.events import api
 
@@ -31,7 +32,7 @@ def build_results_endpoints(
     On a public page there is none that changes the runs.
     """
 
-    def runs() -> list:
+    def runs() -> list[Any]:
         """All runs, the newest first, with what they measured and their All / High / Low."""
         return [
             {key: run.about.get(key) for key in
@@ -42,9 +43,9 @@ def build_results_endpoints(
         ]
 
     def run_table(
-        names: list, columns: list | None = None, baseline: str = "", entry: str = "",
+        names: list[Any], columns: list[Any] | None = None, baseline: str = "", entry: str = "",
         as_csv: bool = False,
-    ) -> dict:
+    ) -> dict[str, Any]:
         """Figures per class and All / High / Low of several runs, in percent; `baseline` is
         "run:NAME" or "table:3" to "table:9" with `entry` as the page offers it."""
         if not names:
@@ -63,7 +64,7 @@ def build_results_endpoints(
         name: str, class_name: str = "", defect: str = "", verdict: str = "",
         sort: str = "false alarms", rate: float = RATE, score: float | None = None,
         branch: str = "", count: int = 100,
-    ) -> list:
+    ) -> list[Any]:
         """Test pictures of a run in the wished order, with scores and verdicts."""
         wish = results_gallery.Wish(class_name, defect, verdict, sort)
         rows = results_gallery.select(judge(reader.run(name), _point(rate, score, branch)), wish)
@@ -72,7 +73,7 @@ def build_results_endpoints(
 
     def run_confusion(
         name: str, rate: float = RATE, score: float | None = None, branch: str = ""
-    ) -> dict:
+    ) -> dict[str, Any]:
         """Counts, precision, recall and F1 of a run at an operating point, and per class."""
         run, point = reader.run(name), _point(rate, score, branch)
         judged = judge(run, point)

@@ -49,9 +49,11 @@ class ItemEndpoints:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    def thumbnails(self, item_ids: list) -> dict:
+    def thumbnails(self, item_ids: list[Any]) -> dict[str, Any]:
         """Small pictures as data URLs, by the content keys of the items; unreadable ones lack."""
-        if not isinstance(item_ids, list) or len(item_ids) > MOST_THUMBNAILS:
+        # A caller of the API may send anything.
+        is_list = isinstance(item_ids, list)  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_list or len(item_ids) > MOST_THUMBNAILS:
             raise DeskError(f"Ask for a list of at most {MOST_THUMBNAILS} thumbnails at a time.")
         items = [self._desk.database.item(number(one, "item")) for one in item_ids]
         found = {}
@@ -62,7 +64,7 @@ class ItemEndpoints:
                 continue
         return found
 
-    def item(self, item_id: int, side: int = 1600) -> dict:
+    def item(self, item_id: int, side: int = 1600) -> dict[str, Any]:
         """All about one item: its picture (a data URL, `side` pixels at most), decision, history.
 
         `mask` is the person's mask as a data URL, or None.
@@ -91,7 +93,7 @@ class ItemEndpoints:
         item = self._desk.database.item(number(item_id, "item"))
         return self._picture(item, number(side, "side"))
 
-    def map(self, item_id: int) -> dict:
+    def map(self, item_id: int) -> dict[str, Any]:
         """The anomaly map drawn as a data URL, and the regions that rise out of it.
 
         Regions have their box, area, score and contours (even-odd polygons) in picture pixels.
@@ -126,7 +128,7 @@ class ItemEndpoints:
     def decide(
         self, item_id: int, verdict: str, person: str, defect_type: str | None = None,
         note: str | None = None, mask: str = KEEP, expected_revision: int | None = None,
-    ) -> dict:
+    ) -> dict[str, Any]:
         """Decide on an item. The decision is on disk when the answer comes.
 
         Args:
@@ -166,12 +168,12 @@ class ItemEndpoints:
             return {"conflict": decision_record(error.current), "message": str(error)}
         return {"decision": decision_record(made)}
 
-    def undo(self, batch_id: int, person: str) -> dict:
+    def undo(self, batch_id: int, person: str) -> dict[str, Any]:
         """Take back the person's latest decision in a batch; None when there is none."""
         made = self._desk.database.undo(number(batch_id, "batch"), person)
         return {"decision": decision_record(made)}
 
-    def history(self, item_id: int) -> list:
+    def history(self, item_id: int) -> list[Any]:
         """Every decision on an item, oldest first."""
         found = self._desk.database.history(number(item_id, "item"))
         return [decision_record(decision) for decision in found]
@@ -182,7 +184,7 @@ class ItemEndpoints:
         key = item.mask_key
         return png_url(self._desk.database.blob(key)) if key else None
 
-    def training(self, item_id: int, is_chosen: bool, person: str) -> dict:
+    def training(self, item_id: int, is_chosen: bool, person: str) -> dict[str, Any]:
         """Choose an item that was accepted as good for training, or take it out again."""
         self._desk.database.set_for_training(number(item_id, "item"), bool(is_chosen), person)
         return {"for_training": bool(is_chosen)}

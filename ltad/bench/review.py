@@ -21,6 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import cycle
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -108,7 +109,7 @@ def make_zip(path: Path, count: int) -> None:
             archive.writestr(name, content)
 
 
-def timed(function: Callable, spent: list[float]) -> Callable:
+def timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
     """`function` that also notes in `spent` the seconds of processor time of each call."""
     def call(*args: object, **settings: object) -> object:
         start = time.process_time()

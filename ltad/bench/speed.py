@@ -107,7 +107,7 @@ def measure_callers(
         waits: list[float] = []
         end = time.perf_counter() + seconds
 
-        def call(waits=waits, end=end) -> None:
+        def call(waits: list[float] = waits, end: float = end) -> None:
             while time.perf_counter() < end:
                 with lock:
                     image = next(images)

@@ -21,10 +21,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -68,18 +69,18 @@ def image_file(number: int) -> bytes:
 class Visitor:
     """A browser's part of the conversation, without the browser."""
 
-    def __init__(self, url: str, settings: list) -> None:
+    def __init__(self, url: str, settings: list[Any]) -> None:
         self._api, self._settings = f"{url}/gradio_api", settings
         self._session = secrets.token_hex(8)
         self._http = httpx.Client(headers={HEADER: secrets.token_hex(20)}, timeout=ANSWER_SECONDS)
 
-    def upload(self, content: bytes) -> dict:
+    def upload(self, content: bytes) -> dict[str, Any]:
         """Send an image; what names it from then on."""
         files = {"files": ("part.jpg", content, "image/jpeg")}
         path = self._http.post(f"{self._api}/upload", files=files).raise_for_status().json()[0]
         return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
-    def score(self, image: dict, prompt: str) -> float:
+    def score(self, image: dict[str, Any], prompt: str) -> float:
         """The combined score of an image that was sent. Raises RuntimeError for a refusal."""
         data = [image, "", "a", prompt, *self._settings]
         body = {"data": data, "session_hash": self._session}
@@ -102,7 +103,7 @@ class Visitor:
 
 
 def measure(
-    url: str, settings: list, visitors: int, seconds: float, numbers: Iterator[int]
+    url: str, settings: list[Any], visitors: int, seconds: float, numbers: Iterator[int]
 ) -> Seen:
     """So many visitors at once for so long; `numbers` gives each image once."""
     seen, lock, end = Seen(), threading.Lock(), time.perf_counter() + seconds
@@ -137,7 +138,7 @@ def strangers(scorer: Scorer, answers: list[tuple[int, str, float]], most: int =
 
 
 @contextmanager
-def served(model: str, work: Path) -> Iterator[tuple[str, subprocess.Popen, float]]:
+def served(model: str, work: Path) -> Generator[tuple[str, subprocess.Popen[Any], float]]:
     """A public page of its own: its address, its process, and the seconds until it answered."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -159,7 +160,7 @@ def served(model: str, work: Path) -> Iterator[tuple[str, subprocess.Popen, floa
         page.wait(30)
 
 
-def wait_for_idle(page: subprocess.Popen, most: float = START_SECONDS) -> float:
+def wait_for_idle(page: subprocess.Popen[Any], most: float = START_SECONDS) -> float:
     """Seconds until the page does nothing for itself any more: it warms up behind its start."""
     began, before = time.perf_counter(), -1.0
     while (used := processor_seconds(page)) - before > 0.1 and time.perf_counter() - began < most:
@@ -168,13 +169,13 @@ def wait_for_idle(page: subprocess.Popen, most: float = START_SECONDS) -> float:
     return time.perf_counter() - began
 
 
-def processor_seconds(page: subprocess.Popen) -> float:
+def processor_seconds(page: subprocess.Popen[Any]) -> float:
     """What a process of this machine has used of the processor so far."""
     used = Path(f"/proc/{page.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
 
 
-def megabytes(page: subprocess.Popen, what: str = "VmRSS") -> float:
+def megabytes(page: subprocess.Popen[Any], what: str = "VmRSS") -> float:
     """Memory of a process of this machine, now or (``VmHWM``) at its highest."""
     for line in Path(f"/proc/{page.pid}/status").read_text().splitlines():
         if line.startswith(what):

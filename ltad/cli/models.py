@@ -63,7 +63,7 @@ def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="the model folder to write")],
     encoder: Encoder = ENCODER,
-    preset: Preset = "demo",
+    preset: Preset = "demo",  # pyright: ignore[reportUnknownParameterType]
     changes: Changes = None,
     split: TrainingSplit = "none",
     listed: TrainingList = None,
@@ -117,7 +117,6 @@ def _value(text: str, present: Any) -> Any:
         return text
     is_word = isinstance(present, str) and not isinstance(value, str)
     return text if is_word else value
-
 
 
 def _reference(encoder: str, out: Path) -> str:
@@ -203,13 +202,13 @@ def _keep(found: ModelEvaluation, folder: Path) -> None:
 
 
 def ablate(
-    table: Annotated[
+    table: Annotated[  # pyright: ignore[reportUnknownParameterType]
         Literal[*TABLES],  # pyright: ignore[reportInvalidTypeForm]
         typer.Argument(metavar="TABLE", help=", ".join(TABLES)),
     ],
     data: Data,
     encoder: Encoder = ENCODER,
-    preset: Preset = "demo",
+    preset: Preset = "demo",  # pyright: ignore[reportUnknownParameterType]
     changes: Changes = None,
     split: TrainingSplit = "step100",
     listed: TrainingList = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -202,7 +203,7 @@ def _scored_points(run: Run, places: np.ndarray) -> go.Figure:
 
 
 def _points(
-    run: Run, places: np.ndarray, chosen: np.ndarray, name: str, marker: dict
+    run: Run, places: np.ndarray, chosen: np.ndarray, name: str, marker: dict[str, Any]
 ) -> go.Scatter:
     rows = run.images.iloc[chosen]
     text = [

@@ -143,7 +143,7 @@ def _classes(run: Run, compared: Run | None) -> dict[str, Any]:
 
 
 def _class_row(
-    entry: Mapping, run: Run, areas: Sequence[str], compared: Run | None
+    entry: Mapping[Any, Any], run: Run, areas: Sequence[str], compared: Run | None
 ) -> dict[str, Any]:
     differences = []
     for metric in METRICS if compared else ():
@@ -189,7 +189,7 @@ def _errors(run: Run, thresholds: Mapping[str, float], pictures: int) -> dict[st
     }
 
 
-def _card(run: Run, row: Mapping) -> dict[str, str]:
+def _card(run: Run, row: Mapping[Any, Any]) -> dict[str, str]:
     return {
         "said": _readable(f"{row['class_name']}, {row['defect'] or 'good'}"),
         "image": _outlined(run, row["index"]),

@@ -201,7 +201,8 @@ def _percent(value: float | None) -> str:
 
 
 def _row(
-    name: str, count: int | str, image: dict, pixel: dict, branches: tuple[str, ...]
+    name: str, count: int | str, image: dict[str, Any], pixel: dict[str, Any],
+    branches: tuple[str, ...],
 ) -> list[str]:
     values = [image.get(b) for b in branches] + [pixel.get(b) for b in branches]
     return [name, str(count), *map(_percent, values)]

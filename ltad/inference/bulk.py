@@ -149,7 +149,7 @@ def _number(variable: str, otherwise: int) -> int:
 
 
 def _see_to(
-    plan: Plan, shard: int, scorer: Scorer, pool: ThreadPoolExecutor, bar: tqdm
+    plan: Plan, shard: int, scorer: Scorer, pool: ThreadPoolExecutor, bar: tqdm[Any]
 ) -> int:
     """Have a shard's part: how many images were scored for it. Raises Timeout where another worker
     is at it."""
@@ -166,7 +166,7 @@ def _see_to(
 
 
 def _rows(
-    plan: Plan, shard: int, scorer: Scorer, pool: ThreadPoolExecutor, bar: tqdm
+    plan: Plan, shard: int, scorer: Scorer, pool: ThreadPoolExecutor, bar: tqdm[Any]
 ) -> list[dict[str, Any]]:
     """Score the images of a shard."""
     rows, inputs = [], plan.inputs(shard)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -201,7 +202,7 @@ class Scorer:
         return self._reader.detector_key
 
     @cached_property
-    def card(self) -> dict:
+    def card(self) -> dict[str, Any]:
         """Facts for the page: encoder, classes and their training pictures, settings."""
         folder = Path(self.encoder.source)
         recipe = folder / "pretraining.json"
@@ -320,10 +321,10 @@ class Scorer:
     ) -> ScoreSettings:
         """The model's settings with the given ones in their place, validated."""
         model = self.config.model
-        given = {"normal_prompt": normal_prompt, "abnormal_prompt": abnormal_prompt,
-                 "lam": lam, "tau": tau, "reference_weight": reference_weight}
-        for label in ("normal_prompt", "abnormal_prompt"):
-            if given[label] is not None and not given[label].strip():
+        prompts = {"normal_prompt": normal_prompt, "abnormal_prompt": abnormal_prompt}
+        given = {**prompts, "lam": lam, "tau": tau, "reference_weight": reference_weight}
+        for label, prompt in prompts.items():
+            if prompt is not None and not prompt.strip():
                 raise PromptError(
                     f"The {label.replace('_', ' ')} is empty. Give at least one word, for example "
                     f"{getattr(model, label)!r}."

@@ -8,7 +8,7 @@ import re
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,7 +50,7 @@ class _BytesOnly(core.Disk):
             raise RefusedRow("a cache key that is not text was refused")
         return key
 
-    def store(self, value: Any, read: bool, key: Any = core.UNKNOWN) -> tuple:
+    def store(self, value: Any, read: bool, key: Any = core.UNKNOWN) -> tuple[Any, ...]:
         if type(value) is not bytes:
             raise TypeError(f"cache value is a {type(value).__name__}, but it must be bytes")
         return super().store(value, False, key)
@@ -114,7 +114,7 @@ class ByteCache:
         self._rows.close()
 
     @contextmanager
-    def _explained(self, *kinds: type[Exception]) -> Iterator[None]:
+    def _explained(self, *kinds: type[Exception]) -> Generator[None]:
         kinds = kinds or (OSError, sqlite3.Error, core.Timeout)
         try:
             yield

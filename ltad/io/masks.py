@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -106,7 +106,7 @@ def encode(
     return {"size": [height, width], "counts": _to_text(counts)}
 
 
-def decode(runs: dict, name: str = "The mask") -> np.ndarray:
+def decode(runs: dict[str, Any], name: str = "The mask") -> np.ndarray:
     """The bool mask (height, width) of an encoding, whose counts may be text or numbers.
 
     Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from io import StringIO
 from typing import TypeVar
@@ -21,7 +21,7 @@ Plain = TypeVar("Plain")
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def joined() -> Generator[None]:
     """Meet the other processes, if torchrun started any. Only the first one's standard output is
     seen within."""
     if started() < 2:
@@ -72,7 +72,7 @@ def wait() -> None:
 
 
 @contextmanager
-def first_goes_ahead() -> Iterator[None]:
+def first_goes_ahead() -> Generator[None]:
     """The first process runs the block, then the others do: for files that all open and one has
     to create."""
     if not is_first():

@@ -17,7 +17,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 if TYPE_CHECKING:
     from transformers.models.align.modeling_align import AlignVisionBlock, AlignVisionModel
 
-ACTIVATIONS = {nn.ReLU6: ("hardtanh", [0.0, 6.0]), nn.SiLU: ("swish", []), type(None): ("none", [])}
+ACTIVATIONS: dict[type, tuple[str, list[float]]] = {
+    nn.ReLU6: ("hardtanh", [0.0, 6.0]), nn.SiLU: ("swish", []), type(None): ("none", []),
+}
 """How oneDNN calls them, and their constants."""
 
 

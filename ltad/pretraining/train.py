@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
-from transformers import AlignModel
+from transformers import AlignModel, PreTrainedTokenizerBase
 
 from ltad.config import FeatureSettings
 from ltad.io.files import generator
@@ -359,7 +359,10 @@ def new_heads(
 
 
 @torch.inference_mode()
-def naming_accuracy(heads: JointHeads, names: list[list[str]], model, tokenizer) -> dict:
+def naming_accuracy(
+    heads: JointHeads, names: list[list[str]], model: AlignModel,
+    tokenizer: PreTrainedTokenizerBase,
+) -> dict[str, float]:
     """Share of ImageNet's usual names, in held-out phrasings, whose own direction is the nearest
     ("top1") or among the five nearest ("top5")."""
     texts, classes = words.phrased(names, words.HELD_OUT_PHRASINGS, 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,7 +109,7 @@ class Outcome:
         ])
 
 
-def _rows(results: Results) -> list[dict]:
+def _rows(results: Results) -> list[dict[str, Any]]:
     """The classes, then the groups, with AUROC in percent."""
     found = [
         {"name": r.class_name, "train_pictures": r.train_count,

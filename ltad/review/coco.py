@@ -47,8 +47,8 @@ class CocoDocument:
         self._batch = batch
         self._database = database
         self._thresholds = thresholds
-        self._images: list[dict] = []
-        self._annotations: list[dict] = []
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
         self._categories: dict[str, int] = {}
         self.problems: list[str] = []
 
@@ -75,7 +75,7 @@ class CocoDocument:
                 "ltad": {"source": evidence.source, "score": region.score},
             })
 
-    def document(self) -> dict:
+    def document(self) -> dict[str, Any]:
         """The file's content."""
         batch = self._batch
         return {
@@ -104,7 +104,7 @@ class CocoDocument:
             name = "unsure" if item.verdict else "anomalous"
         return self._categories.setdefault(name, len(self._categories) + 1)
 
-    def _facts(self, item: Item) -> dict:
+    def _facts(self, item: Item) -> dict[str, Any]:
         return {
             "content_key": item.content_key,
             "class_name": item.class_name,

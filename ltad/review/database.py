@@ -30,7 +30,7 @@ from ltad.review.records import (
     ThresholdChoice,
     ThresholdSetting,
 )
-from ltad.review.storage import Store
+from ltad.review.storage import Row, Store
 
 BATCH = "id, name, created, person, model, settings, state, deleted, deleted_by, erased"
 _COUNTS = """
@@ -80,19 +80,19 @@ def check_text(label: str, text: str, length: int, is_required: bool = False) ->
 
 
 
-def batch_of(row: tuple, counts: tuple) -> Batch:
+def batch_of(row: Row, counts: Row) -> Batch:
     """A `Batch` of the columns `BATCH` and its counts of items."""
     *start, settings, state = row[:7]
-    fields = [*start, json.loads(settings), state, *counts, *row[7:]]
+    fields: list[Any] = [*start, json.loads(settings), state, *counts, *row[7:]]
     return Batch(*fields)
 
 
-def item_of(row: tuple) -> Item:
+def item_of(row: Row) -> Item:
     """An `Item` of the columns of its own and of its current decision."""
     *start, recognised, score, reconstruction, semantic, threshold, regions = row[:17]
     original, judged = row[17:19]
     decision = None if row[19] is None else Decision(*row[19:])
-    fields = [
+    fields: list[Any] = [
         *start, bool(recognised), score, reconstruction, semantic, threshold,
         tuple(json.loads(regions)), original, bool(judged), decision,
     ]
@@ -299,7 +299,7 @@ class Database(Store):
             raise DeskError(f"There is no batch {batch_id!r}. Reload the list of batches.")
         return batch_of(rows[0], self._counts(batch_id))
 
-    def _counts(self, batch_id: int) -> tuple:
+    def _counts(self, batch_id: int) -> Row:
         found = self._rows(_COUNTS.format(where="WHERE batch_id = ?"), (batch_id,))
         return found[0][1:] if found else (0, 0, 0, 0)
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -118,7 +119,7 @@ class _Plan:
         self._unchanged = 0
         self._conflicts: list[str] = []
         self._boxes = 0
-        self.wanted: list[dict] = []
+        self.wanted: list[dict[str, Any]] = []
         self.unmatched: list[str] = []
 
     def add(self, item: Item, imported: Imported) -> None:

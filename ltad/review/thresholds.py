@@ -17,6 +17,7 @@ from ltad.review.images import ImageStore
 from ltad.review.records import (
     Batch,
     DeskError,
+    Item,
     ItemSummary,
     Reviewed,
     ThresholdChoice,
@@ -139,17 +140,15 @@ def class_threshold(
     return min([base + shift, *(float(np.nextafter(score, -np.inf)) for score in alarms)])
 
 
-def verdicts(items: Iterable, thresholds: Mapping[str, float]) -> dict[int, bool]:
+def verdicts(
+    items: Iterable[Item | ItemSummary], thresholds: Mapping[str, float]
+) -> dict[int, bool]:
     """Item id -> whether it raises an alarm now, of the scored ones among `items`.
 
     Args:
-        items: `Item` or `ItemSummary`.
         thresholds: by class name.
     """
-    return {
-        item.id: item.score > thresholds.get(item.class_name, item.threshold)
-        for item in items if item.status == "scored"
-    }
+    return {item.id: is_above(item, thresholds) for item in items if item.status == "scored"}
 
 
 def _scores(decided: Sequence[tuple[float, bool]]) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ltad.synthetic.catalog import KINDS, NO_BACKGROUND, Kind, Paint
+from ltad.synthetic.catalog import KINDS, NO_BACKGROUND, Kind
 from ltad.synthetic.classes import DEFECT_TYPES, PART_CLASSES, applicable_defects
 from ltad.synthetic.defects import (
     bend,
@@ -25,6 +25,7 @@ from ltad.synthetic.photo import (
     Camera,
     Layers,
     Light,
+    Paint,
     capture,
     develop,
     differing,
@@ -185,7 +186,9 @@ def _damage(scene: Scene, good: Layers, defect: str) -> tuple[Layers, np.ndarray
     return min(drawn, key=lambda one: abs(one[1].sum() - 4 * least))
 
 
-def _edit(scene: Scene, good: Layers, defect: str, rng) -> tuple[Layers, np.ndarray]:
+def _edit(
+    scene: Scene, good: Layers, defect: str, rng: np.random.Generator
+) -> tuple[Layers, np.ndarray]:
     subtle, low, clear = rng.random() < SUBTLE_SHARE, rng.uniform(0.1, 0.3), rng.uniform(0.5, 1)
     strength = float(low if subtle else clear)
     if defect in ("missing_component", "misplaced_component"):
@@ -207,7 +210,7 @@ def _moved(good: Layers, bad: Layers) -> np.ndarray:
     return (np.abs(good.cover - bad.cover) > 0.3) | (np.abs(good.height - bad.height) > 0.004)
 
 
-def _draw_change(rng, missing: bool, strength: float) -> Change:
+def _draw_change(rng: np.random.Generator, missing: bool, strength: float) -> Change:
     signs = rng.choice([-1.0, 1.0], 3)
     along, across = rng.uniform(0.35, 0.6, 2) + 0.4 * strength
     turn = rng.uniform(0.25, 0.5) + 0.5 * strength

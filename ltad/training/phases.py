@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -152,7 +153,7 @@ def phase1_losses(
 
 
 def train_phase1(
-    detector: Detector, encoder: Encoder, data: TrainingData, state: Path, key: dict,
+    detector: Detector, encoder: Encoder, data: TrainingData, state: Path, key: dict[str, Any],
     report: Report | None = None,
 ) -> None:
     """Learn s_c, F_mu, F_sigma and D; everything else stays as it is."""
@@ -310,7 +311,7 @@ def good_residuals(detector: Detector, data: TrainingData) -> Iterator[tuple[Ten
 
 
 def train_phase2(
-    detector: Detector, encoder: Encoder, data: TrainingData, state: Path, key: dict,
+    detector: Detector, encoder: Encoder, data: TrainingData, state: Path, key: dict[str, Any],
     report: Report | None = None, parts: Sequence[str] = PARTS, title: str = "",
 ) -> None:
     """Learn RM and Phi, or one of them; the names, D and both encoders stay as they are."""

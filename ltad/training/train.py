@@ -60,7 +60,7 @@ def train(
     encoder_name: str,
     features: str | Path = ".ltad/features",
     report: Report | None = None,
-    about: dict | None = None,
+    about: dict[str, Any] | None = None,
 ) -> Checkpoint:
     """Train LTAD on the normal training pictures of `samples` and write a model folder.
 
@@ -297,7 +297,7 @@ def _identity(store: FeatureStore, kept: list[int]) -> str:
     return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
-def _plain(key: dict) -> dict:
+def _plain(key: dict[str, Any]) -> dict[str, Any]:
     """The key as JSON would give it back: tuples become lists."""
     return json.loads(json.dumps(key))
 
