@@ -7,12 +7,62 @@ no constant hides in the code.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
+
+from pydantic import ConfigDict, Field, Strict, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from ltad.types import SettingError
 
 PROMPT_SEPARATOR = "|"
+Count = Annotated[int, Field(ge=1)]
+WholeNumber = Annotated[int, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Settings = TypeVar("Settings")
+_RULES = {
+    "greater_than_equal": "at least {ge:g}", "greater_than": "above {gt:g}",
+    "less_than_equal": "at most {le:g}", "less_than": "below {lt:g}",
+    "literal_error": "one of {expected}", "string_type": "text", "bool_type": "true or false",
+    **dict.fromkeys(("int_type", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "finite_number"), "a number"),
+    "tuple_type": "whole numbers, such as [3, 10]",
+}
+"""Kinds of pydantic's errors -> the rule that was broken, for a reader."""
+
+
+@dataclass_transform(frozen_default=True)
+def _settings(kind: type[Settings]) -> type[Settings]:
+    """A frozen dataclass whose values are checked against their types; a wrong one raises
+    SettingError with its name, value and rule."""
+    made: Any = checked_dataclass(
+        frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+    )(kind)
+    checked = made.__init__
+
+    @functools.wraps(checked)
+    def initialise(self: Settings, *values: Any, **named: Any) -> None:
+        try:
+            checked(self, *values, **named)
+        except ValidationError as error:
+            raise _explained(error, kind) from None
+
+    made.__init__ = initialise
+    return made
+
+
+def _explained(error: ValidationError, kind: type) -> SettingError:
+    first = error.errors()[0]
+    context, (name, *_) = first.get("ctx", {}), (*first["loc"], "setting")
+    if isinstance(context.get("error"), SettingError):  # of several settings together
+        return context["error"]
+    if first["type"] == "unexpected_keyword_argument":
+        known = ", ".join(sorted(kind.__dataclass_fields__))
+        return SettingError(f"{name} is no setting of {kind.__name__}. It has: {known}.")
+    rule = _RULES.get(first["type"], first["msg"]).format(**context)
+    return SettingError(f"{name} is {first['input']!r}, but it must be {rule}.")
 
 
 def _require(condition: bool, name: str, value: object, rule: str) -> None:
@@ -25,7 +75,7 @@ def prompts_of(words: str) -> list[str]:
     return [" ".join(prompt.split()) for prompt in words.split(PROMPT_SEPARATOR)]
 
 
-@dataclass(frozen=True)
+@_settings
 class FeatureSettings:
     """What is read out of the frozen image encoder (the paper's sections 4 and 6).
 
@@ -38,14 +88,12 @@ class FeatureSettings:
         semantic_grid: side of the grid of the semantic head, linear per patch; the same deviation.
     """
 
-    image_size: int = 224
-    taps: tuple[int, ...] = (3, 10, 17, 37)
+    image_size: Annotated[int, Field(ge=32)] = 224
+    taps: Annotated[tuple[Annotated[int, Strict()], ...], Strict(False)] = (3, 10, 17, 37)
     grid: int = 14
     semantic_grid: int = 14
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "taps", tuple(self.taps))
-        _require(self.image_size >= 32, "image_size", self.image_size, "at least 32 pixels")
         _require(
             len(self.taps) > 0 and list(self.taps) == sorted(set(self.taps)) and self.taps[0] >= 0,
             "taps", self.taps, "block indices in strictly rising order",
@@ -57,7 +105,7 @@ class FeatureSettings:
         )
 
 
-@dataclass(frozen=True)
+@_settings
 class ModelSettings:
     """The detector (the paper's sections 4 and 5).
 
@@ -98,62 +146,42 @@ class ModelSettings:
 
     normal_prompt: str = "a"
     abnormal_prompt: str = "a broken"
-    lam: float = 500.0
-    tau: float = 1.0
-    name_length: int = 2
-    name_init: str = "object"
+    lam: Weight = 500.0
+    tau: Positive = 1.0
+    name_length: Count = 2
+    name_init: Literal["object", "random", "class_name"] = "object"
     learn_names: bool = True
     normalize_text: bool = False
-    text_classifier: str = "encoder"
-    layer_pooling: str = "max"
-    semantic_start: str = "random"
+    text_classifier: Literal["encoder", "learned"] = "encoder"
+    layer_pooling: Literal["max", "mean", "none"] = "max"
+    semantic_start: Literal["random", "aligned", "encoder"] = "random"
     standardize: bool = False
-    residual: str = "squared"
-    reference_size: int = 0
-    reference_weight: float = 0.0
+    residual: Literal["squared", "scaled", "cosine", "mahalanobis", "nearest"] = "squared"
+    reference_size: WholeNumber = 0
+    reference_weight: Weight = 0.0
     good_units: bool = False
-    hidden_width: int = 256
-    layers: int = 4
-    heads: int = 8
-    feedforward: int = 1024
-    dropout: float = 0.1
+    hidden_width: Count = 256
+    layers: Count = 4
+    heads: Count = 8
+    feedforward: Count = 1024
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     neighbour_mask: int = 7
-    score_pool: int = 16
-    synthesis: str = "vae"
-    decoder_width: int = 256
-    decoder_expansion: int = 4
+    score_pool: Count = 16
+    synthesis: Literal["vae", "plain_autoencoder"] = "vae"
+    decoder_width: Count = 256
+    decoder_expansion: Count = 4
 
     def __post_init__(self) -> None:
         for name in ("normal_prompt", "abnormal_prompt"):
             _require(all(prompts_of(getattr(self, name))), name, getattr(self, name),
                      "one or more prompts with ' | ' between them, none of them empty")
-        _require(self.lam >= 0, "lam", self.lam, "zero or more")
-        _require(self.reference_weight >= 0, "reference_weight", self.reference_weight,
-                 "zero or more")
-        _require(self.reference_size >= 0, "reference_size", self.reference_size, "zero or more")
-        _require(self.tau > 0, "tau", self.tau, "above zero")
-        for name in ("name_length", "hidden_width", "layers", "heads", "feedforward",
-                     "score_pool", "decoder_width", "decoder_expansion"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         _require(self.hidden_width % self.heads == 0, "hidden_width", self.hidden_width,
                  f"a multiple of heads ({self.heads})")
-        _require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
         _require(self.neighbour_mask == 0 or self.neighbour_mask % 2 == 1, "neighbour_mask",
                  self.neighbour_mask, "0 or an odd side")
-        _one_of("name_init", self.name_init, ("object", "random", "class_name"))
-        _one_of("text_classifier", self.text_classifier, ("encoder", "learned"))
-        _one_of("layer_pooling", self.layer_pooling, ("max", "mean", "none"))
-        _one_of("semantic_start", self.semantic_start, ("random", "aligned", "encoder"))
-        _one_of("residual", self.residual, ("squared", "scaled", "cosine", "mahalanobis",
-                                               "nearest"))
-        _one_of("synthesis", self.synthesis, ("vae", "plain_autoencoder"))
 
 
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    _require(value in choices, name, value, "one of " + ", ".join(map(repr, choices)))
-
-
-@dataclass(frozen=True)
+@_settings
 class TrainingSettings:
     """Both phases (the paper's sections 5 and 6).
 
@@ -184,40 +212,28 @@ class TrainingSettings:
         seed: of every random draw.
     """
 
-    phase1_epochs: int = 100
-    phase2_epochs: int = 500
-    learning_rate: float = 1e-4
-    semantic_rate: float = 1.0
-    weight_decay: float = 1e-4
-    batch_size: int = 64
-    kl_weight: float = 1e-3
-    real_probability: float = 0.5
+    phase1_epochs: Count = 100
+    phase2_epochs: Count = 500
+    learning_rate: Positive = 1e-4
+    semantic_rate: Positive = 1.0
+    weight_decay: Weight = 1e-4
+    batch_size: Count = 64
+    kl_weight: Weight = 1e-3
+    real_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
     distribution_aware: bool = False
     skip_phase1: bool = False
-    noise_scale: float = 20.0
-    minimum_steps: int = 0
+    noise_scale: Weight = 20.0
+    minimum_steps: WholeNumber = 0
     balance_classes: bool = False
-    views: str = "none"
-    validation_fraction: float = 0.15
-    calibration: str = "held_out"
-    seed: int = 0
+    views: Literal["none", "rotations", "mirrored", "auto"] = "none"
+    validation_fraction: Annotated[float, Field(ge=0, lt=0.9)] = 0.15
+    calibration: Literal["held_out", "second_training", "cross_fitted"] = "held_out"
+    seed: WholeNumber = 0
 
     def __post_init__(self) -> None:
-        for name in ("phase1_epochs", "phase2_epochs", "batch_size"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("kl_weight", "weight_decay", "noise_scale", "minimum_steps", "seed"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "zero or more")
-        _require(self.semantic_rate > 0, "semantic_rate", self.semantic_rate, "above zero")
-        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above zero")
-        _require(0 <= self.real_probability <= 1, "real_probability", self.real_probability,
-                 "in [0, 1]")
         _require(not (self.skip_phase1 and self.uses_synthesis), "skip_phase1", self.skip_phase1,
                  "False unless real_probability is 1 and distribution_aware False, because without "
                  "phase 1 there is nothing to synthesise features with")
-        _require(0 <= self.validation_fraction < 0.9, "validation_fraction",
-                 self.validation_fraction, "in [0, 0.9)")
-        _one_of("views", self.views, ("none", "rotations", "mirrored", "auto"))
-        _one_of("calibration", self.calibration, ("held_out", "second_training", "cross_fitted"))
 
     @property
     def uses_synthesis(self) -> bool:
@@ -240,10 +256,12 @@ class Config:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Config:
         """Inverse of :meth:`to_dict`. Raises SettingError on an unknown name or a bad value."""
-        parts = {"features": FeatureSettings, "model": ModelSettings, "training": TrainingSettings}
-        unknown = set(data) - set(parts)
+        unknown = set(data) - {"features", "model", "training"}
         _require(not unknown, "config", sorted(unknown), "made of features, model, training only")
-        return cls(**{name: build(kind, data.get(name, {})) for name, kind in parts.items()})
+        return cls(
+            FeatureSettings(**data.get("features", {})), ModelSettings(**data.get("model", {})),
+            TrainingSettings(**data.get("training", {})),
+        )
 
     def replace(self, **changes: Any) -> Config:
         """A copy with single settings changed, wherever they live: ``replace(lam=400, seed=1)``.
@@ -265,14 +283,6 @@ class Config:
         })
 
 
-def build(kind: type, data: dict[str, Any]) -> Any:
-    """A settings object of `kind` from plain data. Raises SettingError on an unknown name."""
-    known = {f.name for f in dataclasses.fields(kind)}
-    unknown = sorted(set(data) - known)
-    _require(not unknown, f"{kind.__name__} setting", unknown, "one of " + ", ".join(sorted(known)))
-    return kind(**data)
-
-
 def preset(name: str) -> Config:
     """The named settings.
 
@@ -282,7 +292,7 @@ def preset(name: str) -> Config:
     Raises:
         SettingError: no preset of that name; the message lists them.
     """
-    _one_of("preset", name, tuple(_PRESETS))
+    _require(name in _PRESETS, "preset", name, "one of " + ", ".join(map(repr, _PRESETS)))
     return _PRESETS[name]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+# The commands that tests start share the cores with the tests themselves.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs
 import gradio as gr
 from PIL import Image
 
-from ltad.app.components import friendly
+from ltad.app.components import QUIET, friendly
 from ltad.app.controls import (
     KEYS,
     MOST_LETTERS,
@@ -34,6 +34,7 @@ from ltad.app.controls import (
 )
 from ltad.app.sources import open_source
 from ltad.inference.registry import ModelRegistry
+from ltad.inference.scorer import Scorer
 from ltad.io.images import read_image
 from ltad.types import ImageError, LTADError
 from ltad.workspace import Workspace
@@ -96,7 +97,7 @@ def _one_of(key: str, value: str, known: Sequence[str], problems: list[str]) -> 
     return ""
 
 
-def _read_settings(given: dict[str, str], scorer: Any, problems: list[str]) -> dict[str, Any]:
+def _read_settings(given: dict[str, str], scorer: Scorer, problems: list[str]) -> dict[str, Any]:
     """The model's settings with those of the address in their place, where they are valid."""
     settings = default_settings(scorer)
     settings["class"] = _one_of("class", given.get("class", ""), scorer.class_names, problems)
@@ -177,18 +178,16 @@ def restore_at_load(
     query = gr.Textbox(visible=False, label="Address")
     reopen = gr.Button("Open in Inspect", elem_id="lt-open", visible="hidden")
     show = gr.Button("Show", elem_id="lt-show", visible="hidden")
-    quiet = {"show_progress": "hidden", "trigger_mode": "always_last",
-             "api_visibility": "private"}
     restored = gr.on(
         [page.load, reopen.click], friendly(partial(restore, registry, examples, tab_names)),
         [query, controls.model],
         [tabs, controls.model, controls.defaults, *controls.settings],
-        js="(query, model) => [window.ltad.address.take(), model]", **quiet,
+        js="(query, model) => [window.ltad.address.take(), model]", **QUIET,
     )
     restored.success(None, js="() => window.ltad.address.show()")
     # A listener of its own: to "skip" an upload field, Gradio would put a plain one in its place.
     show.click(
         friendly(lambda query, model: open_picture(workspace, examples, query)),
         [query, controls.model], image,
-        js="(query, model) => [window.ltad.address.shown(), model]", **quiet,
+        js="(query, model) => [window.ltad.address.shown(), model]", **QUIET,
     )

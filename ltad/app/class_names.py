@@ -10,11 +10,14 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import plotly.graph_objects as go
+from gradio.events import api
 
-from ltad.app.components import friendly
+from ltad.app.components import PRIVATE, QUIET, friendly
 from ltad.app.controls import class_choices, model_choices
 from ltad.app.html import escape, number, readable, render
 from ltad.inference.registry import ModelRegistry
+from ltad.inference.scorer import Scorer
+from ltad.inference.vocabulary import VocabularyMap
 from ltad.types import NearestToken
 
 _GREY = "rgba(128, 134, 145, {})"
@@ -26,7 +29,7 @@ MOST_TOKENS = 50
 START = "object"  # the word whose embedding every learned vector begins as
 
 
-def vocabulary_figure(vocabulary: Any, class_name: str, word: str = "") -> go.Figure:
+def vocabulary_figure(vocabulary: VocabularyMap, class_name: str, word: str = "") -> go.Figure:
     """The vocabulary's tokens and the learned names in the plane.
 
     The vectors of `class_name` stand out, and so do the tokens that contain `word`.
@@ -117,7 +120,7 @@ def _finish(figure: go.Figure, height: int, legend: bool) -> go.Figure:
     return figure
 
 
-def describe_names(scorer: Any, class_name: str, count: int) -> str:
+def describe_names(scorer: Scorer, class_name: str, count: int) -> str:
     """For each learned vector of a class: drift from its start and the nearest tokens, as HTML."""
     learned = scorer.nearest_tokens(class_name, _count(count))
     baseline = scorer.random_baseline(_count(count))
@@ -146,7 +149,7 @@ def baseline_findings(
     return findings
 
 
-def describe_words(scorer: Any, words: str, count: int) -> str:
+def describe_words(scorer: Scorer, words: str, count: int) -> str:
     """The nearest tokens of each token of some words, as HTML."""
     if not words.strip():
         return render("names.no_words")
@@ -156,12 +159,12 @@ def describe_words(scorer: Any, words: str, count: int) -> str:
     return render("names.cards", cards, baseline)
 
 
-def draw_vocabulary(scorer: Any, class_name: str, word: str) -> go.Figure:
+def draw_vocabulary(scorer: Scorer, class_name: str, word: str) -> go.Figure:
     """The map of the vocabulary with a class, and perhaps a word, standing out."""
     return vocabulary_figure(scorer.vocabulary_map(), class_name, word)
 
 
-def draw_similarity(scorer: Any) -> go.Figure:
+def draw_similarity(scorer: Scorer) -> go.Figure:
     """How alike the classes' text embeddings are."""
     return similarity_figure(scorer.class_names, scorer.text_similarity())
 
@@ -176,7 +179,7 @@ def of_model(
 
 
 def describe_all(
-    scorer: Any, class_name: str, count: int, words: str, search: str
+    scorer: Scorer, class_name: str, count: int, words: str, search: str
 ) -> tuple[Any, str, str, go.Figure, go.Figure]:
     """The classes to choose from, and everything that the tab shows of a model."""
     return (
@@ -187,14 +190,14 @@ def describe_all(
 
 
 def describe_class(
-    scorer: Any, class_name: str, count: int, search: str
+    scorer: Scorer, class_name: str, count: int, search: str
 ) -> tuple[str, go.Figure]:
     """What a class changes: its learned vectors, and where they lie on the map."""
     return (describe_names(scorer, class_name, count),
             draw_vocabulary(scorer, class_name, search))
 
 
-def describe_tables(scorer: Any, class_name: str, count: int, words: str) -> tuple[str, str]:
+def describe_tables(scorer: Scorer, class_name: str, count: int, words: str) -> tuple[str, str]:
     """Both kinds of tables with another number of tokens."""
     return describe_names(scorer, class_name, count), describe_words(scorer, words, count)
 
@@ -236,8 +239,6 @@ def build_class_names(registry: ModelRegistry, chosen_model: gr.Dropdown, tab: g
     # Gradio repeats all listeners of an event when one was asked meanwhile, without an end when
     # there are two: here an event has one. The class on its way may be another model's, which
     # `of_model` sees to and Gradio would refuse.
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    last = {**quiet, "trigger_mode": "always_last", "preprocess": False}
     everything = [class_name, names, word_tables, vocabulary, similarity]
     for event, answer, inputs, outputs in (
         (model.input, describe_all, [class_name, count, words, search], everything),
@@ -247,28 +248,29 @@ def build_class_names(registry: ModelRegistry, chosen_model: gr.Dropdown, tab: g
          [class_name, words, count], word_tables),
         (search.change, draw_vocabulary, [class_name, search], vocabulary),
     ):
-        event(friendly(partial(of_model, registry, answer)), [model, *inputs], outputs, **last)
-    opened = tab.select(friendly(partial(model_choices, registry)), chosen_model, model, **quiet)
+        event(friendly(partial(of_model, registry, answer)), [model, *inputs], outputs,
+              preprocess=False, **QUIET)
+    opened = tab.select(friendly(partial(model_choices, registry)), chosen_model, model, **PRIVATE)
     opened.then(friendly(partial(of_model, registry, describe_all)),
-                [model, class_name, count, words, search], everything, preprocess=False, **quiet)
+                [model, class_name, count, words, search], everything, preprocess=False, **PRIVATE)
     _build_endpoints(registry)
 
 
 def _build_endpoints(registry: ModelRegistry) -> None:
     """The API's view of the same facts, as plain data. An empty model is the first one."""
 
-    def nearest_tokens(class_name: str, k: int = 10, model: str = "") -> list:
+    def nearest_tokens(class_name: str, k: int = 10, model: str = "") -> list[Any]:
         """The k nearest tokens of each learned vector of a class."""
         learned = registry.scorer(model).nearest_tokens(class_name, _count(k))
         return [[dataclasses.asdict(near) for near in tokens] for tokens in learned]
 
-    def prompt_tokens(words: str, k: int = 10, model: str = "") -> dict:
+    def prompt_tokens(words: str, k: int = 10, model: str = "") -> dict[str, Any]:
         """The k nearest tokens of each token of some words."""
         found = registry.scorer(model).nearest_tokens_of_words(words, _count(k))
         return {token: [dataclasses.asdict(near) for near in tokens]
                 for token, tokens in found.items()}
 
-    def vocabulary_map(model: str = "") -> dict:
+    def vocabulary_map(model: str = "") -> dict[str, Any]:
         """The vocabulary and the learned names in the plane."""
         drawn = registry.scorer(model).vocabulary_map()
         return {
@@ -277,14 +279,14 @@ def _build_endpoints(registry: ModelRegistry) -> None:
             "initial_xy": drawn.initial_xy.tolist(),
         }
 
-    def class_similarity(model: str = "") -> dict:
+    def class_similarity(model: str = "") -> dict[str, Any]:
         """Cosine of every pair of classes' text embeddings."""
         scorer = registry.scorer(model)
         return {"class_names": list(scorer.class_names),
                 "similarity": scorer.text_similarity().tolist()}
 
     for endpoint in (nearest_tokens, prompt_tokens, vocabulary_map, class_similarity):
-        gr.api(friendly(endpoint), api_name=endpoint.__name__)
+        api(friendly(endpoint), api_name=endpoint.__name__)
 
 
 def _count(k: int) -> int:

@@ -10,7 +10,7 @@ import logging
 from abc import ABCMeta
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import gradio as gr
 from gradio.data_classes import ImageData
@@ -24,8 +24,27 @@ from ltad.types import ImageError, LTADError, disk_trouble
 
 _LOG = logging.getLogger(__name__)
 UNEXPECTED = "Something went wrong on the server. It has been logged; please try again."
-BUSY = {"concurrency_limit": 1, "concurrency_id": "prompt-lab", "api_visibility": "private"}
-QUIET = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+Update = dict[str, Any]
+"""What tells Gradio to change a component, or to leave it as it is."""
+
+
+class Listening(TypedDict, total=False):
+    """How an event is listened to: arguments of Gradio's listeners."""
+
+    show_progress: Literal["full", "minimal", "hidden"]
+    trigger_mode: Literal["once", "multiple", "always_last"]
+    api_visibility: Literal["public", "private", "undocumented"]
+    concurrency_limit: int
+    concurrency_id: str
+
+
+ONE_AT_A_TIME = "prompt-lab"
+"""The queue of what keeps the server busy."""
+BUSY: Listening = {
+    "concurrency_limit": 1, "concurrency_id": ONE_AT_A_TIME, "api_visibility": "private",
+}
+PRIVATE: Listening = {"show_progress": "hidden", "api_visibility": "private"}
+QUIET: Listening = {**PRIVATE, "trigger_mode": "always_last"}
 
 
 def page_error(error: Exception) -> gr.Error:

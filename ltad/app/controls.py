@@ -13,6 +13,7 @@ import gradio as gr
 
 from ltad.app.html import readable
 from ltad.inference.registry import ModelRegistry
+from ltad.inference.scorer import Scorer
 
 AUTOMATIC = ""
 NORMAL_WORDS = ("a", "a normal", "a good", "a flawless")
@@ -39,7 +40,7 @@ class Controls:
     notes: gr.HTML
 
 
-def default_settings(scorer: Any) -> dict[str, Any]:
+def default_settings(scorer: Scorer) -> dict[str, Any]:
     """The model's own settings, by `KEYS`."""
     model = scorer.config.model
     values = (AUTOMATIC, model.normal_prompt, model.abnormal_prompt, model.lam, model.tau,
@@ -47,7 +48,7 @@ def default_settings(scorer: Any) -> dict[str, Any]:
     return dict(zip(KEYS, values, strict=True))
 
 
-def slider_ranges(scorer: Any) -> dict[str, tuple[float, float, float]]:
+def slider_ranges(scorer: Scorer) -> dict[str, tuple[float, float, float]]:
     """Lowest, highest and step of the numbers, by key."""
     model = scorer.config.model
     weights = (0.0, max(2.0, 2 * model.lam), 0.05)
@@ -61,12 +62,12 @@ def slider_ranges(scorer: Any) -> dict[str, tuple[float, float, float]]:
     }
 
 
-def has_reference(scorer: Any) -> bool:
+def has_reference(scorer: Scorer) -> bool:
     """Whether the model has a reference branch, whose weight can be chosen."""
     return scorer.config.model.reference_size > 0
 
 
-def class_choices(scorer: Any) -> list[tuple[str, str]]:
+def class_choices(scorer: Scorer) -> list[tuple[str, str]]:
     """The classes for a dropdown, without the automatic choice."""
     return [(readable(name), name) for name in scorer.class_names]
 
@@ -88,12 +89,12 @@ def model_choices_now(registry: ModelRegistry, model: str) -> dict[str, Any]:
     return {key: value for key, value in update.items() if (key, value) != ("value", model)}
 
 
-def defaults_text(scorer: Any, model: str, values: dict[str, Any] | None = None) -> str:
+def defaults_text(scorer: Scorer, model: str, values: dict[str, Any] | None = None) -> str:
     """The value of `Controls.defaults`: `values` by `KEYS`, by default the model's own."""
     return json.dumps({"model": model, **(values or default_settings(scorer))})
 
 
-def settings_updates(scorer: Any, values: dict[str, Any]) -> list[dict[str, Any]]:
+def settings_updates(scorer: Scorer, values: dict[str, Any]) -> list[dict[str, Any]]:
     """Updates of `Controls.settings` for a model: choices, ranges, hints and the given values."""
     own, ranges = default_settings(scorer), slider_ranges(scorer)
     updates = [gr.update(choices=_with_automatic(scorer), value=values["class"])]
@@ -155,7 +156,7 @@ _SLIDER_HINTS = (
 )
 
 
-def _with_automatic(scorer: Any) -> list[tuple[str, str]]:
+def _with_automatic(scorer: Scorer) -> list[tuple[str, str]]:
     return [("Recognise automatically", AUTOMATIC), *class_choices(scorer)]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from ltad.app.html import apart, render
 from ltad.io import heatmap
 from ltad.io.heatmap import heat_png
+from ltad.io.images import Prepared
 from ltad.types import Detection, Region
 
 MAPS = (
@@ -28,20 +29,16 @@ LITTLE = 0.05
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture on show: what the scorer needs, and what the page draws under the maps.
+    """A picture on show: what the page draws under the maps.
 
     Attributes:
-        prepared: the scorer's own record of the picture.
         jpeg_url: the photograph as a data URL, in its own proportions.
         width, height: of the photograph in pixels.
-        model: name of the model that `prepared` is for; "" is the first one.
     """
 
-    prepared: object
     jpeg_url: str
     width: int
     height: int
-    model: str = ""
 
     def box(self, region: Region, shape: tuple[int, int]) -> tuple[int, int, int, int]:
         """Left, top, right, bottom in pixels of the photograph of a region on maps of `shape`."""
@@ -50,6 +47,19 @@ class Photo:
             round(region.left * across), round(region.top * down),
             round(region.right * across), round(region.bottom * down),
         )
+
+
+@dataclass(frozen=True)
+class ReadyPhoto(Photo):
+    """A picture on show that can be scored.
+
+    Attributes:
+        prepared: the scorer's own record of the picture.
+        model: name of the model that `prepared` is for; "" is the first one.
+    """
+
+    prepared: Prepared
+    model: str = ""
 
 
 @dataclass(frozen=True)

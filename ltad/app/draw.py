@@ -16,12 +16,13 @@ from PIL import Image
 from scipy import ndimage
 
 from ltad.app import detection_view
-from ltad.app.components import friendly, photo_upload
+from ltad.app.components import QUIET, friendly, photo_upload
 from ltad.app.controls import Controls
 from ltad.app.html import number, render
 from ltad.app.inspect import detection_record, typed_prompts
 from ltad.evaluation.operating_point import Coverage, measure_coverage
 from ltad.inference.registry import ModelRegistry
+from ltad.inference.scorer import Scorer
 from ltad.io import heatmap
 from ltad.synthetic.painting import COLOURS, STRENGTHS, WIDTHS, Stroke, draw_strokes, read_strokes
 from ltad.types import Detection, LTADError, SettingError
@@ -88,7 +89,7 @@ def _coverage_rows(coverage: Coverage, after: Detection) -> list[tuple[str, str,
 def outline_png(mask: np.ndarray) -> bytes:
     """The edge of a mask (H, W) as a transparent PNG: a light line with a dark one around it."""
     wide = max(1, round(max(mask.shape) / 256))
-    line = mask & ~ndimage.binary_erosion(mask, iterations=wide)
+    line = mask & ~np.asarray(ndimage.binary_erosion(mask, iterations=wide), bool)
     halo = ndimage.binary_dilation(mask, iterations=wide) & ~mask
     drawn = np.zeros((*mask.shape, 4), np.uint8)
     drawn[line], drawn[halo] = _LINE, _HALO
@@ -111,7 +112,7 @@ def maps_html(
     """
     url = heatmap.data_url(heatmap.photo_jpeg(painted, max(painted.size)), "image/jpeg")
     outline = heatmap.data_url(outline_png(mask), "image/png") if mask.any() else ""
-    photo = detection_view.Photo(None, url, *painted.size)
+    photo = detection_view.Photo(url, *painted.size)
     return render("draw.painted", url, version) + detection_view.maps_html(after, photo, outline)
 
 
@@ -127,7 +128,7 @@ class Trial:
 
 
 def try_defect(
-    scorer: Any, picture: Image.Image, strokes: Sequence[Stroke], class_name: str,
+    scorer: Scorer, picture: Image.Image, strokes: Sequence[Stroke], class_name: str,
     normal_prompt: str, abnormal_prompt: str, lam: float, tau: float, false_alarm_rate: float,
     reference_weight: float | None = None,
 ) -> Trial:
@@ -202,7 +203,7 @@ def draw_defect(
         registry.scorer(model), _reduced(image), drawn, class_name, normal_prompt, abnormal_prompt,
         lam, tau, false_alarm_rate, reference_weight,
     )
-    record = {
+    record: dict[str, Any] = {
         "before": detection_record(trial.before), "after": detection_record(trial.after),
         "is_found": trial.after.is_anomalous and trial.coverage.is_shown
         if trial.after.is_judged else None,
@@ -254,26 +255,24 @@ def _wire(
     registry: ModelRegistry, image: gr.Image, controls: Controls, tab: gr.Tab, shown: list[gr.HTML],
     has_examples: bool,
 ) -> None:
-    quiet = {"show_progress": "hidden", "trigger_mode": "always_last",
-             "api_visibility": "private"}
     picture = gr.State(time_to_live=3600)
     drawing = gr.Textbox(visible=False, label="Drawing")
     load = gr.Button("Load", elem_id="lt-draw-load", visible="hidden")
     ask = gr.Button("Judge", elem_id="lt-draw-ask", visible="hidden")
     stage, *answers = shown
     image.change(None, js="() => window.ltad.press('lt-draw-load', 50)")
-    loaded = load.click(friendly(load_canvas), image, [picture, stage], **quiet)
+    loaded = load.click(friendly(load_canvas), image, [picture, stage], **QUIET)
     loaded.success(None, js="() => window.ltad.draw.start()")
     emptied = loaded.failure(lambda: (None, ""), None, [picture, stage],
                              api_visibility="private")
     emptied.then(None, js="() => window.ltad.draw.start()")
     judged = ask.click(
         friendly(partial(judge_drawing, registry, has_examples)),
-        [picture, drawing, controls.model, *controls.settings], answers, **quiet,
+        [picture, drawing, controls.model, *controls.settings], answers, **QUIET,
         js="(picture, drawing, ...rest) => [picture, window.ltad.draw.take(), ...rest]",
     )
     judged.success(None, js="() => window.ltad.draw.answered()")
-    judged.failure(lambda: (render("draw.nothing_yet", has_examples), ""), None, answers, **quiet)
+    judged.failure(lambda: (render("draw.nothing_yet", has_examples), ""), None, answers, **QUIET)
     # The settings of the Inspect tab may have changed meanwhile.
     tab.select(None, js="() => window.ltad.draw.ask()")
 

@@ -11,11 +11,11 @@ import json
 import re
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ltad.evaluation.figures import decimals_of
 from ltad.evaluation.figures import number_text as number
+from ltad.io.templates import environment, readable
 
 __all__ = ["apart", "escape", "number", "percent", "readable", "render"]
 _SIGNS = re.compile("[&<>\"'{}$`]")
@@ -30,11 +30,6 @@ def escape(text: object) -> str:
     for sign in "{}$`":
         safe = safe.replace(sign, f"&#{ord(sign)};")
     return safe
-
-
-def readable(class_name: str) -> str:
-    """A class name for reading: ``hex_nut`` becomes ``hex nut``."""
-    return class_name.replace("_", " ")
 
 
 def apart(first: float, second: float) -> tuple[str, str]:
@@ -67,12 +62,7 @@ def _escaped(value: object) -> Markup:
     return value if isinstance(value, Markup) else Markup(escape(value))
 
 
-_ENVIRONMENT = Environment(
-    loader=PackageLoader("ltad.app"), autoescape=True, undefined=StrictUndefined,
-    trim_blocks=True, lstrip_blocks=True, finalize=_escaped,
+_ENVIRONMENT = environment(
+    "ltad.app", _escaped, formatted=format, json=json.dumps, number=number, percent=percent
 )
-_ENVIRONMENT.filters |= {
-    "formatted": format, "json": json.dumps, "number": number, "percent": percent,
-    "readable": readable,
-}
-_ENVIRONMENT.globals["apart"] = apart
+_ENVIRONMENT.globals["apart"] = apart  # pyright: ignore[reportArgumentType]

@@ -17,21 +17,22 @@ from typing import Any
 import gradio as gr
 import numpy as np
 from gradio.data_classes import ImageData
-from gradio.events import Dependency
+from gradio.events import Dependency, api
 from PIL import Image
 
 from ltad.app import detection_view, references
-from ltad.app.components import decode_upload, friendly, photo_upload
+from ltad.app.components import PRIVATE, Update, decode_upload, friendly, photo_upload
 from ltad.app.controls import Controls, build_controls, configure, model_choices_now
 from ltad.app.html import escape, render
 from ltad.inference.registry import ModelRegistry
+from ltad.inference.scorer import Scorer
 from ltad.io import heatmap
 from ltad.types import Detection, LTADError
 
 
 def load_photo(
     registry: ModelRegistry, model: str, payload: dict[str, Any] | None
-) -> detection_view.Photo | detection_view.Refusal | None:
+) -> detection_view.ReadyPhoto | detection_view.Refusal | None:
     """The uploaded picture made ready once for a model, for all the answers that follow.
 
     Args:
@@ -46,16 +47,16 @@ def load_photo(
         gr.Warning(escape(str(error)), title="Not possible")
         return detection_view.Refusal(str(error))
     jpeg = heatmap.photo_jpeg(image)
-    return detection_view.Photo(
-        registry.scorer(model).prepare(image), heatmap.data_url(jpeg, "image/jpeg"), *image.size,
-        model=model,
+    return detection_view.ReadyPhoto(
+        heatmap.data_url(jpeg, "image/jpeg"), *image.size, registry.scorer(model).prepare(image),
+        model,
     )
 
 
 def inspect_photo(
     registry: ModelRegistry,
     has_examples: bool,
-    photo: detection_view.Photo | detection_view.Refusal | None,
+    photo: detection_view.ReadyPhoto | detection_view.Refusal | None,
     model: str,
     class_name: str,
     normal_prompt: str,
@@ -65,13 +66,13 @@ def inspect_photo(
     false_alarm_rate: float,
     reference_weight: float | None = None,
     shown: references.References | None = None,
-) -> tuple[str, str, str]:
+) -> tuple[str | Update, str | Update, str | Update]:
     """The verdict, the maps and the notes on the prompts, each as HTML.
 
     Args:
         shown: what the visitor showed of a part that the model does not know.
     """
-    if isinstance(photo, detection_view.Photo) and photo.model != model:
+    if isinstance(photo, detection_view.ReadyPhoto) and photo.model != model:
         return gr.skip(), gr.skip(), gr.skip()  # it is being made ready for the new model
     scorer = references.scorer_for(registry, model, shown)
     normal, abnormal = typed_prompts(scorer, normal_prompt, abnormal_prompt)
@@ -90,7 +91,7 @@ def inspect_photo(
     return detection_view.answer_html(detection), maps, notes
 
 
-def words_effect(scorer: Any, photo: detection_view.Photo, detection: Detection) -> float:
+def words_effect(scorer: Scorer, photo: detection_view.ReadyPhoto, detection: Detection) -> float:
     """Share of pixels whose semantic score differs by more than `detection_view.NOTICEABLE`
     from what a word without meaning gives in place of the anomalous words."""
     empty = scorer.score(
@@ -152,7 +153,7 @@ def detection_record(detection: Detection, include_maps: bool = False) -> dict[s
     return plain
 
 
-def typed_prompts(scorer: Any, normal: str, abnormal: str) -> tuple[str, str]:
+def typed_prompts(scorer: Scorer, normal: str, abnormal: str) -> tuple[str, str]:
     """The prompts as typed; an empty box means the model's own."""
     model = scorer.config.model
     return normal.strip() or model.normal_prompt, abnormal.strip() or model.abnormal_prompt
@@ -254,9 +255,8 @@ def _wire_models(registry: ModelRegistry, controls: Controls, tab: gr.Tab) -> De
     Returns:
         The listener that sets them.
     """
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
     tab.select(friendly(partial(model_choices_now, registry)), controls.model, controls.model,
-               **quiet)
+               **PRIVATE)
     chosen = controls.model.change(
         friendly(partial(configure, registry)), [controls.model, controls.defaults],
         [controls.defaults, *controls.settings], trigger_mode="always_last",
@@ -264,7 +264,8 @@ def _wire_models(registry: ModelRegistry, controls: Controls, tab: gr.Tab) -> De
     )
     chosen.success(None, js="() => window.ltad.load()")
     # A model that cannot be loaded is not left standing as if it had answered.
-    chosen.failure(lambda own: json.loads(own)["model"], controls.defaults, controls.model, **quiet)
+    chosen.failure(lambda own: json.loads(own)["model"], controls.defaults, controls.model,
+                   **PRIVATE)
     return chosen
 
 
@@ -293,4 +294,4 @@ def _build_endpoint(registry: ModelRegistry, image: gr.Image, controls: Controls
         "was given), regions; with include_maps also its maps as nested lists. The model is "
         "one of those that the endpoint models lists.",
     )
-    gr.api(friendly(registry.names), api_name="models", api_description="The names of the models.")
+    api(friendly(registry.names), api_name="models", api_description="The names of the models.")

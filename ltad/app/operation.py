@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Thread
-from typing import TextIO
+from typing import Any, TextIO
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -123,7 +123,7 @@ class RequestLog:
                 **({"error": error} if error else {}),
             })
 
-    def _write(self, line: dict) -> None:
+    def _write(self, line: dict[str, Any]) -> None:
         with suppress(OSError):  # on a full disk the page answers on, and lines are missing
             self._log.write(json.dumps(line) + "\n")
             self._log.flush()

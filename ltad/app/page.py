@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import gradio as gr
+from gradio.themes import Default
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
@@ -30,6 +31,7 @@ from ltad.app.review import build_review
 from ltad.app.train import build_train
 from ltad.app.visitors import NoteUploads, OwnPagesOnly, Page
 from ltad.inference.registry import ModelRegistry
+from ltad.inference.scorer import Scorer
 from ltad.workspace import Workspace
 
 TABS = {
@@ -43,7 +45,7 @@ _FONTS_MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 
 
 def build_app(
-    scorer: Any, examples: Path = Path("assets/examples"), workspace: Workspace | None = None
+    scorer: Scorer, examples: Path = Path("assets/examples"), workspace: Workspace | None = None
 ) -> gr.Blocks:
     """The whole page.
 
@@ -94,7 +96,8 @@ def remember_signatures(kinds: Iterable[type]) -> None:
     anything else is answered: half of that time.
     """
     for kind in set(kinds):
-        kind.__init__.__signature__ = inspect.signature(kind.__init__)
+        signature = inspect.signature(kind.__init__)
+        kind.__init__.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def describe_model(registry: ModelRegistry, model: str) -> tuple[str, str]:
@@ -121,7 +124,7 @@ def launch_options(
     if not is_public:  # a public one knows visitors by a key that no other page has
         guards.insert(0, Middleware(OwnPagesOnly, names=names, is_shared=is_shared))
     return {
-        "theme": gr.themes.Default(
+        "theme": Default(
             primary_hue="indigo", neutral_hue="slate", font=_FONTS, font_mono=_FONTS_MONO,
         ).set(  # white on primary_500 is too pale to read
             button_primary_background_fill="*primary_600",
@@ -151,7 +154,7 @@ def _joined(pattern: str) -> str:
     return "\n".join(file.read_text("utf-8") for file in files)
 
 
-def header_html(scorer: Any) -> str:
+def header_html(scorer: Scorer) -> str:
     """The name, what the page is in one line, and which model answers."""
     return render("page.header", badge_text(scorer.card))
 

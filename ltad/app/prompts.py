@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.context import Context
 from PIL import Image
 
 from ltad.app import prompts_view
-from ltad.app.components import QUIET, friendly, photo_upload
-from ltad.app.detection_view import Photo, prompt_notes
+from ltad.app.components import QUIET, Update, friendly, photo_upload
+from ltad.app.detection_view import ReadyPhoto, prompt_notes
 from ltad.app.html import readable, render
 from ltad.app.prompts_api import build_endpoints
 from ltad.app.prompts_panels import Sources, build_panels, build_replacement
 from ltad.evaluation.ablations import ABNORMAL_PROMPTS, NORMAL_PROMPTS
 from ltad.inference.registry import ModelRegistry
+from ltad.inference.scorer import Scorer
 from ltad.io import heatmap
 from ltad.prompts.experiment import Experiment
 from ltad.prompts.grid import Pair, prompt_list, read_picture, readings_frame
@@ -29,15 +31,15 @@ SCALES = ("One scale for all", "Each pair's own")
 _FIRST_PAIRS = (Pair("a", "a broken"), Pair("a flawless", "a damaged"))
 
 
-def load_photo(lab: PromptLab, model: str, image: Image.Image | None) -> Photo | None:
+def load_photo(lab: PromptLab, model: str, image: Image.Image | None) -> ReadyPhoto | None:
     """The uploaded picture made ready once for a model, for all the answers that follow."""
     if image is None:
         return None
     url = heatmap.data_url(heatmap.photo_jpeg(image), "image/jpeg")
-    return Photo(lab.scorer(model).prepare(image), url, *image.size, model=model)
+    return ReadyPhoto(url, *image.size, lab.scorer(model).prepare(image), model)
 
 
-def name_to_replace(lab: PromptLab, photo: Photo | None) -> tuple[str, str]:
+def name_to_replace(lab: PromptLab, photo: ReadyPhoto | None) -> tuple[str | Update, str | Update]:
     """The picture's class for the panel of names, and its words."""
     if photo is None:
         return gr.skip(), gr.skip()
@@ -46,9 +48,9 @@ def name_to_replace(lab: PromptLab, photo: Photo | None) -> tuple[str, str]:
 
 
 def show_grid(
-    lab: PromptLab, has_examples: bool, photo: Photo | None, model: str, class_name: str,
+    lab: PromptLab, has_examples: bool, photo: ReadyPhoto | None, model: str, class_name: str,
     normals: str, abnormals: str, lam: float | None, tau: float | None, scale: str,
-) -> tuple[str, str, str]:
+) -> tuple[str | Update, str | Update, str | Update]:
     """The grid of maps, its exports, and the notes on the words, each as HTML."""
     if photo is not None and photo.model != model:
         return gr.skip(), gr.skip(), gr.skip()  # it is being made ready for the new model
@@ -73,9 +75,9 @@ def show_grid(
 
 
 def show_pairs(
-    lab: PromptLab, photo: Photo | None, model: str, class_name: str, lam: float | None,
+    lab: PromptLab, photo: ReadyPhoto | None, model: str, class_name: str, lam: float | None,
     tau: float | None, normal_a: str, abnormal_a: str, normal_b: str, abnormal_b: str,
-) -> str:
+) -> str | Update:
     """Pair A, pair B, their difference and its exports, as HTML."""
     if photo is not None and photo.model != model:
         return gr.skip()
@@ -90,19 +92,19 @@ def show_pairs(
         tuple(dict.fromkeys(pair.abnormal for pair in pairs)), lam=lam, tau=tau,
     )
     command = lab.command(model, experiment, image="PICTURE", class_name=name)
-    return prompts_view.compare_html(*readings, photo) + prompts_view.exports_html(
+    return prompts_view.compare_html(readings, photo) + prompts_view.exports_html(
         readings_frame(readings, name), command, "prompt-pairs.csv"
     )
 
 
-def typed_pair(scorer: Any, normal: str, abnormal: str) -> Pair:
+def typed_pair(scorer: Scorer, normal: str, abnormal: str) -> Pair:
     """A pair as typed; an empty box means the model's own prompt."""
     model = scorer.config.model
     return Pair(" ".join(normal.split()) or model.normal_prompt,
                 " ".join(abnormal.split()) or model.abnormal_prompt)
 
 
-def class_choices(scorer: Any) -> list[tuple[str, str]]:
+def class_choices(scorer: Scorer) -> list[tuple[str, str]]:
     """The classes for a dropdown, without the automatic choice."""
     return [(readable(name), name) for name in scorer.class_names]
 
@@ -259,5 +261,7 @@ def _wire_refresh(lab: PromptLab, inputs: list[Any], outputs: list[Any]) -> None
     """Choices follow the model, and what the folders hold when the page is opened."""
     model = inputs[0]
     again = friendly(partial(refresh, lab))
-    gr.context.Context.root_block.load(again, inputs, outputs, **QUIET)
+    page = Context.root_block
+    assert page is not None
+    page.load(again, inputs, outputs, **QUIET)
     model.input(again, inputs, outputs, **QUIET)

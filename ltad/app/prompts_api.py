@@ -7,9 +7,10 @@ from typing import Any
 
 import gradio as gr
 import pandas as pd
+from gradio.events import api
 from PIL import Image
 
-from ltad.app.components import friendly, photo_upload
+from ltad.app.components import ONE_AT_A_TIME, friendly, photo_upload
 from ltad.prompts.experiment import Experiment, Outcome
 from ltad.prompts.grid import prompt_list, read_picture, readings_frame
 from ltad.prompts.lab import PromptLab
@@ -38,14 +39,14 @@ def read_grid(
 def build_endpoints(lab: PromptLab) -> None:
     """Offer every experiment of the tab under a name of its own."""
 
-    def prompt_data(model: str = "") -> list:
+    def prompt_data(model: str = "") -> list[Any]:
         """The names of the test sets that experiments on a model may use."""
         return [one.name for one in lab.data_sets(model)]
 
     def prompt_auroc(
-        data: str, normal_prompts: list, abnormal_prompts: list, lam: float | None = None,
+        data: str, normal_prompts: list[Any], abnormal_prompts: list[Any], lam: float | None = None,
         tau: float | None = None, model: str = "",
-    ) -> dict:
+    ) -> dict[str, Any]:
         """AUROC in percent of every pair, for every class and All, High, Low."""
         experiment = _experiment(normal_prompts, abnormal_prompts, lam, tau)
         return _record(lab, model, data, lab.run(model, data, experiment))
@@ -54,7 +55,7 @@ def build_endpoints(lab: PromptLab) -> None:
         data: str, normal_prompt: str, abnormal_prompt: str, steps: int = RefitSettings.steps,
         learning_rate: float | None = None, lam: float | None = None, tau: float | None = None,
         model: str = "",
-    ) -> dict:
+    ) -> dict[str, Any]:
         """Refit Phi for one pair: AUROC before and after, and the refitted model's id, which
         stands for a model in every endpoint here until it is dropped or forgotten."""
         experiment = _experiment(
@@ -72,7 +73,7 @@ def build_endpoints(lab: PromptLab) -> None:
     def prompt_replace(
         data: str, class_name: str, replacement: str, normal_prompt: str, abnormal_prompt: str,
         lam: float | None = None, tau: float | None = None, model: str = "",
-    ) -> dict:
+    ) -> dict[str, Any]:
         """AUROC before and after a class's name is replaced: by words, @nearest, @own or
         @class:NAME; the class * stands for all, and takes @shuffled too."""
         experiment = _experiment(
@@ -91,7 +92,7 @@ def build_endpoints(lab: PromptLab) -> None:
 
     for endpoint in (prompt_data, prompt_auroc, prompt_refit, prompt_replace, prompt_save,
                      prompt_drop):
-        gr.api(friendly(endpoint), api_name=endpoint.__name__, concurrency_id="prompt-lab")
+        api(friendly(endpoint), api_name=endpoint.__name__, concurrency_id=ONE_AT_A_TIME)
     _build_grid_endpoint(lab)
 
 

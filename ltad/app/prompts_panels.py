@@ -10,8 +10,8 @@ import gradio as gr
 import pandas as pd
 
 from ltad.app import prompts_view
-from ltad.app.components import BUSY, QUIET, friendly
-from ltad.app.detection_view import Photo
+from ltad.app.components import BUSY, QUIET, Update, friendly
+from ltad.app.detection_view import ReadyPhoto
 from ltad.app.html import readable, render
 from ltad.prompts.experiment import Experiment, Outcome
 from ltad.prompts.grid import prompt_list, read_picture, readings_frame
@@ -124,7 +124,7 @@ def refit_pair(
     found, one = measured(lab, model, chosen_data(data), outcome), outcome.refits[0]
     pair = experiment.pairs[0]
     html = prompts_view.change_table_html(found.frame, (), f"Phi refitted for {pair}") \
-        + render("prompts.refitted", experiment.refit.steps, one, found.about)
+        + render("prompts.refitted", one, found.about)
     exports = prompts_view.exports_html(found.frame, found.command, "prompt-refit.csv")
     return html, exports, lab.keep(model, chosen_data(data), outcome), gr.update(visible=True)
 
@@ -238,7 +238,7 @@ def replacement_of(kind: str, words: str, other: str, class_name: str) -> dict[s
 
 
 def show_replacement(
-    lab: PromptLab, photo: Photo | None, model: str, class_name: str, kind: str, words: str,
+    lab: PromptLab, photo: ReadyPhoto | None, model: str, class_name: str, kind: str, words: str,
     other: str, lam: float | None, tau: float | None, normal: str, abnormal: str,
 ) -> str:
     """What the replacement says, the picture's map under the learned name and under it, and the
@@ -264,7 +264,7 @@ def show_replacement(
         for one in (scorer, replace_names(scorer, replacement))
     )
     command = lab.command(model, experiment, image="PICTURE", class_name=name)
-    return html + prompts_view.compare_html(*before, *after, photo) + prompts_view.exports_html(
+    return html + prompts_view.compare_html([*before, *after], photo) + prompts_view.exports_html(
         readings_frame(before, name, after), command, "prompt-name-picture.csv"
     )
 
@@ -288,7 +288,7 @@ def measure_replacement(
             prompts_view.exports_html(found.frame, found.command, "prompt-name.csv"))
 
 
-def _own_words(class_name: str) -> str:
+def _own_words(class_name: str) -> str | Update:
     return gr.skip() if class_name == EVERY_CLASS else readable(class_name)
 
 

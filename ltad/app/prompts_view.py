@@ -53,9 +53,9 @@ def _cell(reading: PictureReading, scale: tuple[float, float] | None) -> dict[st
             "score": score_text, "threshold": threshold_text, "is_above": score > threshold}
 
 
-def compare_html(first: PictureReading, second: PictureReading, photo: Photo) -> str:
+def compare_html(readings: Sequence[PictureReading], photo: Photo) -> str:
     """Two readings side by side with their difference, semantic above combined."""
-    shown, figures = [], []
+    (first, second), shown, figures = readings, [], []
     for branch in ("semantic", "combined"):
         low, high = common_scale((first, second), branch)
         maps = (first.maps[branch], second.maps[branch])
@@ -94,7 +94,7 @@ def _shortened(pair: Pair) -> Pair:
 def difference_png(values: np.ndarray, limit: float) -> bytes:
     """A difference drawn from blue (-`limit`) over nothing (0) to red (+`limit`)."""
     share = np.clip(values / max(limit, 1e-12), -1, 1)
-    colour = np.where(share[..., None] < 0, np.uint8(_BLUE), np.uint8(_RED))
+    colour = np.where(share[..., None] < 0, _BLUE, _RED).astype(np.uint8)
     alpha = (255 * np.sqrt(np.abs(share))).round().astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(np.concatenate([colour, alpha[..., None]], axis=2)).save(buffer, "PNG")
@@ -122,7 +122,7 @@ def heat_table_html(frame: pd.DataFrame, metric: str, branch: str, name: str) ->
     ).reindex(index=frame["normal_prompt"].unique(), columns=frame["abnormal_prompt"].unique())
     best = table.astype(float).max(axis=None, skipna=True)
     rows = {
-        normal: [_heat_cell(Pair(normal, abnormal), value, value == best)
+        normal: [_heat_cell(Pair(str(normal), str(abnormal)), value, value == best)
                  for abnormal, value in values.items()] for normal, values in table.iterrows()
     }
     return render("prompts.heat_table", metric, branch, name, list(table.columns), rows)

@@ -6,12 +6,14 @@ cached (:class:`ltad.inference.reference_mode.ReferenceRegistry`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from ltad.app.components import friendly
 from ltad.app.controls import (
@@ -33,7 +35,10 @@ from ltad.inference.reference_mode import (
 )
 from ltad.inference.registry import ModelRegistry
 from ltad.io.images import Prepared, read_image
-from ltad.types import SettingError
+from ltad.types import Detection, SettingError
+
+Record = Callable[[Detection, bool], dict[str, Any]]
+"""Makes the API's answer of a detection, with its maps or without."""
 
 
 @dataclass(frozen=True)
@@ -126,13 +131,14 @@ def note_html(scorer: ReferenceScorer) -> str:
 
 
 def score_by_references(
-    registry: ModelRegistry, record: Any, files: list[str] | None, name: str, image: Any,
+    registry: ModelRegistry, record: Record, files: list[str] | None, name: str,
+    image: Image.Image | None,
     *settings_and_model: Any,
 ) -> dict[str, Any]:
     """Score one image of a part that no model knows, beside good ones.
 
     Args:
-        record: makes the answer of a Detection.
+        record: makes the answer.
         settings_and_model: v^n, v^a, lambda, tau, false-alarm rate, weight of the reference map
             (each None or empty for its default), whether to include the maps, and the model.
     """
@@ -167,13 +173,13 @@ def build_panel() -> ReferencePanel:
 def wire_panel(registry: ModelRegistry, panel: ReferencePanel, controls: Controls) -> None:
     """Connect the panel to the controls; afterwards the page asks for an answer."""
     outputs = [panel.state, panel.note, panel.leave, controls.defaults, *controls.settings]
-    quiet = {"api_visibility": "private", "show_progress_on": [panel.note]}
     shown = panel.show.click(
         friendly(partial(show_references, registry)), [controls.model, panel.name, panel.files],
-        outputs, **quiet,
+        outputs, show_progress_on=[panel.note], api_visibility="private",
     )
     left = panel.leave.click(
-        friendly(partial(leave_references, registry)), controls.model, outputs, **quiet
+        friendly(partial(leave_references, registry)), controls.model, outputs,
+        show_progress_on=[panel.note], api_visibility="private",
     )
     for done in (shown, left):
         done.success(None, js="() => window.ltad.askSoon()")
@@ -185,7 +191,7 @@ def wire_panel(registry: ModelRegistry, panel: ReferencePanel, controls: Control
     )
 
 
-def build_endpoint(registry: ModelRegistry, record: Any, image: gr.Image) -> None:
+def build_endpoint(registry: ModelRegistry, record: Record, image: gr.Image) -> None:
     """The API's ``score_by_references``."""
     def hidden(kind: type, label: str, **settings: Any) -> Any:
         return kind(label=label, visible=False, **settings)

@@ -11,9 +11,10 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from ltad.app import results_cards, results_gallery, results_view
-from ltad.app.components import BUSY, answer_last, friendly
+from ltad.app.components import BUSY, PRIVATE, QUIET, answer_last, friendly
 from ltad.app.html import render
 from ltad.app.results_api import build_results_endpoints
 from ltad.app.results_table import EXTRAS
@@ -30,8 +31,6 @@ BRANCHES = [("Run's own", ALL), ("Combined", "combined"),
 SHOWN = [("All", ALL), ("All errors", "errors"),
          *[(heading, verdict) for verdict, heading in VERDICT_HEADINGS.items()],
          ("Where the runs disagree", "disagree")]
-QUIET = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
-PRIVATE = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build_results(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> None:
@@ -89,7 +88,7 @@ def _build_facts() -> tuple[gr.HTML, gr.Button, dict[str, gr.Button]]:
 def _build_table() -> dict[str, Any]:
     gr.Markdown("## Figures", elem_classes="lt-run-section")
     with gr.Row(elem_classes="lt-run-filters"):
-        parts = {
+        parts: dict[str, Any] = {
             "extras": gr.CheckboxGroup(
                 [(label, key) for key, label in EXTRAS.items()], value=["branches", "interval"],
                 label="Columns", scale=3, min_width=280,
@@ -144,7 +143,7 @@ def _build_operating_point() -> dict[str, Any]:
 def _build_pictures() -> dict[str, Any]:
     gr.Markdown("## Pictures", elem_classes="lt-run-section")
     with gr.Row(elem_classes="lt-run-filters"):
-        parts = {
+        parts: dict[str, Any] = {
             "verdict": gr.Dropdown(SHOWN, value=ALL, label="Show", min_width=140),
             "defect": gr.Dropdown([("All", ALL)], value=ALL, label="Defect type", min_width=140),
             "sort": gr.Dropdown([(label, key) for key, label in results_gallery.SORTS.items()],
@@ -174,7 +173,9 @@ def _build_pictures() -> dict[str, Any]:
 # --- what happens when ----------------------------------------------------------------------------
 
 
-def _wire_table(reader: RunReader, chosen: Any, runs: gr.Dropdown, parts: dict[str, Any]) -> None:
+def _wire_table(
+    reader: RunReader, chosen: Dependency, runs: gr.Dropdown, parts: dict[str, Any]
+) -> None:
     show = friendly(partial(results_view.show_table, reader))
     inputs = [runs, parts["extras"], parts["baseline"], parts["entry"]]
     outputs = [parts["html"], parts["csv"]]
@@ -189,7 +190,7 @@ def _wire_table(reader: RunReader, chosen: Any, runs: gr.Dropdown, parts: dict[s
 
 
 def _wire_long_tail(
-    reader: RunReader, chosen: Any, runs: gr.Dropdown, parts: dict[str, Any]
+    reader: RunReader, chosen: Dependency, runs: gr.Dropdown, parts: dict[str, Any]
 ) -> None:
     show = friendly(partial(results_view.show_long_tail, reader))
     chosen.then(show, [runs, parts["metric"]], parts["plot"], **PRIVATE)
@@ -197,7 +198,7 @@ def _wire_long_tail(
 
 
 def _wire_operating_point(
-    reader: RunReader, chosen: Any, runs: gr.Dropdown, bar: list[Any], parts: dict[str, Any],
+    reader: RunReader, chosen: Dependency, runs: gr.Dropdown, bar: list[Any], parts: dict[str, Any],
     tab: gr.Tab,
 ) -> None:
     focus, class_name, branch, rate, score = bar
@@ -223,8 +224,8 @@ def _wire_operating_point(
 
 
 def _wire_pictures(
-    reader: RunReader, registry: ModelRegistry, chosen: Any, runs: gr.Dropdown, bar: list[Any],
-    parts: dict[str, Any],
+    reader: RunReader, registry: ModelRegistry, chosen: Dependency, runs: gr.Dropdown,
+    bar: list[Any], parts: dict[str, Any],
 ) -> None:
     focus, class_name, branch, rate, score = bar
     inputs = [runs, *bar, *[parts[k] for k in ("defect", "verdict", "sort", "selection", "page")]]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import gradio as gr
+from gradio.events import api
 
 from ltad.app import results_gallery, results_table, results_view
-from ltad.app.components import BUSY, friendly
+from ltad.app.components import ONE_AT_A_TIME, friendly
 from ltad.evaluation.operating_point import (
     OperatingPoint,
     confusions,
@@ -31,7 +32,7 @@ def build_results_endpoints(
     On a public page there is none that changes the runs.
     """
 
-    def runs() -> list:
+    def runs() -> list[Any]:
         """All runs, the newest first, with what they measured and their All / High / Low."""
         return [
             {key: run.about.get(key) for key in
@@ -42,9 +43,9 @@ def build_results_endpoints(
         ]
 
     def run_table(
-        names: list, columns: list | None = None, baseline: str = "", entry: str = "",
+        names: list[Any], columns: list[Any] | None = None, baseline: str = "", entry: str = "",
         as_csv: bool = False,
-    ) -> dict:
+    ) -> dict[str, Any]:
         """Figures per class and All / High / Low of several runs, in percent; `baseline` is
         "run:NAME" or "table:3" to "table:9" with `entry` as the page offers it."""
         if not names:
@@ -63,16 +64,16 @@ def build_results_endpoints(
         name: str, class_name: str = "", defect: str = "", verdict: str = "",
         sort: str = "false alarms", rate: float = RATE, score: float | None = None,
         branch: str = "", count: int = 100,
-    ) -> list:
+    ) -> list[Any]:
         """Test pictures of a run in the wished order, with scores and verdicts."""
         wish = results_gallery.Wish(class_name, defect, verdict, sort)
         rows = results_gallery.select(judge(reader.run(name), _point(rate, score, branch)), wish)
         return [results_gallery.record(row)
-                for _, row in rows.head(max(1, min(MOST_ROWS, int(count)))).iterrows()]
+                for row in rows.head(max(1, min(MOST_ROWS, int(count)))).to_dict("records")]
 
     def run_confusion(
         name: str, rate: float = RATE, score: float | None = None, branch: str = ""
-    ) -> dict:
+    ) -> dict[str, Any]:
         """Counts, precision, recall and F1 of a run at an operating point, and per class."""
         run, point = reader.run(name), _point(rate, score, branch)
         judged = judge(run, point)
@@ -93,12 +94,12 @@ def build_results_endpoints(
         return True
 
     for endpoint in (runs, run_table, run_gallery, run_confusion):
-        gr.api(friendly(endpoint), api_name=endpoint.__name__)
+        api(friendly(endpoint), api_name=endpoint.__name__)
     if is_public:
         return
-    gr.api(friendly(run_delete), api_name="run_delete")
-    gr.api(friendly(run_again), api_name="run_again", concurrency_limit=1,
-           concurrency_id=BUSY["concurrency_id"])
+    api(friendly(run_delete), api_name="run_delete")
+    api(friendly(run_again), api_name="run_again", concurrency_limit=1,
+           concurrency_id=ONE_AT_A_TIME)
 
 
 def _point(rate: float, score: float | None, branch: str) -> OperatingPoint:

@@ -57,7 +57,8 @@ def histogram(
     figure = figures.score_histograms(run, thresholds, branch, columns)
     if point.is_hindsight(run):  # no rate moves these thresholds, so there is nothing to drag
         figure.update_shapes(name="")
-    return _legend_above(figure, height=figure.layout.height + 10)
+    height = figure.layout.height  # pyright: ignore[reportAttributeAccessIssue]
+    return _legend_above(figure, height=height + 10)
 
 
 def curves(
@@ -85,11 +86,11 @@ def _mean_point(run: Run, class_name: str, point: OperatingPoint) -> Mapping[str
     """False alarms, recall and precision, each the mean over classes, as the curves are."""
     judged = judge(run, point)
     if class_name:
-        judged = judged[judged["class_name"] == class_name]
+        judged = judged.loc[judged["class_name"] == class_name]
     shares = pd.DataFrame([
         (one.false_alarm_rate, one.recall, one.precision) for one in confusions(judged).values()
     ], columns=["false_alarms", "recall", "precision"], dtype=float)
-    return shares.mean()
+    return shares.mean().to_dict()
 
 
 def _mark(figure: go.Figure, run: Run, place: Mapping[str, float], colour: str) -> None:
@@ -121,7 +122,7 @@ def facts_html(run: Run) -> str:
     about = {name: _fact(run.about[name]) for name in _FACTS
              if run.about.get(name) not in (None, "", {}, [])}
     return render(
-        "results.facts", len(run.images), int(run.images["is_defective"].sum()), about)
+        "results.facts", len(run.images), np.count_nonzero(run.images["is_defective"]), about)
 
 
 def _fact(fact: Any) -> Any:

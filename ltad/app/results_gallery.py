@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,8 +97,8 @@ def select(judged: pd.DataFrame, wish: Wish) -> pd.DataFrame:
     elif wish.verdict:
         keep &= judged["verdict"] == wish.verdict
     if wish.chosen is not None:
-        keep &= judged["index"].isin(wish.chosen)
-    return _sorted(judged[keep], wish.sort)
+        keep &= judged["index"].isin(list(wish.chosen))
+    return _sorted(judged.loc[keep], wish.sort)
 
 
 def _sorted(frame: pd.DataFrame, sort: str) -> pd.DataFrame:
@@ -123,7 +123,7 @@ def page_of(frame: pd.DataFrame, page: int, size: int = PAGE_SIZE) -> tuple[pd.D
     return frame.iloc[(page - 1) * size : page * size], page, pages
 
 
-def record(row: pd.Series) -> dict[str, Any]:
+def record(row: Mapping[str, Any]) -> dict[str, Any]:
     """A judged picture as plain data."""
     return {
         "index": int(row["index"]), "class_name": row["class_name"], "defect": row["defect"],
@@ -151,7 +151,7 @@ def gallery_html(
     maps = run.maps()
     cards = [
         _card(run, row, maps[int(row["index"])], scales[row["class_name"]], opening)
-        for _, row in rows.iterrows()
+        for row in rows.to_dict("records")
     ]
     first = (page - 1) * PAGE_SIZE + 1
     return render("results.gallery", cards, first, len(chosen), page, pages, chip), page
@@ -168,7 +168,7 @@ def _heat_scales(run: Run, class_names: Collection[str]) -> dict[str, tuple[floa
 
 
 def _card(
-    run: Run, row: pd.Series, values: np.ndarray, scale: tuple[float, float],
+    run: Run, row: Mapping[str, Any], values: np.ndarray, scale: tuple[float, float],
     opening: dict[str, Any],
 ) -> dict[str, Any]:
     index, verdict = int(row["index"]), row["verdict"]

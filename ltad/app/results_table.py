@@ -6,13 +6,13 @@ and so on; its columns are the keys of `HEADINGS`, in percent, NaN where a figur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from ltad.evaluation.ablations import published
+from ltad.evaluation.ablations import PublishedTable, published
 from ltad.evaluation.results import FIGURES, class_intervals, group_intervals
 from ltad.evaluation.runs import Run
 from ltad.review.export import guard
@@ -128,7 +128,9 @@ def paper_baseline(table: int, entry: str) -> Baseline:
     return Baseline(f"paper, Table {table}: {entry}", source, frame)
 
 
-def _paper_value(paper: Any, table: int, entry: str, short: str, group: str) -> float | None:
+def _paper_value(
+    paper: PublishedTable, table: int, entry: str, short: str, group: str
+) -> float | None:
     if table <= 5:
         column, split = entry.rsplit(", ", 1)
         return paper.value(f"{split} {short}", column) if group == "All" else None
@@ -178,7 +180,7 @@ def _keys(
     for metric in METRICS:
         keys.append(f"{metric} {run.branch}")
         # A run may be older than the intervals of its pixels.
-        if "interval" in extras and frame[f"{metric} low"].notna().any():
+        if "interval" in extras and frame.loc[:, f"{metric} low"].notna().any():
             keys += [f"{metric} low", f"{metric} high"]
         if baseline is not None:
             keys.append(f"{metric} difference")
@@ -188,15 +190,15 @@ def _keys(
 
 def _column(frame: pd.DataFrame, key: str, branch: str, baseline: Baseline | None) -> pd.Series:
     if not key.endswith("difference") or baseline is None:
-        return frame[key]
+        return frame.loc[:, key]
     metric = key.split(" ")[0]
     # A baseline of one branch is compared by that branch.
     other = next(
-        (baseline.frame[f"{metric} {b}"] for b in BRANCHES
-         if f"{metric} {b}" in baseline.frame and baseline.frame[f"{metric} {b}"].notna().any()),
+        (own for b in BRANCHES if f"{metric} {b}" in baseline.frame
+         and (own := baseline.frame.loc[:, f"{metric} {b}"]).notna().any()),
         pd.Series(dtype=float),
     )
-    return frame[f"{metric} {branch}"] - other.reindex(frame.index)
+    return frame.loc[:, f"{metric} {branch}"] - other.reindex(frame.index)
 
 
 def _order(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -220,10 +222,16 @@ def table_csv(table: pd.DataFrame) -> str:
     return flat.to_csv(float_format="%.4f")
 
 
+def rows_of(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], dict[tuple[str, str], Any]]]:
+    """("class" or "mean", its name) of each row, and the row's figures by column."""
+    for place, (_, row) in zip(table.index, table.iterrows(), strict=True):
+        yield place, row.to_dict()
+
+
 def table_records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The table as plain rows for JSON; figures that do not exist are None."""
     records = []
-    for (kind, name), row in table.iterrows():
+    for (kind, name), row in rows_of(table):
         record: dict[str, Any] = {"kind": kind, "name": name, "runs": {}}
         for (run, key), value in row.items():
             value = None if pd.isna(value) else round(float(value), 4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from ltad.app import results_cards, results_gallery, results_table
 from ltad.app.html import escape, readable, render
-from ltad.app.results_table import HEADINGS, PAPER_TABLES, Baseline
+from ltad.app.results_table import HEADINGS, PAPER_TABLES, Baseline, rows_of
 from ltad.evaluation.figures import COLOURS
 from ltad.evaluation.operating_point import (
     OperatingPoint,
@@ -43,7 +43,7 @@ def table_html(table: pd.DataFrame, runs: Sequence[Run], baseline: Baseline | No
     best = _best(table, own) if len(runs) > 1 else set()
     floor = _floor(table, columns)
     rows: dict[str, list[dict[str, Any]]] = {"class": [], "mean": []}
-    for place, row in table.iterrows():
+    for place, row in rows_of(table):
         cells = [
             _cell(row, column, own[column[0]], floor) | {
                 "is_best": (place, column) in best, "is_start": start}
@@ -81,14 +81,18 @@ def _run_headings(columns: Sequence[Column], runs: Sequence[Run]) -> list[dict[s
     return [about[name] | {"count": count} for name, count in _spans([run for run, _ in columns])]
 
 
-def _name(kind: str, name: str, row: pd.Series, groups: dict[str, list[str]]) -> dict[str, Any]:
+def _name(
+    kind: str, name: str, row: Mapping[Column, Any], groups: dict[str, list[str]]
+) -> dict[str, Any]:
     if kind == "mean":
         return {"name": name, "count": len(groups.get(name, ()))}
     side = next((group for group in ("High", "Low") if name in groups.get(group, ())), "")
     return {"name": name, "side": side, "taken": row["", "training pictures"]}
 
 
-def _cell(row: pd.Series, column: Column, branch: str, floor: float) -> dict[str, Any]:
+def _cell(
+    row: Mapping[Column, Any], column: Column, branch: str, floor: float
+) -> dict[str, Any]:
     value, key = row[column], column[1]
     if pd.isna(value):
         return {"kind": "none"}
@@ -103,7 +107,9 @@ def _share(value: float, floor: float) -> float:
     return 100 * max(0.0, value - floor) / (100 - floor)
 
 
-def _interval_cell(row: pd.Series, column: Column, branch: str, floor: float) -> dict[str, Any]:
+def _interval_cell(
+    row: Mapping[Column, Any], column: Column, branch: str, floor: float
+) -> dict[str, Any]:
     """The interval as a line, with the figure itself as a dot on it."""
     run, metric = column[0], column[1].split(" ")[0]
     low, high, value = row[run, f"{metric} low"], row[column], row[run, f"{metric} {branch}"]
@@ -112,7 +118,7 @@ def _interval_cell(row: pd.Series, column: Column, branch: str, floor: float) ->
             "dot": dot}
 
 
-def _difference_cell(row: pd.Series, column: Column, branch: str) -> dict[str, Any]:
+def _difference_cell(row: Mapping[Column, Any], column: Column, branch: str) -> dict[str, Any]:
     """Quiet where the baseline lies inside the run's own 95% interval."""
     run, metric = column[0], column[1].split(" ")[0]
     value, mine = row[column], row[run, f"{metric} {branch}"]
@@ -132,10 +138,11 @@ def _best(table: pd.DataFrame, own: dict[str, str]) -> set[tuple[tuple[str, str]
     contests += [[(run, key) for run in own if (run, key) in table] for key in FIGURES]
     found = set()
     for contest in contests:
-        for place, row in table[contest].iterrows():
-            top = row[row == row.max()]
-            if len(top) == 1 and row.notna().sum() > 1:
-                found.add((place, top.index[0]))
+        for place, row in rows_of(table.loc[:, contest]):
+            values = {column: value for column, value in row.items() if not pd.isna(value)}
+            top = [column for column, value in values.items() if value == max(values.values())]
+            if len(top) == 1 and len(values) > 1:
+                found.add((place, top[0]))
     return found
 
 
@@ -270,7 +277,7 @@ def show_operating_point(
     run, point = reader.run(focus), read_point(rate, score, branch)
     judged = judge(run, point)
     if class_name:
-        judged = judged[judged["class_name"] == class_name]
+        judged = judged.loc[judged["class_name"] == class_name]
     text = results_cards.confusion_html(
         count_verdicts(judged), confusions(judged), point.thresholds(run), point,
         point.is_hindsight(run),

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from gradio.events import api
 
 from ltad.app.components import friendly
 from ltad.app.html import render
@@ -55,7 +56,7 @@ def build_review(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> 
     for kind, names in PLAIN.items():
         for name in names:
             endpoint = _of_visitor(desks, kind, name)
-            gr.api(
+            api(
                 friendly(endpoint), api_name=f"desk_{name}", queue=False,
                 api_description=_summary(endpoint),
             )
@@ -88,7 +89,8 @@ def _of_visitor(desks: Desks, kind: type, name: str) -> Callable[..., Any]:
         "request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request
     )
     # Gradio reads what to pass from the signature, and the kinds of the values from the hints.
-    endpoint.__signature__ = signature.replace(parameters=[asks, *own])
+    endpoint.__signature__ = (  # pyright: ignore[reportAttributeAccessIssue]
+        signature.replace(parameters=[asks, *own]))
     endpoint.__annotations__ = {**method.__annotations__, "request": gr.Request}
     return endpoint
 

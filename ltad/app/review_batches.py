@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ltad.app.review_desk import Desk, number
+from ltad.inference.scorer import Scorer
 from ltad.review.coco import write_coco
 from ltad.review.database import days_left, free_pictures
 from ltad.review.export import csv_bytes, json_bytes, write_archive
 from ltad.review.imports import import_decisions
-from ltad.review.records import Batch, DeskError, ItemSummary, NewItem
+from ltad.review.records import Batch, DeskError, ItemSummary, NewItem, is_above
 from ltad.review.report import write_report
 from ltad.review.thresholds import random_sample
 from ltad.review.uploads import MAX_FILES, collect, collect_server_folder
@@ -39,7 +40,7 @@ class BatchEndpoints:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    def batches(self) -> dict:
+    def batches(self) -> dict[str, Any]:
         """All batches, newest first; the deleted ones; the models with their classes; the
         server's folders."""
         desk = self._desk
@@ -54,8 +55,8 @@ class BatchEndpoints:
 
     def create_batch(
         self, files: list[str] | None = None, names: list[str] | None = None, folder: str = "",
-        name: str = "", person: str = "", model: str = "", settings: dict | None = None,
-    ) -> dict:
+        name: str = "", person: str = "", model: str = "", settings: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Take pictures and zips that were uploaded, or a server folder, and score them.
 
         Args:
@@ -87,7 +88,7 @@ class BatchEndpoints:
         )
         return {"batch": asdict(batch)}
 
-    def items(self, batch_id: int, version: str = "") -> dict:
+    def items(self, batch_id: int, version: str = "") -> dict[str, Any]:
         """The queue, most suspicious first; `problem` says why people's thresholds do not count.
 
         Args:
@@ -114,31 +115,31 @@ class BatchEndpoints:
             "defect_types": None if is_known else self._defect_types(batch),
         }
 
-    def progress(self, batch_id: int) -> dict:
+    def progress(self, batch_id: int) -> dict[str, Any]:
         """Pictures done, in all, failed; pictures a second; seconds left; state."""
         return asdict(self._desk.runner.progress(number(batch_id, "batch")))
 
-    def cancel(self, batch_id: int) -> dict:
+    def cancel(self, batch_id: int) -> dict[str, Any]:
         """Stop scoring a batch after the pictures in work; what is scored stays."""
         self._desk.runner.cancel(number(batch_id, "batch"))
         return self.progress(batch_id)
 
-    def restart(self, batch_id: int) -> dict:
+    def restart(self, batch_id: int) -> dict[str, Any]:
         """Score the pictures that a cancelled batch left out."""
         self._desk.runner.restart(number(batch_id, "batch"))
         return self.progress(batch_id)
 
-    def delete(self, batch_id: int, person: str) -> dict:
+    def delete(self, batch_id: int, person: str) -> dict[str, Any]:
         """Set a batch aside. Its decisions are kept for good, its pictures for 30 days."""
         return asdict(self._desk.database.delete_batch(number(batch_id, "batch"), person))
 
-    def restore(self, batch_id: int) -> dict:
+    def restore(self, batch_id: int) -> dict[str, Any]:
         """List a deleted batch again, with all that was decided on it, and go on scoring it."""
         batch = self._desk.database.restore_batch(number(batch_id, "batch"))
         self._desk.runner.start(batch.id)
         return asdict(batch)
 
-    def erase(self, batch_id: int) -> dict:
+    def erase(self, batch_id: int) -> dict[str, Any]:
         """Take the pictures of a deleted batch off the disk now; its decisions are kept.
 
         Returns:
@@ -195,8 +196,8 @@ def _by_suspicion(
 
     def order(row: ItemSummary) -> tuple[int, float]:
         is_judged = row.is_recognised or row.class_name == named_class
-        rank = 0 if row.score > row.threshold else 2 if is_judged else 1
-        return rank, row.threshold - row.score
+        rank = 0 if is_above(row) else 2 if is_judged else 1
+        return rank, (row.threshold or 0.0) - (row.score or 0.0)
 
     return sorted(scored, key=order) + others
 
@@ -253,7 +254,7 @@ class ExchangeEndpoints:
             )
         return str(path)
 
-    def bring_back(self, file: str | None, batch_id: int, person: str) -> dict:
+    def bring_back(self, file: str | None, batch_id: int, person: str) -> dict[str, Any]:
         """Restore the decisions of a COCO, CSV or JSON export, or of a zip of one, into a batch.
 
         Returns:
@@ -275,7 +276,7 @@ class ExchangeEndpoints:
             "problems": report.problems[:200],
         }
 
-    def _scorer(self, name: str) -> object | None:
+    def _scorer(self, name: str) -> Scorer | None:
         try:
             return self._desk.registry.scorer(name)
         except LTADError:  # the file then holds what people painted, without the model's regions

@@ -8,6 +8,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,16 @@ from ltad.inference.registry import ModelRegistry
 from ltad.io.heatmap import data_url, heat_png, photo_jpeg
 from ltad.io.masks import decode_mask, encode_mask, resize_mask
 from ltad.review.database import Database
-from ltad.review.evidence import current_threshold, look
+from ltad.review.evidence import look
 from ltad.review.images import ImageStore
-from ltad.review.records import Batch, ConflictError, Decision, DeskError, Item
+from ltad.review.records import (
+    Batch,
+    ConflictError,
+    Decision,
+    DeskError,
+    Item,
+    current_threshold,
+)
 from ltad.review.regions import PictureRegion, find_regions, move_threshold
 from ltad.review.thresholds import feedback, thresholds_without_model
 from ltad.review.worker import BatchRunner
@@ -41,9 +49,11 @@ class ItemEndpoints:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    def thumbnails(self, item_ids: list) -> dict:
+    def thumbnails(self, item_ids: list[Any]) -> dict[str, Any]:
         """Small pictures as data URLs, by the content keys of the items; unreadable ones lack."""
-        if not isinstance(item_ids, list) or len(item_ids) > MOST_THUMBNAILS:
+        # A caller of the API may send anything.
+        is_list = isinstance(item_ids, list)  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_list or len(item_ids) > MOST_THUMBNAILS:
             raise DeskError(f"Ask for a list of at most {MOST_THUMBNAILS} thumbnails at a time.")
         items = [self._desk.database.item(number(one, "item")) for one in item_ids]
         found = {}
@@ -54,7 +64,7 @@ class ItemEndpoints:
                 continue
         return found
 
-    def item(self, item_id: int, side: int = 1600) -> dict:
+    def item(self, item_id: int, side: int = 1600) -> dict[str, Any]:
         """All about one item: its picture (a data URL, `side` pixels at most), decision, history.
 
         `mask` is the person's mask as a data URL, or None.
@@ -83,7 +93,7 @@ class ItemEndpoints:
         item = self._desk.database.item(number(item_id, "item"))
         return self._picture(item, number(side, "side"))
 
-    def map(self, item_id: int) -> dict:
+    def map(self, item_id: int) -> dict[str, Any]:
         """The anomaly map drawn as a data URL, and the regions that rise out of it.
 
         Regions have their box, area, score and contours (even-odd polygons) in picture pixels.
@@ -99,16 +109,18 @@ class ItemEndpoints:
         scorer = desk.registry.scorer(batch.model)
         own = look(picture, item.class_name, batch, desk.database, scorer)
         threshold = current_threshold(item, desk.thresholds(batch))
-        detection = move_threshold(own, threshold)
+        detection = own if threshold is None else move_threshold(own, threshold)
         shrink = min(1.0, OUTLINE_SIDE / max(picture.size))
-        size = tuple(max(1, round(side * shrink)) for side in picture.size)
+        width, height = (max(1, round(side * shrink)) for side in picture.size)
+        size = width, height
         found = find_regions(detection.anomaly_map, detection.pixel_threshold, 0, size)
         scale = (picture.width / size[0], picture.height / size[1])
         return {
             "heat": png_url(heat_png(detection.anomaly_map, *detection.map_scale["combined"])),
             "regions": [_region_record(region, scale) for region in found[:MOST_REGIONS]],
             "limit": detection.pixel_threshold, "own_limit": own.pixel_threshold,
-            "explanation": own.explanation if threshold == item.threshold
+            "explanation": own.explanation
+            if item.threshold is None or item.threshold == threshold
             else "People chose the threshold; the model's own would be "
                  f"{html.number(item.threshold)}.",
         }
@@ -116,7 +128,7 @@ class ItemEndpoints:
     def decide(
         self, item_id: int, verdict: str, person: str, defect_type: str | None = None,
         note: str | None = None, mask: str = KEEP, expected_revision: int | None = None,
-    ) -> dict:
+    ) -> dict[str, Any]:
         """Decide on an item. The decision is on disk when the answer comes.
 
         Args:
@@ -156,12 +168,12 @@ class ItemEndpoints:
             return {"conflict": decision_record(error.current), "message": str(error)}
         return {"decision": decision_record(made)}
 
-    def undo(self, batch_id: int, person: str) -> dict:
+    def undo(self, batch_id: int, person: str) -> dict[str, Any]:
         """Take back the person's latest decision in a batch; None when there is none."""
         made = self._desk.database.undo(number(batch_id, "batch"), person)
         return {"decision": decision_record(made)}
 
-    def history(self, item_id: int) -> list:
+    def history(self, item_id: int) -> list[Any]:
         """Every decision on an item, oldest first."""
         found = self._desk.database.history(number(item_id, "item"))
         return [decision_record(decision) for decision in found]
@@ -169,10 +181,10 @@ class ItemEndpoints:
     def mask(self, item_id: int) -> str | None:
         """The person's mask as a data URL of a PNG of the picture's size, or None."""
         item = self._desk.database.item(number(item_id, "item"))
-        key = item.decision.mask_key if item.decision else ""
+        key = item.mask_key
         return png_url(self._desk.database.blob(key)) if key else None
 
-    def training(self, item_id: int, is_chosen: bool, person: str) -> dict:
+    def training(self, item_id: int, is_chosen: bool, person: str) -> dict[str, Any]:
         """Choose an item that was accepted as good for training, or take it out again."""
         self._desk.database.set_for_training(number(item_id, "item"), bool(is_chosen), person)
         return {"for_training": bool(is_chosen)}
@@ -187,7 +199,7 @@ class ItemEndpoints:
         if verdict == "good" or mask == REMOVE:
             return ""
         if mask == KEEP:
-            return item.decision.mask_key if item.decision else ""
+            return item.mask_key
         if item.status != "scored":
             raise DeskError(f"{item.file_name} is {item.status}; a mask needs a scored picture.")
         painted = resize_mask(read_painting(mask), (item.width, item.height))
@@ -199,7 +211,7 @@ def _jpeg_url(pictures: ImageStore, key: str, side: int) -> str:
     return data_url(keep(pictures.folder, key, side), "image/jpeg")
 
 
-def _jpeg(folder: Any, key: str, side: int) -> bytes:
+def _jpeg(folder: Path, key: str, side: int) -> bytes:
     picture = ImageStore(folder).image(key)
     if side > 0:
         return photo_jpeg(picture, side)

@@ -9,7 +9,7 @@ from ltad.app.html import readable
 from ltad.app.review_desk import Desk, number, png_url, read_painting
 from ltad.io.masks import decode_mask, encode_mask
 from ltad.review.database import check_choice
-from ltad.review.records import Batch, DeskError, ThresholdChoice
+from ltad.review.records import Batch, DeskError, ThresholdChoice, is_above
 from ltad.review.thresholds import Feedback, estimate_from_sample, feedback
 
 LOOK, RESET = "", "reset"
@@ -24,7 +24,7 @@ class SettingEndpoints:
     def threshold(
         self, batch_id: int, class_name: str = "", mode: str = LOOK, value: float = 0.0,
         is_applied: bool = False, person: str = "",
-    ) -> dict:
+    ) -> dict[str, Any]:
         """Look at, try out or choose the threshold of a class, or of all classes.
 
         Args:
@@ -61,7 +61,7 @@ class SettingEndpoints:
         now = feedback(database, scorer, batch, in_force).thresholds
         return self._threshold_record(batch, class_name, choices, found, now)
 
-    def threshold_history(self, batch_id: int, class_name: str = "") -> list:
+    def threshold_history(self, batch_id: int, class_name: str = "") -> list[Any]:
         """Every choice of a threshold for a class of the batch's model, newest first.
 
         Returns:
@@ -79,7 +79,7 @@ class SettingEndpoints:
             for one in reversed(database.threshold_history(batch.model, class_name))
         ]
 
-    def ignore(self, class_name: str, setting_id: int = 0) -> dict:
+    def ignore(self, class_name: str, setting_id: int = 0) -> dict[str, Any]:
         """What a class ignores: `mask`, a PNG as a data URL, white where ignored, or None.
 
         Args:
@@ -92,7 +92,7 @@ class SettingEndpoints:
             else database.ignore_region(class_name)
         )}
 
-    def ignore_history(self, class_name: str) -> list:
+    def ignore_history(self, class_name: str) -> list[Any]:
         """Every area that a class was ever told to ignore, newest first; the first one counts.
 
         Returns:
@@ -108,7 +108,7 @@ class SettingEndpoints:
             for one in reversed(database.ignore_history(class_name))
         ]
 
-    def save_ignore(self, batch_id: int, class_name: str, mask: str, person: str) -> dict:
+    def save_ignore(self, batch_id: int, class_name: str, mask: str, person: str) -> dict[str, Any]:
         """Ignore the white pixels of a painting on every picture of a class, from now on.
 
         The class's pictures in all batches of the same model are scored again in the background,
@@ -124,7 +124,7 @@ class SettingEndpoints:
 
     def restore_ignore(
         self, batch_id: int, class_name: str, setting_id: int, person: str
-    ) -> dict:
+    ) -> dict[str, Any]:
         """Ignore again what an entry of `ignore_history` says; 0 ignores nothing.
 
         Returns:
@@ -145,7 +145,7 @@ class SettingEndpoints:
 
     def _set_ignore(
         self, batch_id: int, class_name: str, png: bytes | None, person: str
-    ) -> dict:
+    ) -> dict[str, Any]:
         desk = self._desk
         batch = desk.database.batch(number(batch_id, "batch"))
         if class_name not in desk.registry.scorer(batch.model).class_names:
@@ -179,16 +179,15 @@ class SettingEndpoints:
             "threshold": distinct.pop() if len(distinct) == 1 else None,
             "thresholds": found.thresholds,
             **{name: getattr(quality, name, None if name in names[:3] else 0) for name in names},
-            "anomalous": sum(row.score > found.thresholds[row.class_name] for row in rows),
-            "below": sum(row.score <= found.thresholds[row.class_name] for row in rows),
+            "anomalous": sum(is_above(row, found.thresholds) for row in rows),
+            "below": sum(not is_above(row, found.thresholds) for row in rows),
             "below_reviewed": sum(
-                bool(row.verdict) and row.score <= found.thresholds[row.class_name]
-                for row in rows
+                bool(row.verdict) and not is_above(row, found.thresholds) for row in rows
             ),
             "sample": asdict(
                 estimate_from_sample(batch.id, everything, found.thresholds, class_name)
             ),
-            "anomalous_now": sum(row.score > now[row.class_name] for row in rows),
+            "anomalous_now": sum(is_above(row, now) for row in rows),
             "total": len(rows),
             "source": _source_text(class_name, choices, found, quality.count if quality else 0),
         }

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from ltad.app.components import friendly
+from ltad.app.components import PRIVATE, friendly
 from ltad.app.html import render
 from ltad.app.train_api import build_train_api, comparison_html
 from ltad.app.train_view import figures_html, loss_figure, parts_html, status_html
@@ -219,11 +219,10 @@ def build_train(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> N
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     watched = [status, plot, figures, start, cancel, drop, timer]
     shown = [parts, *watched]
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
     tab.select(friendly(partial(enter, registry, workspace)), remembered,
-               [job, new_name, *shown, *compared], **quiet)
+               [job, new_name, *shown, *compared], **PRIVATE)
     job.input(friendly(partial(choose, registry, workspace)), job,
-                 [remembered, new_name, *shown, *compared], **quiet)
+                 [remembered, new_name, *shown, *compared], **PRIVATE)
     for source, event, value in (
         ("files", files.upload, files), ("folder", take.click, folder),
         ("review", review.click, role),
@@ -237,23 +236,23 @@ def build_train(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> N
     gr.on(  # pictures may be chosen before their part is named
         [part.submit, part.blur], friendly(partial(add_waiting, registry, workspace)),
         [job, new_name, part, role, files],
-        [job, remembered, new_name, files, *shown], **quiet,
+        [job, remembered, new_name, files, *shown], **PRIVATE,
     )
     pressed = gr.Textbox(visible=False, label="Pressed")
     press = gr.Button("Press", elem_id="lt-train-press", visible="hidden")
-    press.click(friendly(partial(act, workspace)), [job, pressed], shown, **quiet,
+    press.click(friendly(partial(act, workspace)), [job, pressed], shown, **PRIVATE,
                 js="(job, pressed) => [job, window.ltad.train.take()]")
     started = start.click(
-        friendly(partial(begin, workspace)), [job, keep_old, rate], shown, **quiet)
+        friendly(partial(begin, workspace)), [job, keep_old, rate], shown, **PRIVATE)
     started.success(None, js="() => document.getElementById('lt-train-status')"
                              ".scrollIntoView({ block: 'nearest', behavior: 'smooth' })")
-    cancel.click(friendly(partial(stop, workspace)), job, watched, **quiet)
+    cancel.click(friendly(partial(stop, workspace)), job, watched, **PRIVATE)
     drop.click(friendly(partial(discard, registry, workspace)), job,
-               [job, remembered, new_name, *shown], **quiet)
+               [job, remembered, new_name, *shown], **PRIVATE)
     looked = timer.tick(friendly(partial(watch, workspace)), job, watched,
-                        queue=False, **quiet)
+                        queue=False, **PRIVATE)
     looked.then(friendly(partial(model_updates, registry)), job, compared,
-                queue=False, **quiet)
+                queue=False, **PRIVATE)
     build_train_api(registry, workspace)
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
+from gradio.events import api
 from PIL import Image
 
 from ltad.app.components import friendly
@@ -97,7 +98,7 @@ def _pair(pair: Pair, first: str, second: str) -> dict[str, Any]:
     photo = data_url(photo_jpeg(exhibit.image, _SIDE), "image/jpeg")
     truth = {True: "defective", False: "good", None: ""}[exhibit.is_defective]
     return {
-        "photo": Photo(None, photo, *exhibit.image.size),
+        "photo": Photo(photo, *exhibit.image.size),
         "words": " · ".join(filter(None, (readable(exhibit.part), exhibit.title, truth))),
         "sides": [_side(pair.first, first), _side(pair.second, second)],
     }
@@ -155,7 +156,9 @@ def _take_in(
             "warnings": [asdict(warning) for warning in job.oddities()]}
 
 
-def teach_remove(workspace: Workspace, model: str, part: str, role: str, picture: str) -> dict:
+def teach_remove(
+    workspace: Workspace, model: str, part: str, role: str, picture: str
+) -> dict[str, Any]:
     """Take out one picture, or without its name the whole part."""
     job = find_job(workspace, model)
     job.require_editable()
@@ -204,38 +207,38 @@ def build_train_api(registry: ModelRegistry, workspace: Workspace) -> None:
     def hidden(kind: type, label: str, **settings: Any) -> Any:
         return kind(label=label, visible=False, **settings)
 
-    def start(model: str, keep_old: bool = False, false_alarm_rate: float = 0.05) -> dict:
+    def start(model: str, keep_old: bool = False, false_alarm_rate: float = 0.05) -> dict[str, Any]:
         """Train a model in the background."""
         return lesson_status(worker.start(workspace, model, keep_old, false_alarm_rate))
 
-    def status(model: str) -> dict:
+    def status(model: str) -> dict[str, Any]:
         """State, progress and losses of a training."""
         return lesson_status(find_job(workspace, model))
 
-    def cancel(model: str) -> dict:
+    def cancel(model: str) -> dict[str, Any]:
         """Stop a training before its next step."""
         return lesson_status(worker.cancel(workspace, model))
 
-    def discard(model: str) -> dict:
+    def discard(model: str) -> dict[str, Any]:
         """Throw a training and its pictures away; a finished model stays."""
         find_job(workspace, model).discard()
         return {"discarded": model}
 
-    def jobs() -> list:
+    def jobs() -> list[Any]:
         """All trainings, the newest first."""
         return job_names(workspace)
 
-    def review(model: str, part: str, class_name: str = "") -> dict:
+    def review(model: str, part: str, class_name: str = "") -> dict[str, Any]:
         """Bring the good pictures that people chose for training in Review, of one class or of
         all, to a part of a model to be; answers as teach_check."""
         chosen = from_review(workspace, class_name or None)
         return _take_in(registry, workspace, model, part, "learn", chosen)
 
-    def remove(model: str, part: str, role: str = "learn", picture: str = "") -> dict:
+    def remove(model: str, part: str, role: str = "learn", picture: str = "") -> dict[str, Any]:
         """Take out one picture, or without its name the whole part."""
         return teach_remove(workspace, model, part, role, picture)
 
-    def card(model: str) -> dict:
+    def card(model: str) -> dict[str, Any]:
         """A model's classes, old and new, and its held-out figures if it was taught here."""
         if not model:
             raise SettingError("Which model? Give its name.")
@@ -246,7 +249,7 @@ def build_train_api(registry: ModelRegistry, workspace: Workspace) -> None:
         ("teach_discard", discard), ("teach_list", jobs), ("teach_remove", remove),
         ("teach_review", review), ("model_card", card),
     ):
-        gr.api(friendly(endpoint), api_name=name)
+        api(friendly(endpoint), api_name=name)
     record = hidden(gr.JSON, "Record")
     many = {"file_count": "multiple"}
     gr.Button(visible=False).click(

@@ -339,7 +339,7 @@ class Desks:
         now = time.time()
         with self._lock:
             used = {path: path.stat().st_mtime for path in self._root.glob("*/")}
-            longest_unused = sorted(used, key=used.get)
+            longest_unused = sorted(used, key=lambda path: used[path])
             for place, path in enumerate(longest_unused):
                 unused = now - used[path]
                 is_needed = len(used) - place >= MOST_VISITORS and unused > SPARED_SECONDS

@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
 import numpy as np
@@ -124,7 +124,7 @@ class Visitor:
     pause = 0.5
 
     def __init__(
-        self, app: App, name: str, diary: Diary, numbers: Numbers, settings: list
+        self, app: App, name: str, diary: Diary, numbers: Numbers, settings: list[Any]
     ) -> None:
         self._dice = random.Random(name)
         self._talk = conversation(app, name, diary)
@@ -173,7 +173,7 @@ class Reviewer:
         if self._app.is_public:
             self._check_own_batches()
 
-    def _note_scores(self, items: list[dict]) -> None:
+    def _note_scores(self, items: list[dict[str, Any]]) -> None:
         for item in items:
             if item["status"] == "scored":
                 number = int(item["file_name"].removesuffix(".jpg"))
@@ -188,7 +188,7 @@ class Reviewer:
                                 f"{verdict} by {self._name}", mask, 0)
         self._keep(answer.get("decision"))
 
-    def _keep(self, decision: dict | None) -> None:
+    def _keep(self, decision: dict[str, Any] | None) -> None:
         if decision is None:
             self._diary.findings.append("a decision of one's own was answered with none")
             return
@@ -199,7 +199,7 @@ class Reviewer:
             decision["person"], decision["verdict"], decision["mask_key"],
         ))
 
-    def _look_again(self, items: list[dict]) -> None:
+    def _look_again(self, items: list[dict[str, Any]]) -> None:
         scored = [item["id"] for item in items if item["status"] == "scored"]
         if scored:
             self._talk.ask("desk_map", scored[0])

@@ -81,15 +81,15 @@ class Monitor:
         while not is_over.wait(self.every):
             for name, app in self.apps.items():
                 try:
-                    seen = Sample(time.time(), app.process.pid, megabytes(app.process),
-                                  open_handles(app.process))
+                    seen = Sample(time.time(), app.running.pid, megabytes(app.running),
+                                  open_handles(app.running))
                 except (OSError, ValueError):  # it was killed a moment ago
                     continue
                 self.samples.setdefault(name, []).append(seen)
 
 
 def make_clients(
-    count: int, ground: Ground, diary: Diary, settings: list
+    count: int, ground: Ground, diary: Diary, settings: list[Any]
 ) -> list[tuple[str, Client]]:
     """So many clients of all kinds, by name."""
     numbers, clients = Numbers(), []
@@ -120,7 +120,7 @@ def use(name: str, client: Client, diary: Diary) -> None:
         diary.is_over.wait(dice.expovariate(1 / client.pause))
 
 
-def endure(ground: Ground, options: argparse.Namespace, settings: list) -> Lasting:
+def endure(ground: Ground, options: argparse.Namespace, settings: list[Any]) -> Lasting:
     """Start both processes, and let the clients use them until the faults and the time are over.
 
     Returns:
@@ -130,7 +130,7 @@ def endure(ground: Ground, options: argparse.Namespace, settings: list) -> Lasti
     for app in apps.values():
         app.start()
     for app in apps.values():
-        wait_for_idle(app.process)
+        wait_for_idle(app.running)
     seconds = 60 * options.minutes
     diary, struck, is_over = Diary(), [], threading.Event()
     monitor, began = Monitor(apps, every=max(0.5, seconds / 1200)), time.time()

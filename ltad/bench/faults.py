@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,9 +54,11 @@ class Fault(Protocol):
     @property
     def name(self) -> str:
         """In a few words."""
+        ...
 
     def strike(self, ground: Ground, dice: random.Random) -> str:
         """Do it, wait, undo it; returns what was done."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ class FullDisk:
         """Leave no room for so long."""
         if ground.disk is None:
             return "left out: no file system of its own could be mounted"
+        used = 0
         try:
             end = time.monotonic() + self.seconds
             while time.monotonic() < end:  # what the app frees meanwhile is taken as well
@@ -142,7 +145,7 @@ class FullDisk:
 
 
 @contextmanager
-def mounted(disk: Path, size: int) -> Iterator[None]:
+def mounted(disk: Path, size: int) -> Generator[None]:
     """A file system of so many bytes, in a namespace in which it may be mounted."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=True)
     try:

@@ -114,7 +114,7 @@ def _is_scored(batch: Brought) -> bool:
     return state in ENDED and items > 0 and waiting == 0
 
 
-def _rows(path: Path, sql: str) -> list[tuple]:
+def _rows(path: Path, sql: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60)) as database:
         return database.execute(sql).fetchall()
 
@@ -152,7 +152,7 @@ def growth(times: Sequence[float], values: Sequence[float]) -> Growth | None:
         return None
     hours = np.array([b.mean() for b in np.array_split(t, BLOCKS)]) / 3600
     means = np.array([b.mean() for b in np.array_split(v, BLOCKS)])
-    line = stats.linregress(hours, means)
+    line: Any = stats.linregress(hours, means)
     margin = stats.t.ppf(0.975, BLOCKS - 2) * line.stderr
     return Growth(*(round(float(x), 2) for x in (
         line.slope, line.slope - margin, line.slope + margin, means[0], means[-1],
@@ -210,7 +210,7 @@ def is_sound(found: dict[str, Any]) -> bool:
                 or found["errors_without_fault"])
 
 
-def _grown(life: Sequence[Sample], what: str) -> dict | None:
+def _grown(life: Sequence[Sample], what: str) -> dict[str, Any] | None:
     found = growth([one.time for one in life], [getattr(one, what) for one in life])
     return asdict(found) if found else None
 

@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
               f"{(time.monotonic() - began) / 60:.1f} (processor time of the training "
               f"{job.record()['processor_seconds'] / 60:.1f})", flush=True)
         taught = load_scorer(job.model_folder)
-        print(f"{read_figures(job.model_folder)['command']}\n")
+        print(f"{(read_figures(job.model_folder) or {}).get('command', '')}\n")
         print(table(first, taught, samples, options.most_test))
     return 0
 

@@ -41,7 +41,8 @@ def solar_cells(root: Path, kind: str) -> tuple[list[Path], list[Path]]:
     rows = pd.read_csv(_present(data / "labels.csv"), sep=r"\s+", header=None,
                        names=["file", "probability", "kind"])
     rows = rows[rows.kind == kind]
-    return tuple([data / f for f in rows.file[rows.probability == p]] for p in (0.0, 1.0))
+    good, defective = ([data / f for f in rows.file[rows.probability == p]] for p in (0.0, 1.0))
+    return good, defective
 
 
 def bridges(root: Path) -> tuple[list[Path], list[Path]]:

@@ -25,9 +25,10 @@ import sqlite3
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -108,7 +109,7 @@ def configuration(ports: Sequence[int], listen: str) -> str:
 
 
 @contextmanager
-def proxied(ports: Sequence[int], folder: Path) -> Iterator[str]:
+def proxied(ports: Sequence[int], folder: Path) -> Generator[str]:
     """nginx before processes of the app: its address, until the block ends.
 
     Raises:
@@ -145,7 +146,7 @@ def _is_up(url: str) -> bool:
 
 
 @contextmanager
-def apps(model: str, count: int, folder: Path) -> Iterator[list[App]]:
+def apps(model: str, count: int, folder: Path) -> Generator[list[App]]:
     """Processes of the app on one work folder, one cache and one folder of uploads."""
     with ExitStack() as stack:
         started = []
@@ -167,7 +168,7 @@ def encoded_rows(cache: Path) -> dict[str, float]:
         return dict(rows.execute("SELECT key, store_time FROM Cache WHERE key LIKE 'features-%'"))
 
 
-def is_shared(first: App, second: App, settings: list, number: int) -> bool:
+def is_shared(first: App, second: App, settings: list[Any], number: int) -> bool:
     """Whether an image that one process encoded is not encoded anew by another one."""
     before = encoded_rows(first.cache)
     scores, rows = [], []

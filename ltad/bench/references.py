@@ -64,8 +64,8 @@ def measure(
     labels = np.array([s.is_defective for s in tests])
     alarms = np.array([d.is_anomalous for d in found])
 
-    def auroc(scores: list[float]) -> float:
-        return 100 * (image_auroc(labels, np.array(scores)) or np.nan)
+    def auroc(scores: Sequence[float | None]) -> float:
+        return 100 * (image_auroc(labels, np.array(scores, float)) or np.nan)
 
     return Measured(
         auroc([d.score for d in found]), auroc([d.reference_score for d in found]),

@@ -21,6 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import cycle
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -108,7 +109,7 @@ def make_zip(path: Path, count: int) -> None:
             archive.writestr(name, content)
 
 
-def timed(function: Callable, spent: list[float]) -> Callable:
+def timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
     """`function` that also notes in `spent` the seconds of processor time of each call."""
     def call(*args: object, **settings: object) -> object:
         start = time.process_time()
@@ -183,7 +184,7 @@ def measure(model: str, count: int, folder: Path) -> dict[str, object]:
 
 def main() -> None:
     """Print the report as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", default="assets/demo")
     parser.add_argument("--count", type=int, default=300)
     options = parser.parse_args()

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,21 +84,28 @@ class App:
     model: str | Path
     folder: Path
     is_public: bool = False
-    work: Path | None = None
-    cache: Path | None = None
-    temporary: Path | None = None
+    work: Path = Path()
+    cache: Path = Path()
+    temporary: Path = Path()
     options: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
-    process: subprocess.Popen | None = None
+    process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
-        self.work = self.work or self.folder / "work"
-        self.cache = self.cache or self.folder / "cache"
-        self.temporary = self.temporary or self.folder / "temporary"
+        for name in ("work", "cache", "temporary"):
+            if getattr(self, name) == Path():
+                setattr(self, name, self.folder / name)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def running(self) -> subprocess.Popen[bytes]:
+        """The process. Raises RuntimeError before `start`."""
+        if self.process is None:
+            raise RuntimeError(f"The app of {self.folder} was not started.")
+        return self.process
 
     def database(self, key: str) -> Path:
         """Where the decisions of whoever has this key are kept."""
@@ -129,8 +136,9 @@ class App:
 
     def kill(self) -> None:
         """End it at once, whatever it is doing (SIGKILL)."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(END_SECONDS)
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait(END_SECONDS)
 
     def stop(self) -> None:
         """End it in order (SIGTERM), or at last by force; nothing where it does not run."""
@@ -143,12 +151,12 @@ class App:
 
 
 @contextmanager
-def served(model: str, folder: Path) -> Iterator[tuple[str, subprocess.Popen, float]]:
+def served(model: str, folder: Path) -> Generator[tuple[str, subprocess.Popen[bytes], float]]:
     """A public page of its own: its address, its process, and the seconds until it answered."""
     app = App(model, folder, is_public=True)
     try:
         seconds = app.start()
-        yield app.url, app.process, seconds
+        yield app.url, app.running, seconds
     finally:
         app.stop()
 
@@ -207,7 +215,7 @@ class Conversation:
         """Ask for the page's description, as browsers do; a proxy may hand out a cookie with it."""
         self._noted("config", lambda: self._checked(self.http.get(f"{self._url}/config")))
 
-    def upload(self, content: bytes, name: str = "part.jpg") -> dict:
+    def upload(self, content: bytes, name: str = "part.jpg") -> dict[str, Any]:
         """Send an image; what names it from then on."""
         files = {"files": (name, content, "image/jpeg")}
         path = self._noted("upload", lambda: self._post("upload", files=files).json()[0])
@@ -222,7 +230,7 @@ class Conversation:
         """The answer of an endpoint that is reached through the queue."""
         return self._noted(name, lambda: self._queued(name, data))
 
-    def score(self, image: dict, prompt: str, settings: list) -> float:
+    def score(self, image: dict[str, Any], prompt: str, settings: list[Any]) -> float:
         """The combined score of an image that was sent.
 
         Args:
@@ -232,12 +240,12 @@ class Conversation:
         """
         return self.ask_in_turn("score", image, "", "a", prompt, *settings)["score"]
 
-    def download(self, file: dict) -> bytes:
+    def download(self, file: dict[str, Any]) -> bytes:
         """The content of a file that an endpoint answered with."""
         return self._noted("download", lambda: self._checked(
             self.http.get(f"{self._api}/file={file['path']}")).content)
 
-    def _queued(self, name: str, data: tuple) -> Any:
+    def _queued(self, name: str, data: tuple[Any, ...]) -> Any:
         body = {"data": data, "session_hash": self._session}
         event = self._post(f"call/{name}", json=body).json()["event_id"]
         answer = self._checked(self.http.get(f"{self._api}/call/{name}/{event}")).text
@@ -276,13 +284,13 @@ def _said(text: str) -> str:
     return text.strip()[:300] or "(nothing was said)"
 
 
-def model_settings(scorer: Scorer, rate: float) -> list:
+def model_settings(scorer: Scorer, rate: float) -> list[Any]:
     """What ``score`` takes after the prompts: the model's own settings at a false-alarm rate."""
     model = scorer.config.model
     return [model.lam, model.tau, rate, model.reference_weight, False, ""]
 
 
-def wait_for_idle(page: subprocess.Popen, most: float = IDLE_SECONDS) -> float:
+def wait_for_idle(page: subprocess.Popen[bytes], most: float = IDLE_SECONDS) -> float:
     """Seconds until the page does nothing for itself any more: it warms up behind its start."""
     began, before = time.perf_counter(), -1.0
     while (used := processor_seconds(page)) - before > 0.1 and time.perf_counter() - began < most:
@@ -291,13 +299,13 @@ def wait_for_idle(page: subprocess.Popen, most: float = IDLE_SECONDS) -> float:
     return time.perf_counter() - began
 
 
-def processor_seconds(page: subprocess.Popen) -> float:
+def processor_seconds(page: subprocess.Popen[bytes]) -> float:
     """What a process of this machine has used of the processor so far."""
     used = Path(f"/proc/{page.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
 
 
-def megabytes(page: subprocess.Popen, what: str = "VmRSS") -> float:
+def megabytes(page: subprocess.Popen[bytes], what: str = "VmRSS") -> float:
     """Memory of a process of this machine, now or (``VmHWM``) at its highest."""
     for line in Path(f"/proc/{page.pid}/status").read_text().splitlines():
         if line.startswith(what):
@@ -305,6 +313,6 @@ def megabytes(page: subprocess.Popen, what: str = "VmRSS") -> float:
     raise ValueError(f"{what} is not told")
 
 
-def open_handles(page: subprocess.Popen) -> int:
+def open_handles(page: subprocess.Popen[bytes]) -> int:
     """How many file handles a process of this machine has open."""
     return sum(1 for _ in Path(f"/proc/{page.pid}/fd").iterdir())

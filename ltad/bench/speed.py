@@ -107,7 +107,7 @@ def measure_callers(
         waits: list[float] = []
         end = time.perf_counter() + seconds
 
-        def call(waits=waits, end=end) -> None:
+        def call(waits: list[float] = waits, end: float = end) -> None:
             while time.perf_counter() < end:
                 with lock:
                     image = next(images)
@@ -171,6 +171,7 @@ def measure(scorer: Scorer, with_align: bool = False) -> dict[str, Any]:
         "callers": measure_callers(scorer),
     }
     if with_align:
+        assert isinstance(scorer.encoder, AlignEncoder)
         found["full-size ALIGN, milliseconds"] = {
             name: vars(timing) for name, timing in measure_tower(
                 full_size_align(scorer.encoder.tokenizer), 5).items()}

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -55,7 +56,7 @@ class Seen:
     failures: list[str] = field(default_factory=list)
 
 
-def visit(talk: Conversation, settings: list, number: int, seen: Seen) -> None:
+def visit(talk: Conversation, settings: list[Any], number: int, seen: Seen) -> None:
     """A new image and three edited prompts."""
     content, began = image_file(number), time.perf_counter()
     image = talk.upload(content)
@@ -67,7 +68,7 @@ def visit(talk: Conversation, settings: list, number: int, seen: Seen) -> None:
 
 
 def measure(
-    url: str, settings: list, visitors: int, seconds: float, numbers: Iterator[int]
+    url: str, settings: list[Any], visitors: int, seconds: float, numbers: Iterator[int]
 ) -> Seen:
     """So many visitors at once for so long; `numbers` gives each image once."""
     seen, lock, end = Seen(), threading.Lock(), time.perf_counter() + seconds

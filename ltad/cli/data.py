@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from tqdm import tqdm
@@ -32,9 +32,9 @@ from ltad.types import DatasetError, Sample, SettingError
 
 def training_samples(
     data: str, split: str, seed: int, listed: Path | None, work: Path
-) -> tuple[list[Sample], Path, dict]:
+) -> tuple[list[Sample], Path, dict[str, Any]]:
     """The data set under a split or its list, its folder, and the facts to keep with the model."""
-    about = {"data": Path(data).name, "split": split, "split_seed": seed}
+    about: dict[str, Any] = {"data": Path(data).name, "split": split, "split_seed": seed}
     if data == "parts":
         if listed is not None:
             raise SettingError(
@@ -52,7 +52,7 @@ def training_samples(
     return resample(samples, parse_split(split), seed), root, about
 
 
-def tell_counts(samples: Sequence[Sample], about: dict) -> None:
+def tell_counts(samples: Sequence[Sample], about: dict[str, Any]) -> None:
     """Print a training set's counts, High and Low."""
     split = Split(about["split"], "none", 1)  # it has been drawn
     print(splits_table([NamedSplit(about["data"], split, training_counts(samples))]))
@@ -117,8 +117,10 @@ def check(
 
 
 def splits(
-    dataset: Annotated[Literal[*NATURAL_COUNTS] | None, typer.Option(
-        help="one data set; by default all three")] = None,
+    dataset: Annotated[  # pyright: ignore[reportUnknownParameterType]
+        Literal[*NATURAL_COUNTS] | None,  # pyright: ignore[reportInvalidTypeForm]
+        typer.Option(help="one data set; by default all three"),
+    ] = None,
     data: Annotated[Path | None, typer.Option(
         metavar="DIR", help="a data set's folder instead, whose pictures are counted")] = None,
     split: Annotated[str | None, typer.Option(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from dataclasses import asdict, replace
@@ -47,10 +46,11 @@ from ltad.evaluation.ablations import TABLES, rows_of
 from ltad.evaluation.record import ModelEvaluation, alarm_table, evaluate_bank, evaluate_model
 from ltad.evaluation.results import printed_results
 from ltad.evaluation.runs import Run, new_run_folder
-from ltad.inference.bulk import own_device, score_into
+from ltad.inference.bulk import score_into
 from ltad.inference.reference_mode import ReferenceScorer
 from ltad.inference.registry import load_scorer
 from ltad.inference.scorer import Scorer
+from ltad.io import processes
 from ltad.models.align import load_encoder
 from ltad.training.train import train as train_detector
 from ltad.types import SettingError
@@ -63,7 +63,7 @@ def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="the model folder to write")],
     encoder: Encoder = ENCODER,
-    preset: Preset = "demo",
+    preset: Preset = "demo",  # pyright: ignore[reportUnknownParameterType]
     changes: Changes = None,
     split: TrainingSplit = "none",
     listed: TrainingList = None,
@@ -74,13 +74,15 @@ def train(
 ) -> None:
     """Train a detector on good pictures.
 
-    Killed at any moment, the same command goes on where it stopped.
+    Killed at any moment, the same command goes on where it stopped. Under torchrun the processes
+    divide the work, and end with what one would have learned.
     """
     config = configured(named_settings(preset), changes or []).replace(seed=seed)
-    towers = load_encoder(encoder, config.features, device)
-    samples, _, about = training_samples(data, split, seed, listed, work)
+    towers = load_encoder(encoder, config.features, processes.own_device(device))
+    with processes.first_goes_ahead():  # it may have to render the parts
+        samples, _, about = training_samples(data, split, seed, listed, work)
     tell_counts(samples, about)
-    if data != "parts" and not unchecked:  # what this program renders is whole
+    if data != "parts" and not unchecked and processes.is_first():  # rendered ones are whole
         tell_faults(samples)
     checkpoint = train_detector(
         samples, towers, config, out, _reference(encoder, out), features=work / "features",
@@ -103,29 +105,18 @@ def configured(config: Config, changes: list[str]) -> Config:
         name, equals, text = change.partition("=")
         if not equals:
             raise SettingError(f"{change!r} is not of the form NAME=VALUE.")
-        values[name] = _setting(name, text, present.get(name))
+        values[name] = _value(text, present.get(name))
     return config.replace(**values)
 
 
-def _setting(name: str, text: str, present: Any) -> Any:
-    """A setting's value of the kind that it has at `present`; None if there is no such setting."""
+def _value(text: str, present: Any) -> Any:
+    """What a text on the command line means for a setting that is `present` now."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
-        value = text
-    if isinstance(present, str):
-        return value if isinstance(value, str) else text
-    is_number = type(value) in (int, float) and math.isfinite(value)
-    kind, fits = {
-        bool: ("true or false", isinstance(value, bool)),
-        int: ("a whole number", is_number and value == int(value)),
-        float: ("a number", is_number),
-        tuple: ("whole numbers, such as [3,10]", isinstance(value, list)
-                and all(type(one) is int for one in value)),
-    }.get(type(present), ("", True))
-    if not fits:
-        raise SettingError(f"{name} is {text!r}, but it must be {kind}.")
-    return int(value) if kind == "a whole number" else value
+        return text
+    is_word = isinstance(present, str) and not isinstance(value, str)
+    return text if is_word else value
 
 
 def _reference(encoder: str, out: Path) -> str:
@@ -152,13 +143,15 @@ def evaluate(
 ) -> None:
     """Print a model's AUROC per class and All / High / Low.
 
-    Every test picture is scored with its true class, as in the paper.
+    Every test picture is scored with its true class, as in the paper. Under torchrun the processes
+    divide the images.
     """
-    scorer = load_scorer(checkpoint, device)
+    scorer = load_scorer(checkpoint, processes.own_device(device))
     root = Path(data)
     if data == "parts":
         about = scorer.checkpoint.about
-        root = parts_folder(work, about["split"], about["split_seed"])
+        with processes.first_goes_ahead():
+            root = parts_folder(work, about["split"], about["split_seed"])
     samples, features = load_dataset(root), work / "features"
     names = [run_name, f"{run_name}-bank"][: 1 + bank] if run_name else []
     folders = [new_run_folder(Workspace(work).runs, name) for name in names]
@@ -179,7 +172,7 @@ def evaluate(
               + printed_results(report["bank"], of_bank.evaluation.branches))
         if folders:
             _keep(of_bank, folders[1])
-    if json_file:
+    if json_file and processes.is_first():
         json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
@@ -203,15 +196,19 @@ def _told(found: ModelEvaluation) -> dict[str, Any]:
 
 
 def _keep(found: ModelEvaluation, folder: Path) -> None:
-    found.write(folder)
+    if processes.is_first():
+        found.write(folder)
     print(f"Run: {folder}")
 
 
 def ablate(
-    table: Annotated[Literal[*TABLES], typer.Argument(metavar="TABLE", help=", ".join(TABLES))],
+    table: Annotated[  # pyright: ignore[reportUnknownParameterType]
+        Literal[*TABLES],  # pyright: ignore[reportInvalidTypeForm]
+        typer.Argument(metavar="TABLE", help=", ".join(TABLES)),
+    ],
     data: Data,
     encoder: Encoder = ENCODER,
-    preset: Preset = "demo",
+    preset: Preset = "demo",  # pyright: ignore[reportUnknownParameterType]
     changes: Changes = None,
     split: TrainingSplit = "step100",
     listed: TrainingList = None,
@@ -297,7 +294,7 @@ def score(
         if reference or name or as_json:
             raise SettingError("--reference, --name and --json do not go with --out, which writes "
                                "the model's own verdicts as Parquet. Leave them out.")
-        scorer = load_scorer(checkpoint, own_device(device), keep=False)
+        scorer = load_scorer(checkpoint, processes.own_device(device), keep=False)
         print(score_into(
             out, scorer, images or (), listed, shard_size, class_name=class_name,
             normal_prompt=normal_prompt, abnormal_prompt=abnormal_prompt, lam=lam, tau=tau,
@@ -425,7 +422,7 @@ def probe(
     tables = {"state prompts": probing.state_prompts(reader, views)}
     by = ["class", "reading"] if data else ["group", "reading"]
     _show('"a X" against "a broken X", AUROC in percent',
-          tables["state prompts"].groupby(by, sort=False)[["image", "pixel"]].mean())
+          pd.DataFrame(tables["state prompts"].groupby(by, sort=False)[["image", "pixel"]].mean()))
     if words:
         for reading in readings:
             pairs = [*probing.TABLE_9, *probing.OTHER_PAIRS, *probing.held_out_pairs()]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 from typer.core import TyperCommand
@@ -32,7 +33,10 @@ Tau = Annotated[float | None, typer.Option(help="tau; by default the model's own
 
 Encoder = Annotated[str, typer.Option(
     help="ALIGN: a hub name (kakaobrain/align-base) or a local folder")]
-Preset = Annotated[Literal[*PRESETS], typer.Option(help="all settings at once")]
+Preset: TypeAlias = Annotated[
+    Literal[*PRESETS],  # pyright: ignore[reportInvalidTypeForm]
+    typer.Option(help="all settings at once"),
+]
 Changes = Annotated[list[str] | None, typer.Option(
     "--set", metavar="NAME=VALUE ...",
     help="single settings, e.g. lam=300 phase2_epochs=50")]
@@ -56,7 +60,9 @@ class Command(TyperCommand):
     The beginning of an option's name stands for it where no other begins so.
     """
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, ctx: typer.Context, args: list[str]
+    ) -> list[str]:
         """The values of all options, each value of a list behind its own ``--set`` by then."""
         options = {name: option for option in self.get_params(ctx)
                    for name in option.opts if name.startswith("--")}
@@ -67,7 +73,8 @@ class Command(TyperCommand):
             if word.startswith("-"):
                 word = _whole_name(word, options)
                 flag = word if word in several else ""
-                needs_value = word in options and not options[word].is_flag
+                needs_value = word in options and not (
+                    options[word].is_flag)  # pyright: ignore[reportAttributeAccessIssue]
                 if needs_value and word != MAY_BE_EMPTY and following.startswith("--"):
                     ctx.fail(f"Option {word!r} requires a value.")
             if not flag:
@@ -81,13 +88,13 @@ class Command(TyperCommand):
         return " ".join((self.help or "").split("\n\n")[0].split())
 
 
-def _whole_name(word: str, names: dict) -> str:
+def _whole_name(word: str, names: Iterable[str]) -> str:
     name, equals, value = word.partition("=")
     found = [one for one in names if one.startswith(name)]
     return found[0] + equals + value if name not in names and len(found) == 1 else word
 
 
-def new_app(**settings) -> typer.Typer:
+def new_app(**settings: Any) -> typer.Typer:
     """A group of commands: plain text, no shell completion, ``-h`` as well as ``--help``."""
     return typer.Typer(
         add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,

@@ -24,7 +24,8 @@ MOST_COLUMNS = 3
 """More replaced classes than this have no columns of their own in print; the CSV holds all."""
 
 
-NORMAL, ABNORMAL = list(NORMAL_PROMPTS), list(ABNORMAL_PROMPTS)
+NORMAL: list[str] = list(NORMAL_PROMPTS)
+ABNORMAL: list[str] = list(ABNORMAL_PROMPTS)
 
 
 def prompts(
@@ -63,7 +64,8 @@ def prompts(
     Measure pairs of prompts on a test set in seconds, before and after the names are replaced or
     Phi is refitted. The model itself is never changed.
     """
-    if not (data or image):
+    source = data or image
+    if not source:
         raise SettingError("Give a test set (--data FOLDER or --data parts) or an --image.")
     if data and image:
         raise SettingError("Give --data or --image, not both.")
@@ -80,14 +82,15 @@ def prompts(
         raise SettingError("--save keeps the model's own names: leave --replace out.")
     scorer = load_scorer(checkpoint, device)
     _warn(scorer, experiment)
-    if image:
-        figures = _picture(scorer, experiment, image, class_name)
-    else:
-        outcome = _test_set(scorer, experiment, data, work)
+    if data:
+        outcome = _test_set(scorer, experiment, source, work)
         figures = outcome.frame()
+    else:
+        outcome = None
+        figures = _picture(scorer, experiment, source, class_name)
     if csv:
         guarded(figures).to_csv(csv, index=False)
-    if save:
+    if save and outcome:
         about = {"refitted_from": scorer.name, "refitted_on": data, "refit_steps": steps,
                  "refit_learning_rate": outcome.refits[0].learning_rate}
         folder = save_variant(outcome.refits[0].scorer, save.name, save.parent, about)
@@ -152,7 +155,7 @@ def _told(outcome: Outcome, reading_seconds: float) -> list[str]:
     ]
     for pair, one in zip(grid.pairs, outcome.refits, strict=False):
         lines.append(
-            f"Refit for {pair}: {one.seconds:.1f} s, {outcome.experiment.refit.steps} steps at "
+            f"Refit for {pair}: {one.seconds:.1f} s, {one.steps} steps at "
             f"{one.learning_rate:g}, loss {one.first_loss:.4f} -> {one.last_loss:.4f}"
         )
     return [*lines, f"Everything after reading: {outcome.seconds:.1f} s"]

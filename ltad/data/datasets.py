@@ -353,7 +353,7 @@ def reduce_mask(mask: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
     size, covered = (side, side), Image.fromarray(mask.astype(np.float32))
     covered = np.asarray(covered.resize(size, Image.Resampling.BOX))
     marked = covered >= 0.5
-    is_beside = ndimage.binary_dilation(marked, np.ones((3, 3)))
+    is_beside = np.asarray(ndimage.binary_dilation(marked, np.ones((3, 3))), bool)
     thin = (covered > 0) & ~is_beside
     return marked | thin, thin
 

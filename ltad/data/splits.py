@@ -7,6 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -189,7 +190,7 @@ def resample_again(
     return resample(samples, parse_split(split_name), seed)
 
 
-def _draw(samples: list[Sample], class_name: str, count: int, seed: int) -> list:
+def _draw(samples: list[Sample], class_name: str, count: int, seed: int) -> list[Path]:
     paths = sorted(s.path for s in samples if s.split == "train" and s.class_name == class_name)
     key = (seed, zlib.crc32(class_name.encode()))
     shuffled = np.random.default_rng(np.random.SeedSequence(key)).permutation(len(paths))

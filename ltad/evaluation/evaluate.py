@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from ltad.inference.calibration import BranchMaps, Readings, ScoreSettings, bran
 from ltad.inference.feature_store import FeatureStore
 from ltad.inference.patch_bank import NearestNeighbourBank
 from ltad.inference.recognition import ClassRecogniser
+from ltad.io import processes
 from ltad.models.align import Encoder
 from ltad.models.detector import Detector
 from ltad.types import BRANCHES, METRICS, REFERENCE, DatasetError, ImageError, Sample
@@ -142,7 +145,7 @@ def evaluate_tests(
     """Score every test picture with its true class, as the paper does.
 
     The pixel figures cover the pictures with a mask and all good ones; without any mask they are
-    None.
+    None. Under torchrun the processes divide the classes, and each ends with all results.
 
     Args:
         tests: features of the test pictures, class after class.
@@ -156,34 +159,92 @@ def evaluate_tests(
         DatasetError: a mask cannot be read.
     """
     branches = tuple(branches)
-    names = [sample.class_name for sample in tests.samples]
-    collected, results, thin_masks, uncertain = _Collected(branches), [], 0, {}
-    for name in tqdm(dict.fromkeys(names), desc="classes", disable=not progress):
-        places = tests.indices(name)
-        pixels = {b: PixelScores(with_regions=b == branches[0]) for b in branches}
-        by_picture = PicturePixels()
-        for start in range(0, len(places), BATCH):
-            batch = places[start : start + BATCH]
-            measured = measure(name, tests, batch)
-            collected.add(measured, tests, batch, recogniser)
-            counted = [tests.samples[i] for i in batch]
-            thin_masks += _count_pixels(pixels, by_picture, measured, counted)
-        errors = pixels[branches[0]].errors()
-        uncertain |= {f"{name} {k}": error for k, error in errors.items() if error > CERTAIN}
-        labels = [tests.samples[i].is_defective for i in places]
-        scores = {b: np.asarray(collected.scores[b][-len(places) :]) for b in branches}
-        results.append(replace(
-            _class_result(name, train_counts[name], labels, scores, pixels, branches),
-            resampled_image_auroc=resampled_image_auroc(labels, scores[branches[0]], name),
-            resampled_pixel_auroc=by_picture.resampled_auroc(name),
-        ))
+    names = list(dict.fromkeys(sample.class_name for sample in tests.samples))
+    own = names[processes.rank() :: processes.count()]
+    classes = [
+        _measured(name, tests, measure, train_counts[name], branches, recogniser)
+        for name in tqdm(own, desc="classes", disable=not (progress and processes.is_first()))
+    ]
+    if processes.count() > 1:
+        parts = processes.gathered(_packed(classes))
+        classes = sorted((one for part in parts for one in _unpacked(part)),
+                         key=lambda one: names.index(one.result.class_name))
     return Evaluation(
-        branches, Results(tuple(results)), tests.samples,
-        {b: np.asarray(collected.scores[b], np.float64) for b in branches},
-        np.array(collected.recognised, dtype=object), np.array(collected.known),
-        np.concatenate(collected.embeddings), np.concatenate(collected.maps),
-        thin_masks, uncertain,
+        branches, Results(tuple(one.result for one in classes)), tests.samples,
+        {b: np.concatenate([one.arrays[b] for one in classes]) for b in branches},
+        **{key: np.concatenate([one.arrays[key] for one in classes]) for key in _KEPT},
+        thin_masks=sum(one.thin_masks for one in classes),
+        uncertain={key: error for one in classes for key, error in one.uncertain.items()},
     )
+
+
+_KEPT = ("recognised", "known", "embeddings", "maps")
+
+
+@dataclass(frozen=True)
+class _ClassFound:
+    """What `Evaluation` holds of one class; `arrays` are a branch's scores each, and `_KEPT`."""
+
+    result: ClassResult
+    arrays: dict[str, np.ndarray]
+    thin_masks: int
+    uncertain: dict[str, float]
+
+
+def _measured(
+    name: str, tests: FeatureStore, measure: Measure, train_count: int, branches: tuple[str, ...],
+    recogniser: ClassRecogniser | None,
+) -> _ClassFound:
+    """Score the test images of one class."""
+    collected, thin_masks, places = _Collected(branches), 0, tests.indices(name)
+    pixels = {b: PixelScores(with_regions=b == branches[0]) for b in branches}
+    by_picture = PicturePixels()
+    for start in range(0, len(places), BATCH):
+        batch = places[start : start + BATCH]
+        measured = measure(name, tests, batch)
+        collected.add(measured, tests, batch, recogniser)
+        counted = [tests.samples[i] for i in batch]
+        thin_masks += _count_pixels(pixels, by_picture, measured, counted)
+    labels = [tests.samples[i].is_defective for i in places]
+    arrays = collected.arrays()
+    scores = {b: arrays[b] for b in branches}
+    result = replace(
+        _class_result(name, train_count, labels, scores, pixels, branches),
+        resampled_image_auroc=resampled_image_auroc(labels, scores[branches[0]], name),
+        resampled_pixel_auroc=by_picture.resampled_auroc(name),
+    )
+    errors = pixels[branches[0]].errors()
+    return _ClassFound(result, arrays, thin_masks, {
+        f"{name} {key}": error for key, error in errors.items() if error > CERTAIN
+    })
+
+
+def _packed(classes: Sequence[_ClassFound]) -> bytes:
+    """For another process."""
+    facts = [{"result": asdict(one.result), "thin_masks": one.thin_masks,
+              "uncertain": one.uncertain} for one in classes]
+    arrays = {f"{place} {key}": array.astype(str) if array.dtype == object else array
+              for place, one in enumerate(classes) for key, array in one.arrays.items()}
+    packed = BytesIO()
+    np.savez(packed, allow_pickle=False, facts=np.array(json.dumps(facts)), **arrays)
+    return packed.getvalue()
+
+
+def _unpacked(packed: bytes) -> list[_ClassFound]:
+    """What `_packed` was given."""
+    with np.load(BytesIO(packed), allow_pickle=False) as opened:
+        classes = []
+        for place, fact in enumerate(json.loads(str(opened["facts"]))):
+            arrays = {key.removeprefix(f"{place} "): opened[key] for key in opened.files
+                      if key.startswith(f"{place} ")}
+            arrays["recognised"] = arrays["recognised"].astype(object)
+            result: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in fact["result"].items()
+            }
+            classes.append(_ClassFound(ClassResult(**result), arrays, fact["thin_masks"],
+                                       fact["uncertain"]))
+        return classes
 
 
 class _Collected:
@@ -196,6 +257,15 @@ class _Collected:
         self.embeddings: list[np.ndarray] = []
         self.maps: list[np.ndarray] = []
         self._first = branches[0]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """A branch's scores each, and `_KEPT`."""
+        return {
+            **{b: np.asarray(scores, np.float64) for b, scores in self.scores.items()},
+            "recognised": np.array(self.recognised, dtype=object),
+            "known": np.array(self.known),
+            "embeddings": np.concatenate(self.embeddings), "maps": np.concatenate(self.maps),
+        }
 
     def add(
         self, measured: BranchMaps, tests: FeatureStore, batch: Sequence[int],

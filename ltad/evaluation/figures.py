@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
-from sklearn.decomposition import PCA
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ltad.data.splits import NamedSplit, natural_order
 from ltad.evaluation.operating_point import VERDICTS, verdicts
@@ -174,7 +173,7 @@ def embedding_map(
         return finish(_scored_points(run, places), 460, legend=False, ticks=False)
     groups = run.images["class_name"].to_numpy()
     order, colours = run.class_names, COLOURS
-    if colour == "error":
+    if colour == "error" and threshold is not None:
         groups, order, colours = verdicts(run, threshold), VERDICTS, _VERDICT_COLOURS
     figure = go.Figure()
     for number, name in enumerate(order):
@@ -187,6 +186,8 @@ def embedding_map(
 
 def project(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
     """(n, 2): principal components of (n, d), each channel in units of its deviation."""
+    from sklearn.decomposition import PCA  # scikit-learn takes a while, and no visitor waits for it
+
     values = np.asarray(embeddings, np.float32)
     values = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-6)
     return PCA(2, random_state=seed).fit_transform(values)
@@ -202,7 +203,7 @@ def _scored_points(run: Run, places: np.ndarray) -> go.Figure:
 
 
 def _points(
-    run: Run, places: np.ndarray, chosen: np.ndarray, name: str, marker: dict
+    run: Run, places: np.ndarray, chosen: np.ndarray, name: str, marker: dict[str, Any]
 ) -> go.Scatter:
     rows = run.images.iloc[chosen]
     text = [
@@ -274,8 +275,11 @@ def score_histograms(
         figure.add_traces(bars, rows=row, cols=column)
         figure.update_yaxes(dtick=_whole_ticks(bars), row=row, col=column)
         if name in thresholds:
-            figure.add_vline(x=thresholds[name], row=row, col=column, name=name,
-                             line={"dash": "dash", "width": 1.5, "color": GREY.format(1)})
+            figure.add_vline(
+                x=thresholds[name], name=name,
+                row=row, col=column,  # pyright: ignore[reportArgumentType]
+                line={"dash": "dash", "width": 1.5, "color": GREY.format(1)},
+            )
     figure.update_layout(barmode="overlay", bargap=0)
     figure.update_annotations(font_size=12)
     height = 150 * rows + 80
@@ -323,7 +327,8 @@ def _histogram_bars(
     run: Run, class_name: str | None, branch: str, legend: bool = True
 ) -> list[go.Bar]:
     """One series of bars for good pictures and one for defective ones, in shared bins."""
-    rows = run.images if class_name is None else run.images[run.images["class_name"] == class_name]
+    names = run.images["class_name"]
+    rows = run.images if class_name is None else run.images.loc[names == class_name]
     scores, defective = rows[branch].to_numpy(), rows["is_defective"].to_numpy() == 1
     edges = np.histogram_bin_edges(scores, bins=_BINS)
     middles = (edges[:-1] + edges[1:]) / 2
@@ -341,11 +346,14 @@ def _histogram_bars(
 
 def _whole_ticks(bars: Sequence[go.Bar]) -> int | None:
     """Step of an axis that counts pictures: 1 where Plotly's own would fall between them."""
-    return 1 if max(max(one.y) for one in bars) <= 5 else None
+    highest = max(max(one.y) for one in bars)  # pyright: ignore[reportArgumentType]
+    return 1 if highest <= 5 else None
 
 
 def _curves(run: Run, class_name: str | None, branch: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """ROC and precision at `_CURVE`'s places, of each class that has both labels."""
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
     curves = []
     for name, rows in run.images.groupby("class_name"):
         labels = rows["is_defective"].to_numpy()

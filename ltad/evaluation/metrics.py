@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+
+from ltad.io.masks import connected_areas
 
 BINS = 2**20
 FALSE_POSITIVE_LIMIT = 0.3
@@ -86,6 +87,29 @@ def image_f1_max(
 ) -> float | None:
     """The largest F1 of any threshold, in [0, 1]; arguments, None and errors as `image_auroc`."""
     return f1_max(*_counted(labels, scores))
+
+
+def best_f1_threshold(
+    labels: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray
+) -> float:
+    """The threshold that the scores above it reach the largest F1 at.
+
+    Of equally good ones the lowest, which misses least; the highest score where nothing is an
+    anomaly. Arguments and errors as `image_auroc`; at least one score.
+    """
+    defective, normal = _counted(labels, scores)
+    values = np.unique(scores)
+    if not defective.any():
+        return float(values[-1])
+    flagged = _above(defective + normal)
+    return threshold_under(values, int((_above(defective) / (flagged + defective.sum())).argmax()))
+
+
+def threshold_under(values: np.ndarray, place: int) -> float:
+    """A threshold that the rising score `values[place]` is above and the one before it is not:
+    halfway between them."""
+    just_below = float(np.nextafter(values[place], -np.inf))
+    return min(float(values[place - 1] + values[place]) / 2, just_below) if place else just_below
 
 
 def pixel_auroc(masks: Iterable[np.ndarray], maps: Iterable[np.ndarray]) -> float | None:
@@ -183,7 +207,7 @@ class PixelScores:
         np.add.at(self._counts[0], places[~mask], 1.0)
         np.add.at(self._counts[1], places[mask], 1.0)
         if len(self._counts) == 3 and mask.any():
-            regions, count = ndimage.label(mask, _EIGHT_NEIGHBOURS)
+            regions, count = connected_areas(mask, _EIGHT_NEIGHBOURS)
             inside = regions[mask]
             np.add.at(self._counts[2], places[mask], 1 / np.bincount(inside)[inside])
             self._regions += count
@@ -247,7 +271,7 @@ class PixelScores:
         return {
             "auroc": self.error,
             "average_precision": float(share @ np.maximum(best - precision, precision - worst)),
-            "f1_max": float(largest_f1.max()) - self.f1_max(),
+            "f1_max": float(largest_f1.max()) - (self.f1_max() or 0.0),
             "aupro": self._aupro_error(FALSE_POSITIVE_LIMIT),
         }
 

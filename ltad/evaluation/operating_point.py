@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from PIL import Image
-from sklearn.metrics import precision_recall_curve
 
-from ltad.evaluation.metrics import Confusion, image_auroc
+from ltad.evaluation.metrics import Confusion, best_f1_threshold, image_auroc
 from ltad.evaluation.runs import Run
 from ltad.types import SettingError
 
@@ -30,7 +30,7 @@ VERDICT_HEADINGS = {
 def limits(run: Run, threshold: float | Mapping[str, float]) -> np.ndarray:
     """(n,) the threshold of each test picture: one for all, or that of its class."""
     if isinstance(threshold, Mapping):
-        return run.images["class_name"].map(threshold).to_numpy(float)
+        return run.images["class_name"].map(threshold.get).to_numpy(float)
     return np.full(len(run.images), float(threshold))
 
 
@@ -78,7 +78,8 @@ def worst(
     )
     said = verdicts(run, threshold, branch)
     return {
-        kind: table[said == kind].nlargest(count, "distance") for kind in ("missed", "false alarm")
+        kind: table.loc[said == kind].nlargest(count, "distance")
+        for kind in ("missed", "false alarm")
     }
 
 
@@ -168,7 +169,7 @@ class OperatingPoint:
         if self.score is not None:
             return dict.fromkeys(run.class_names, float(self.score))
         if run.calibration.empty:
-            return {name: best_f1_score(rows[branch], rows["is_defective"])
+            return {str(name): best_f1_threshold(rows.loc[:, "is_defective"], rows.loc[:, branch])
                     for name, rows in run.images.groupby("class_name")}
         return run.thresholds(self.rate, branch)
 
@@ -180,15 +181,6 @@ class OperatingPoint:
     def is_hindsight(self, run: Run) -> bool:
         """Whether the thresholds were taken from the test set itself."""
         return self.score is None and run.calibration.empty
-
-
-def best_f1_score(scores: pd.Series, is_defective: pd.Series) -> float:
-    """The highest score just below those that make the best F1; the top score without defects."""
-    if not is_defective.any():
-        return float(scores.max())
-    precision, recall, thresholds = precision_recall_curve(is_defective, scores)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    return float(np.nextafter(thresholds[f1[:-1].argmax()], -np.inf))
 
 
 def rate_at(run: Run, class_name: str, score: float, branch: str = "") -> float:
@@ -235,7 +227,7 @@ def judge(run: Run, point: OperatingPoint) -> pd.DataFrame:
     """
     branch, thresholds = point.branch_of(run), point.thresholds(run)
     frame = run.images.assign(
-        score=run.images[branch], threshold=run.images["class_name"].map(thresholds),
+        score=run.images[branch], threshold=run.images["class_name"].map(thresholds.get),
         verdict=verdicts(run, thresholds, branch),
     )
     frame["margin"] = frame["score"] - frame["threshold"]
@@ -247,9 +239,8 @@ def judge(run: Run, point: OperatingPoint) -> pd.DataFrame:
 
 def count_verdicts(judged: pd.DataFrame) -> Confusion:
     """The counts of judged pictures."""
-    counts = judged["verdict"].value_counts()
-    order = ("found", "missed", "false alarm", "passed")
-    return Confusion(*(int(counts.get(verdict, 0)) for verdict in order))
+    counts = Counter(judged["verdict"])
+    return Confusion(*(counts[verdict] for verdict in ("found", "missed", "false alarm", "passed")))
 
 
 def confusions(judged: pd.DataFrame) -> dict[str, Confusion]:
@@ -266,5 +257,5 @@ def other_verdicts(judged: pd.DataFrame, other: pd.DataFrame) -> pd.Series:
     """
     keys = ["class_name", "path"]
     theirs = other.drop_duplicates(keys).set_index(keys)["verdict"]
-    mine = pd.MultiIndex.from_frame(judged[keys])
+    mine = pd.MultiIndex.from_frame(judged.loc[:, keys])
     return pd.Series(theirs.reindex(mine).fillna("").to_numpy(), index=judged.index)

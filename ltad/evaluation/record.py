@@ -18,7 +18,6 @@ import pandas as pd
 import torch
 import transformers
 from PIL import Image
-from scipy.stats import binomtest
 from tqdm import tqdm
 
 from ltad import __version__
@@ -104,11 +103,11 @@ def images_table(evaluation: Evaluation, root: Path) -> pd.DataFrame:
         **{branch: evaluation.scores.get(branch, np.nan) for branch in BRANCHES},
         "recognised": evaluation.recognised,
     })
-    columns = list(IMAGE_COLUMNS)
+    columns: list[str] = list(IMAGE_COLUMNS)
     if REFERENCE in evaluation.scores:
         table[REFERENCE] = evaluation.scores[REFERENCE]
         columns.insert(columns.index(BRANCHES[-1]) + 1, REFERENCE)
-    return table[columns]
+    return table.loc[:, columns]
 
 
 def _below(root: Path, path: Path | None) -> str:
@@ -335,6 +334,8 @@ def alarm_table(
         One row for each class and one for all: "2 of 80" good and defective pictures above, by
         rate; for all also the 95% interval (Clopper and Pearson) of the share of good ones.
     """
+    from scipy.stats import binomtest
+
     names = np.array([sample.class_name for sample in evaluation.samples])
     is_defective = np.array([sample.is_defective for sample in evaluation.samples])
     scores, rows = evaluation.scores["combined"], {}
@@ -410,8 +411,6 @@ def build_thumbnails(
                 (beside / kind).mkdir(parents=True)
             for index, sample in enumerate(tqdm(samples, desc="thumbnails", disable=not progress)):
                 _write(sample, index, beside)
-    except ImageError as error:
-        raise DatasetError(f"{sample.path} cannot be used: {error}") from error
     except OSError as error:
         if not folder.is_dir():  # else somebody was faster
             raise CheckpointError(f"{folder} could not be written: {error}.") from error
@@ -419,13 +418,17 @@ def build_thumbnails(
 
 
 def _write(sample: Sample, index: int, folder: Path) -> None:
-    picture = read_image(sample.path)
+    try:
+        picture = read_image(sample.path)
+        mask = None if sample.mask_path is None else read_mask(sample.mask_path)
+    except ImageError as error:
+        raise DatasetError(f"{sample.path} cannot be used: {error}") from error
     picture.thumbnail((SIDE, SIDE))
     picture.save(folder / THUMBNAILS / f"{index:05d}.jpg", "JPEG", quality=QUALITY)
-    if sample.mask_path is not None:
-        mask = Image.fromarray(read_mask(sample.mask_path).astype(np.uint8) * 255)
+    if mask is not None:
+        whole = Image.fromarray(mask.astype(np.uint8) * 255)
         # The mean over each box, above zero, so that the smallest defect does not vanish.
-        small = np.asarray(mask.resize(picture.size, Image.Resampling.BOX)) > 0
+        small = np.asarray(whole.resize(picture.size, Image.Resampling.BOX)) > 0
         Image.fromarray(small).save(folder / OUTLINES / f"{index:05d}.png")
 
 

@@ -7,14 +7,11 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 from PIL import Image, ImageChops, ImageFilter
 from plotly.offline import get_plotlyjs
@@ -35,9 +32,11 @@ from ltad.evaluation.results import (
     summarise,
 )
 from ltad.evaluation.runs import Run
+from ltad.io.templates import environment, style_of
 from ltad.types import GROUPS, METRICS, TASKS, CheckpointError, SettingError
 
 MOST_PICTURES = 40
+_TEMPLATES = environment("ltad.evaluation")
 _OUTLINE = (255, 72, 120)
 _CELLS = [(f"{task} {group}", metric, group) for metric, task in TASKS.items() for group in GROUPS]
 
@@ -87,16 +86,9 @@ def report(runs: Sequence[Run], false_alarm_rate: float = 0.05) -> str:
         "curves": _drawn(figures.roc_and_precision_recall(runs)),
         "runs": [_one_run(run, false_alarm_rate, share) for run in runs],
     }
-    style = files("ltad.evaluation").joinpath("report.css").read_text("utf-8")
-    return _template().render(page=page, style=Markup(style), plotly=Markup(get_plotlyjs()))
-
-
-@cache
-def _template() -> Template:
-    text = files("ltad.evaluation").joinpath("report.jinja").read_text("utf-8")
-    return Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(text)
+    return _TEMPLATES.get_template("report.jinja").render(
+        page=page, style=style_of(_TEMPLATES, "report.css"), plotly=Markup(get_plotlyjs())
+    )
 
 
 def _summary(run: Run) -> dict[str, Any]:
@@ -115,7 +107,9 @@ def _paper(run: Run) -> dict[str, Any] | None:
     row = next((row for rows in TABLES.values() for row in rows if row.id == run.about["row"]),
                None)
     data, split = reference(run.about["training_pictures"], run.about["split"]["name"])
-    values = [row.paper(*name.split(), data, split) for name, *_ in _CELLS] if row else []
+    if row is None:
+        return None
+    values = [row.paper(TASKS[metric], group, data, split) for _, metric, group in _CELLS]
     if not any(value is not None for value in values):
         return None
     return {"whose": paper_name(data, row.split or split),
@@ -128,7 +122,7 @@ def _repeated(runs: Sequence[Run]) -> list[dict[str, Any]]:
         (run.about.get("key", run.name), run.about["row"], run.about["seed"]): run for run in runs
     }
     table = summarise(list(seeds.values()))  # a row evaluated again is no other seed
-    table = table[(table["runs"] > 1) & (table["row"] != "")]
+    table = table.loc[(table["runs"] > 1) & (table["row"] != "")]
     return [
         {"name": f"{entry['row']} {entry['kind']}",
          "about": f"{entry['runs']} seeds of {entry['data']} {entry['split']}",
@@ -149,12 +143,12 @@ def _classes(run: Run, compared: Run | None) -> dict[str, Any]:
 
 
 def _class_row(
-    entry: Mapping, run: Run, areas: Sequence[str], compared: Run | None
+    entry: Mapping[Any, Any], run: Run, areas: Sequence[str], compared: Run | None
 ) -> dict[str, Any]:
     differences = []
     for metric in METRICS if compared else ():
-        values = [other.value(entry["name"], metric) for other in (compared, run)]
-        difference = None if None in values else values[1] - values[0]
+        first, own = (one and one.value(entry["name"], metric) for one in (compared, run))
+        difference = None if first is None or own is None else own - first
         differences.append((_tone(difference), signed_percent(difference)))
     return {
         "name": _readable(entry["name"]), "is_group": entry["is_group"],
@@ -195,7 +189,7 @@ def _errors(run: Run, thresholds: Mapping[str, float], pictures: int) -> dict[st
     }
 
 
-def _card(run: Run, row: Mapping) -> dict[str, str]:
+def _card(run: Run, row: Mapping[Any, Any]) -> dict[str, str]:
     return {
         "said": _readable(f"{row['class_name']}, {row['defect'] or 'good'}"),
         "image": _outlined(run, row["index"]),

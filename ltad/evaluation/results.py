@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -200,7 +201,8 @@ def _percent(value: float | None) -> str:
 
 
 def _row(
-    name: str, count: int | str, image: dict, pixel: dict, branches: tuple[str, ...]
+    name: str, count: int | str, image: dict[str, Any], pixel: dict[str, Any],
+    branches: tuple[str, ...],
 ) -> list[str]:
     values = [image.get(b) for b in branches] + [pixel.get(b) for b in branches]
     return [name, str(count), *map(_percent, values)]
@@ -312,12 +314,12 @@ def printed_comparison(a: Run, b: Run) -> str:
 
 def percent(value: float | None) -> str:
     """A fraction in percent with one decimal, "n/a" for none."""
-    return "n/a" if pd.isna(value) else f"{100 * value:.1f}"
+    return "n/a" if value is None or math.isnan(value) else f"{100 * value:.1f}"
 
 
 def signed_percent(value: float | None) -> str:
     """As `percent`, with a sign."""
-    return "n/a" if pd.isna(value) else f"{100 * value:+.1f}"
+    return "n/a" if value is None or math.isnan(value) else f"{100 * value:+.1f}"
 
 
 def interval(low: float, high: float) -> str:
@@ -340,7 +342,7 @@ def description(run: Run) -> dict[str, str]:
     """What a run is, in words: label -> text."""
     about, settings = run.about, run.about["settings"]
     counts = about["split"]["counts"].values()
-    defective = int(run.images["is_defective"].sum())
+    defective = np.count_nonzero(run.images["is_defective"])
     facts = {
         "kind": about["kind"],
         "made": about["created"].replace("T", " ").replace("+00:00", " UTC"),
@@ -423,9 +425,10 @@ def summarise(runs: Sequence[Run]) -> pd.DataFrame:
         for run in runs
     ], columns=[*keys, *cells])
     groups = table.groupby(keys, sort=False)
-    means, deviations = groups.mean(), groups.std(ddof=1).add_suffix(" ±")
+    means = pd.DataFrame(groups.mean())
+    deviations = pd.DataFrame(groups.std(ddof=1)).add_suffix(" ±")
     ordered = [column for cell in cells for column in (cell, f"{cell} ±")]
-    both = pd.concat([means, deviations], axis=1)[ordered]
+    both = pd.concat([means, deviations], axis=1).loc[:, ordered]
     both.insert(0, "runs", groups.size())
     return both.reset_index().drop(columns="config")
 

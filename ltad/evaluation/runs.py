@@ -300,7 +300,7 @@ def read_table(folder: Path, file: str, columns: Sequence[str]) -> pd.DataFrame:
     run's model has that branch. Raises CheckpointError."""
     try:
         table = pd.read_csv(
-            folder / file, dtype=_TEXT | dict.fromkeys((*BRANCHES, REFERENCE), float),
+            folder / file, dtype={**_TEXT, **dict.fromkeys((*BRANCHES, REFERENCE), float)},
             keep_default_na=False, na_values={b: [""] for b in (*BRANCHES, REFERENCE)},
         )
     except (OSError, ValueError) as error:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,12 @@ from tqdm import tqdm
 from ltad.data.inputs import Input
 from ltad.inference.batching import batch_size
 from ltad.inference.bulk_plan import LOCKS, Plan, held_lock, open_plan, read_plan, write_table
+from ltad.inference.feature_store import AHEAD, DECODERS
 from ltad.inference.scorer import Scorer
 from ltad.io.images import Prepared, read_image
+from ltad.io.threads import in_order
 from ltad.types import DatasetError, Detection, ImageError
 
-DECODERS, AHEAD = 4, 64
-"""Threads that decode, and how many images they are ahead of the encoder at most."""
 WAIT_SECONDS = 1.0
 """Until the next look at shards all of which are in other workers' hands."""
 UNREADABLE = "unreadable"
@@ -126,15 +127,12 @@ def read(folder: str | Path) -> pd.DataFrame:
             f"{folder} is not finished: {len(missing)} of {len(parts)} parts are missing, the "
             f"first is {missing[0]}. Start the same command again."
         )
-    table = pa.concat_tables(parquet.read_table(part, partitioning=None) for part in parts)
+    table = pa.concat_tables(
+        parquet.read_table(part, partitioning=None)  # pyright: ignore[reportArgumentType]
+        for part in parts
+    )
     with_missing = {pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
     return table.to_pandas(types_mapper=with_missing.get)
-
-
-def own_device(device: str) -> str:
-    """The device of this process: of "cuda", the one that torchrun means for it."""
-    local = os.environ.get("LOCAL_RANK", "")
-    return f"cuda:{local}" if device == "cuda" and local.isdecimal() else device
 
 
 def _round(shards: int) -> list[int]:
@@ -151,7 +149,7 @@ def _number(variable: str, otherwise: int) -> int:
 
 
 def _see_to(
-    plan: Plan, shard: int, scorer: Scorer, pool: ThreadPoolExecutor, bar: tqdm
+    plan: Plan, shard: int, scorer: Scorer, pool: ThreadPoolExecutor, bar: tqdm[Any]
 ) -> int:
     """Have a shard's part: how many images were scored for it. Raises Timeout where another worker
     is at it."""
@@ -168,11 +166,12 @@ def _see_to(
 
 
 def _rows(
-    plan: Plan, shard: int, scorer: Scorer, pool: ThreadPoolExecutor, bar: tqdm
+    plan: Plan, shard: int, scorer: Scorer, pool: ThreadPoolExecutor, bar: tqdm[Any]
 ) -> list[dict[str, Any]]:
     """Score the images of a shard."""
     rows, inputs = [], plan.inputs(shard)
-    decoded = zip(inputs, _decoded(pool, scorer, inputs), strict=True)
+    prepared = in_order(pool, partial(_decode, scorer), inputs, AHEAD)
+    decoded = zip(inputs, prepared, strict=True)
     while batch := list(islice(decoded, batch_size(scorer.encoder.device))):
         readable = [image for _, image in batch if isinstance(image, Prepared)]
         detections = iter(scorer.score_batch(readable, **plan.settings))
@@ -180,19 +179,6 @@ def _rows(
                  else {"path": one.path, "error": image} for one, image in batch]
         bar.update(len(batch))
     return rows
-
-
-def _decoded(
-    pool: ThreadPoolExecutor, scorer: Scorer, inputs: Sequence[Input]
-) -> Iterator[Prepared | str]:
-    """The images in order, or why one cannot be read; decoded while those before are scored."""
-    waiting = deque()
-    for image in inputs:
-        waiting.append(pool.submit(_decode, scorer, image))
-        if len(waiting) > AHEAD:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def _decode(scorer: Scorer, image: Input) -> Prepared | str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def fingerprint(scorer: Scorer) -> str:
     return digest.hexdigest()[:16]
 
 
-def held_lock(path: Path, timeout: float = -1) -> AcquireReturnProxy:
+def held_lock(path: Path, timeout: float = -1) -> AcquireReturnProxy[FileLock]:
     """A lock, held until its block ends, that the system itself opens when its holder dies.
 
     Args:
@@ -156,7 +156,7 @@ def held_lock(path: Path, timeout: float = -1) -> AcquireReturnProxy:
 
 
 def write_table(
-    path: Path, columns: dict[str, Iterable], types: dict[str, str], group: int
+    path: Path, columns: Mapping[str, Iterable[Any]], types: Mapping[str, str], group: int
 ) -> None:
     """Write a Parquet file, whole or not at all.
 
@@ -184,7 +184,7 @@ def write_table(
 
 
 def _write_plan(
-    folder: Path, files: list[str], model: dict, settings: dict, shard_size: int
+    folder: Path, files: list[str], model: dict[str, Any], settings: dict[str, Any], shard_size: int
 ) -> None:
     if any(folder.glob("part-*.parquet")):
         raise DatasetError(
@@ -210,14 +210,18 @@ def _complete(
 ) -> dict[str, Any]:
     """The settings as arguments of `Scorer.score_batch`, checked, the model's own among them."""
     used = scorer.score_settings(normal_prompt, abnormal_prompt, lam, tau)
-    settings = {"class_name": class_name, "normal_prompt": used.normal_prompt,
-                "abnormal_prompt": used.abnormal_prompt, "lam": used.lam, "tau": used.tau,
-                "false_alarm_rate": false_alarm_rate}
+    settings: dict[str, Any] = {
+        "class_name": class_name, "normal_prompt": used.normal_prompt,
+        "abnormal_prompt": used.abnormal_prompt, "lam": used.lam, "tau": used.tau,
+        "false_alarm_rate": false_alarm_rate,
+    }
     scorer.score_batch([], **settings)  # says what is wrong with them
     return settings
 
 
-def _differences(plan: Plan, model: dict, settings: dict, shard_size: int) -> list[str]:
+def _differences(
+    plan: Plan, model: dict[str, Any], settings: dict[str, Any], shard_size: int
+) -> list[str]:
     """What is not as planned, in words, but for the inputs."""
     pairs = {name: (plan.settings.get(name), value) for name, value in settings.items()}
     pairs["shard size"] = (plan.shard_size, shard_size)

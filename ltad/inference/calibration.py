@@ -84,12 +84,10 @@ def _branches(
     return {"combined": combined_of(parts, readings.semantic_unit, settings), **parts}
 
 
-def _parts(
-    reconstruction: Tensor | None, semantic: Tensor, reference: Tensor | None
-) -> dict[str, Tensor]:
-    """The branches that there are, by name."""
-    parts = {"reconstruction": reconstruction, "semantic": semantic, REFERENCE: reference}
-    return {name: part for name, part in parts.items() if part is not None}
+def _parts(*parts: Tensor | None) -> dict[str, Tensor]:
+    """Of S_rec, S_sem and S_ref those that there are, by name."""
+    named = zip(("reconstruction", "semantic", REFERENCE), parts, strict=True)
+    return {name: part for name, part in named if part is not None}
 
 
 def combined_of(
@@ -328,8 +326,8 @@ class Calibration:
         return settings.lam if is_published else None
 
     def _normal(self, names: list[str], settings: ScoreSettings) -> list[NormalScores]:
-        found = {n: self._known.get((n, settings)) for n in names}
-        missing = [n for n, known in found.items() if known is None]
+        found = {n: known for n in names if (known := self._known.get((n, settings))) is not None}
+        missing = [n for n in names if n not in found]
         if missing:
             found |= self._measure(missing, settings)
         return [found[n] for n in names]
@@ -343,8 +341,8 @@ class Calibration:
     @torch.inference_mode()
     def _measure(self, names: list[str], settings: ScoreSettings) -> dict[str, NormalScores]:
         prompts = replace(settings, lam=0.0, reference_weight=0.0)
-        maps = {n: self._maps.get((n, prompts)) for n in names}
-        missing = [n for n, known in maps.items() if known is None]
+        maps = {n: known for n in names if (known := self._maps.get((n, prompts))) is not None}
+        missing = [n for n in names if n not in maps]
         if missing:
             normal = self._texts(missing, settings.normal_prompt)
             abnormal = self._texts(missing, settings.abnormal_prompt)

@@ -205,7 +205,7 @@ def _read_cross_fitted(folder: Path, detector: Detector) -> dict[str, dict[str, 
     return found
 
 
-def _under(prefix: str, tensors: dict) -> dict:
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 

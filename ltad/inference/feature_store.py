@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from ltad.inference.batching import batch_size
+from ltad.io import processes
 from ltad.io.files import atomic_path, open_array
 from ltad.io.images import READING, read_image
+from ltad.io.threads import in_order
 from ltad.models.align import Encoder
 from ltad.models.features import patch_features
 from ltad.types import DatasetError, ImageError, Sample
 
 PROGRESS_FILE = "done.json"
+DECODERS, AHEAD = 4, 64
+"""Threads that decode, and how many images they are ahead of the encoder at most."""
 _T = Image.Transpose
 VIEWS = {
     "quarter_left": (_T.ROTATE_90,), "half": (_T.ROTATE_180,), "quarter_right": (_T.ROTATE_270,),
@@ -64,7 +71,8 @@ def build_store(
 ) -> FeatureStore:
     """Compute the features of `samples`, or open them where they were computed before.
 
-    A killed computation goes on after its last finished batch.
+    A killed computation goes on after its last finished batch. Under torchrun each process computes
+    a part, and goes on with it only among as many processes.
 
     Args:
         samples: pictures; any split, any class.
@@ -81,26 +89,54 @@ def build_store(
         raise DatasetError("There is no picture to read features from.")
     suffix = f"-{view}" if view else ""
     folder = Path(root) / f"{encoder.fingerprint}-{_contents(samples)}{suffix}"
-    store, marker = _open(folder, tuple(samples), encoder), folder / PROGRESS_FILE
-    done = json.loads(marker.read_text())["pictures"] if marker.exists() else 0
-    starts = range(done, len(samples), pictures_a_pass)
-    for start in tqdm(starts, desc="features", unit="batch", disable=not (progress and starts)):
-        _fill(store, encoder, start, min(start + pictures_a_pass, len(samples)), view)
-        for array in (store.patches, store.fine_patches, store.latents):
-            array.flush()
-        _mark(marker, min(start + pictures_a_pass, len(samples)))
+    with processes.first_goes_ahead():
+        store = _open(folder, tuple(samples), encoder)
+    marker = folder / PROGRESS_FILE
+    own = processes.share(_done(marker, 0), len(samples))
+    if processes.count() == 1:
+        _fill_all(store, encoder, own, marker, view, pictures_a_pass, progress)
+        return store
+    part = folder / f"{own.start}-{own.stop}-{PROGRESS_FILE}"
+    left = range(_done(part, own.start), own.stop)
+    _fill_all(store, encoder, left, part, view, pictures_a_pass,
+              progress and processes.is_first())
+    processes.wait()
+    part.unlink(missing_ok=True)
+    if processes.is_first():
+        _mark(marker, len(samples))
+    processes.wait()
     return store
+
+
+def _fill_all(
+    store: FeatureStore, encoder: Encoder, places: range, marker: Path, view: str,
+    pictures_a_pass: int, progress: bool,
+) -> None:
+    """Fill some following places of the store; images are decoded while others are encoded."""
+
+    def pixels(place: int) -> Tensor:
+        return encoder.pixels(turned(_read(store.samples[place]), view))
+
+    starts = places[::pictures_a_pass]
+    with ThreadPoolExecutor(DECODERS) as pool:
+        decoded = in_order(pool, pixels, places, AHEAD)
+        for start in tqdm(starts, desc="features", unit="batch", disable=not (progress and starts)):
+            stop = min(start + pictures_a_pass, places.stop)
+            _fill(store, encoder, start, stop, decoded)
+            for array in (store.patches, store.fine_patches, store.latents):
+                if isinstance(array, np.memmap):
+                    array.flush()
+            _mark(marker, stop)
 
 
 @torch.inference_mode()
 def _fill(
-    store: FeatureStore, encoder: Encoder, start: int, stop: int, view: str
+    store: FeatureStore, encoder: Encoder, start: int, stop: int, decoded: Iterator[Tensor]
 ) -> None:
     settings, size = encoder.settings, batch_size(encoder.device)
     for first in range(start, stop, size):
         here = slice(first, min(first + size, stop))
-        images = (turned(_read(sample), view) for sample in store.samples[here])
-        pixels = torch.stack([encoder.pixels(image) for image in images])
+        pixels = torch.stack(list(islice(decoded, here.stop - here.start)))
         features = encoder.image_features(pixels, with_latent=True)
         store.patches[here] = patch_features(features.taps, settings.grid).half().cpu().numpy()
         if store.fine_patches is not store.patches:
@@ -109,7 +145,7 @@ def _fill(
         store.latents[here] = features.latent.half().cpu().numpy()
 
 
-def _read(sample: Sample):
+def _read(sample: Sample) -> Image.Image:
     try:
         return read_image(sample.path)
     except ImageError as error:
@@ -128,6 +164,10 @@ def _open(folder: Path, samples: tuple[Sample, ...], encoder: Encoder) -> Featur
     if settings.semantic_grid != settings.grid:
         fine = array("fine_patches", channels, settings.semantic_grid, settings.semantic_grid)
     return FeatureStore(samples, patches, fine, array("latents", *encoder.latent_shape))
+
+
+def _done(marker: Path, otherwise: int) -> int:
+    return json.loads(marker.read_text())["pictures"] if marker.exists() else otherwise
 
 
 def _mark(marker: Path, pictures: int) -> None:

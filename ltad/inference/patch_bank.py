@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from ltad.inference import scoring
@@ -14,6 +14,9 @@ from ltad.inference.calibration import BranchMaps
 from ltad.io.files import generator
 from ltad.models.features import coreset
 from ltad.types import BRANCHES
+
+if TYPE_CHECKING:
+    from sklearn.neighbors import NearestNeighbors
 
 BANK = "nearest neighbours, one bank a true class"
 """What its runs are called: LTAD and UniAD are one model for all classes, which this is not."""
@@ -36,6 +39,8 @@ class NearestNeighbourBank:
     @classmethod
     def fit(cls, patches: np.ndarray, seed: int, size: int = BANK_SIZE) -> NearestNeighbourBank:
         """A bank of at most `size` patches out of (n, C, G, G), chosen as a greedy coreset."""
+        from sklearn.neighbors import NearestNeighbors  # the page imports this module and no bank
+
         flat = np.moveaxis(np.asarray(patches, dtype=np.float32), 1, -1).reshape(
             -1, patches.shape[1]
         )

@@ -16,9 +16,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
-from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from ltad.inference.scoring import conformal_threshold
@@ -94,16 +91,18 @@ class ClassRecogniser:
 
         Without held-out pictures the training pictures stand in, and the limit is doubled.
         """
-        train = train.double().numpy()
-        means = np.stack([train[train_classes == c].mean(0) for c in range(len(class_names))])
-        residuals = train - means[train_classes]
+        from sklearn.covariance import LedoitWolf  # who only recognises does not wait for it
+
+        known = train.double().numpy()
+        means = np.stack([known[train_classes == c].mean(0) for c in range(len(class_names))])
+        residuals = known - means[train_classes]
         covariance = LedoitWolf(assume_centered=True).fit(residuals).covariance_
         floor = 1e-4 * np.trace(covariance) / len(covariance) + 1e-12
         values, vectors = np.linalg.eigh(covariance + floor * np.eye(len(covariance)))
         whitening = (vectors / np.sqrt(values)).T
         checked, checked_classes, factor = held_out.double().numpy(), held_out_classes, MARGIN
         if not len(checked):
-            checked, checked_classes, factor = train, train_classes, 2.0 * MARGIN
+            checked, checked_classes, factor = known, train_classes, 2.0 * MARGIN
         distances = np.linalg.norm((checked[:, None] - means) @ whitening.T, axis=2)
         own = distances[np.arange(len(checked)), checked_classes]
         return cls(
@@ -169,6 +168,8 @@ class ClassRecogniser:
 
 def _temperature(distances: np.ndarray, classes: np.ndarray) -> float:
     """The temperature with the highest likelihood of the right classes, between 1 and 1000."""
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
 
     def negative_log_likelihood(log_temperature: float) -> float:
         scores = log_softmax(-0.5 * distances**2 / np.exp(log_temperature), axis=1)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from ltad.inference.calibration import Calibration, Readings
 from ltad.inference.checkpoint import Checkpoint
 from ltad.inference.feature_store import ROTATIONS, turned
 from ltad.inference.recognition import descriptor
-from ltad.inference.scorer import Scorer
+from ltad.inference.scorer import ImageReader, Scorer
 from ltad.io.cache import Memory
 from ltad.io.images import ImageSource, Prepared
 from ltad.models.detector import UNIT_BRANCHES, Detector
@@ -71,6 +70,7 @@ class ReferenceScorer(Scorer):
         with torch.inference_mode():
             views, self.turns = _views(reader, prepared, detector.config.training.views)
             apart = _each_from_the_others(detector, views)
+            assert detector.reference is not None  # by `_config`
             detector.reference.fit(lambda: [(fine, 0) for fine in views])
             projected = detector.semantic(views[0])
             _set_units(detector, base, projected, apart)
@@ -156,7 +156,7 @@ def _detector(base: Scorer, name: str) -> Detector:
     known = base.detector.semantic
     config = _config(base.config)
     detector = Detector((name,), base.encoder, config)
-    carried: Any = base.encoder.semantic_start
+    carried = base.encoder.semantic_start
     if carried and config.model.layer_pooling != "none":
         detector.semantic.load_state_dict(carried, strict=False)
     elif known.class_texts is None:
@@ -170,13 +170,15 @@ def _detector(base: Scorer, name: str) -> Detector:
     return detector.eval().requires_grad_(False).to(base.encoder.device)
 
 
-def _views(reader: Any, prepared: list[Prepared], wish: str) -> tuple[list[Tensor], list[str]]:
+def _views(
+    reader: ImageReader, prepared: list[Prepared], wish: str
+) -> tuple[list[Tensor], list[str]]:
     """Features (n, C, G', G') of the images as they are and in each allowed turn; those turns."""
     in_turns = {turn: [_turned(p, turn) for p in prepared] for turn in ROTATIONS}
     reader.encode([p for own in ([prepared, *in_turns.values()]) for p in own])
     images = reader.fine(prepared)
     features = {turn: reader.fine(own) for turn, own in in_turns.items()}
-    turns = list(ROTATIONS) if len(prepared) == 1 else allowed_turns(
+    turns: list[str] = list(ROTATIONS) if len(prepared) == 1 else allowed_turns(
         images[:COMPARED], {turn: own[:COMPARED] for turn, own in features.items()}
     )
     return [images, *(features[turn] for turn in turns)], turns
@@ -220,9 +222,9 @@ def _branch(detector: Detector, fine: Tensor) -> ReferenceBranch:
 def _set_units(detector: Detector, base: Scorer, projected: Tensor, apart: Tensor) -> None:
     """Units of the semantic and the reference branch from the good images."""
     model, size = detector.config.model, detector.config.features.image_size
-    texts = (detector.texts(base.encoder, words, [0]).expand(len(projected), -1)
-             for words in (model.normal_prompt, model.abnormal_prompt))
-    semantic = scoring.semantic_score(projected, *texts, model.tau)
+    normal, abnormal = (detector.texts(base.encoder, words, [0]).expand(len(projected), -1)
+                        for words in (model.normal_prompt, model.abnormal_prompt))
+    semantic = scoring.semantic_score(projected, normal, abnormal, model.tau)
     for branch, raw, least in (("semantic", semantic, scoring.LEAST_SEMANTIC_UNIT),
                                ("reference", apart, 1e-6)):
         unit = scoring.good_unit(raw, size, model.score_pool, least)

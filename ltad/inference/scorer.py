@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,7 +101,7 @@ class ImageReader:
         def compute_reconstruction() -> dict[str, Tensor]:
             features = self._features_of(prepared)
             scores = {}
-            if self._detector.reconstruction is not None:
+            if self._detector.has_reconstruction:
                 patches = features["patches"][None].float()
                 scores["scores"] = self._detector.reconstruction_scores(patches, index)
             reference = self._detector.reference_scores(features["fine"][None].float(), index)
@@ -156,7 +157,8 @@ class ImageReader:
 
 def _together(each: list[Tensor | None]) -> Tensor | None:
     """The tensors as one; None where the detector has no such branch."""
-    return None if each[0] is None else torch.cat(each)
+    present = [tensor for tensor in each if tensor is not None]
+    return torch.cat(present) if present else None
 
 
 class Scorer:
@@ -200,9 +202,9 @@ class Scorer:
         return self._reader.detector_key
 
     @cached_property
-    def card(self) -> dict:
+    def card(self) -> dict[str, Any]:
         """Facts for the page: encoder, classes and their training pictures, settings."""
-        folder = Path(str(getattr(self.encoder.model, "name_or_path", "")))
+        folder = Path(self.encoder.source)
         recipe = folder / "pretraining.json"
         return {
             "name": self.name,
@@ -307,7 +309,7 @@ class Scorer:
     def explained(self, images: Sequence[ImageSource | Prepared]) -> float | None:
         """Share of the images' patch features that the reconstruction module rebuilds; see
         `ReconstructionModule.explained`. None without that branch."""
-        if self.detector.reconstruction is None:
+        if not self.detector.has_reconstruction:
             return None
         patches = [self._reader.patches(self.prepare(image)) for image in images]
         return self.detector.reconstruction.explained(torch.cat(patches).float())
@@ -319,10 +321,10 @@ class Scorer:
     ) -> ScoreSettings:
         """The model's settings with the given ones in their place, validated."""
         model = self.config.model
-        given = {"normal_prompt": normal_prompt, "abnormal_prompt": abnormal_prompt,
-                 "lam": lam, "tau": tau, "reference_weight": reference_weight}
-        for label in ("normal_prompt", "abnormal_prompt"):
-            if given[label] is not None and not given[label].strip():
+        prompts = {"normal_prompt": normal_prompt, "abnormal_prompt": abnormal_prompt}
+        given = {**prompts, "lam": lam, "tau": tau, "reference_weight": reference_weight}
+        for label, prompt in prompts.items():
+            if prompt is not None and not prompt.strip():
                 raise PromptError(
                     f"The {label.replace('_', ' ')} is empty. Give at least one word, for example "
                     f"{getattr(model, label)!r}."
@@ -369,17 +371,15 @@ class Scorer:
     def texts(self, class_names: Sequence[str], words: str) -> Tensor:
         """T([words; s_c]) of each class, (n, d); each is computed once."""
         keys = {name: f"{name}\n{words}" for name in class_names}
-        missing = [n for n in dict.fromkeys(class_names) if self._texts.get(keys[n]) is None]
-        fresh = {}
+        known = {n: found["text"] for n, key in keys.items() if (found := self._texts.get(key))}
+        missing = [name for name in keys if name not in known]
         if missing:
             made = self.detector.texts(
                 self.encoder, words, [self.detector.index(name) for name in missing]
             )
             for name, text in zip(missing, made, strict=True):
-                fresh[name] = self._texts.put(keys[name], {"text": text})["text"]
-        return torch.stack([
-            fresh[n] if n in fresh else self._texts.get(keys[n])["text"] for n in class_names
-        ])
+                known[name] = self._texts.put(keys[name], {"text": text})["text"]
+        return torch.stack([known[name] for name in class_names])
 
     @cached_property
     def calibrator(self) -> Scorer:

@@ -10,6 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from ltad.io.masks import connected_areas
 from ltad.types import Region
 
 LEAST_SEMANTIC_UNIT = 0.02
@@ -127,7 +128,7 @@ def regions(anomaly_map: np.ndarray, threshold: float, minimum_area: int = 16) -
         threshold: in the map's units.
         minimum_area: smaller areas, in pixels, are left out.
     """
-    labels, count = ndimage.label(anomaly_map > threshold)
+    labels, count = connected_areas(anomaly_map > threshold)
     found = []
     for index, box in enumerate(ndimage.find_objects(labels, max_label=count), start=1):
         inside = labels[box] == index

@@ -7,7 +7,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional
 
@@ -118,6 +117,8 @@ class TokenExplorer:
     @cached_property
     def vocabulary_map(self) -> VocabularyMap:
         """The 2-D map of the vocabulary and of every learned vector."""
+        from sklearn.decomposition import PCA  # no visitor of another tab waits for it
+
         words = self._words
         plane = PCA(n_components=2, random_state=0).fit(words.embeddings.numpy())
         names, vectors = [], []

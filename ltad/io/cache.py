@@ -10,11 +10,11 @@ import sqlite3
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import diskcache
 import torch
@@ -43,7 +43,7 @@ class _BytesOnly(core.Disk):
     name a row holds, so whoever can write the folder could run code or have files removed.
     """
 
-    def put(self, key: Any) -> tuple[str, bool]:
+    def put(self, key: Any) -> tuple[str, Literal[True]]:
         if type(key) is not str:
             raise TypeError(f"cache key {key!r} is a {type(key).__name__}, but it must be a str")
         return key, True
@@ -53,7 +53,7 @@ class _BytesOnly(core.Disk):
             raise RefusedRow("a cache key that is not text was refused")
         return key
 
-    def store(self, value: Any, read: bool, key: Any = core.UNKNOWN) -> tuple:
+    def store(self, value: Any, read: bool, key: Any = core.UNKNOWN) -> tuple[Any, ...]:
         if type(value) is not bytes:
             raise TypeError(f"cache value is a {type(value).__name__}, but it must be bytes")
         return super().store(value, False, key)
@@ -66,7 +66,7 @@ class _BytesOnly(core.Disk):
         if mode == core.MODE_RAW and type(value) is bytes:
             return value
         if mode == core.MODE_BINARY and _is_value_file(filename):
-            return super().fetch(mode, filename, None, False)
+            return cast(bytes, super().fetch(mode, filename, None, False))
         raise RefusedRow("a cache row that is not plain bytes was refused")
 
     def remove(self, file_path: str) -> None:
@@ -100,7 +100,7 @@ class ByteCache:
     def get(self, key: str) -> bytes | None:
         """The bytes of `key`; None if there are none, or if the row is not plain bytes."""
         with self._explained():
-            return self._rows.get(key, retry=True)
+            return cast(bytes | None, self._rows.get(key, retry=True))
 
     def put(self, key: str, value: bytes) -> None:
         """Keep `value` under `key`. Raises TypeError for a key not str or a value not bytes."""
@@ -117,7 +117,7 @@ class ByteCache:
         self._rows.close()
 
     @contextmanager
-    def _explained(self, *kinds: type[Exception]) -> Iterator[None]:
+    def _explained(self, *kinds: type[Exception]) -> Generator[None]:
         kinds = kinds or (OSError, sqlite3.Error, core.Timeout)
         try:
             yield
@@ -236,7 +236,7 @@ class TensorCache:
             _log.warning("%s", error)
         except (SafetensorError, ValueError, KeyError) as error:
             _log.warning("The damaged cache row %s was deleted: %s", key, error)
-            self._forget_on_disk(key)
+            _forget(self.disk, key)
         return None
 
     def _to_disk(self, key: str, tensors: Tensors) -> None:
@@ -247,11 +247,12 @@ class TensorCache:
         except CheckpointError as error:
             _log.warning("%s", error)
 
-    def _forget_on_disk(self, key: str) -> None:
-        try:
-            self.disk.delete(key)
-        except CheckpointError as error:
-            _log.warning("%s", error)
+
+def _forget(disk: ByteCache, key: str) -> None:
+    try:
+        disk.delete(key)
+    except CheckpointError as error:
+        _log.warning("%s", error)
 
 
 def _packed(tensors: Tensors) -> bytes:

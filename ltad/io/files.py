@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ltad.types import DatasetError
 
 
 @contextmanager
-def atomic_path(path: str | Path, durable: bool = False) -> Iterator[Path]:
+def atomic_path(path: str | Path, durable: bool = False) -> Generator[Path]:
     """A path beside `path` to write a file or a folder to; it becomes `path` when the block ends.
 
     Others see the old content or the new one, never half of it. After an error nothing is left.
@@ -42,7 +42,7 @@ def atomic_path(path: str | Path, durable: bool = False) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def open_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def open_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
     """A writable memory-mapped .npy array; created if missing, with its space reserved.
 
     Reserving the space at once turns a full disk into an error here rather than a crash later.

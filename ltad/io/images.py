@@ -26,7 +26,9 @@ LARGEST_VALUES = (255, 2**12 - 1, 2**16 - 1)
 READING = 2
 """Raised whenever `read_image` begins to make other pixels of some file."""
 
-ImageSource = str | Path | bytes | Image.Image | np.ndarray
+FileSource = str | Path | bytes
+"""A file's path, or its bytes."""
+ImageSource = FileSource | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def read_image(source: ImageSource, name: str | None = None) -> Image.Image:
         raise _broken(name, error) from error
 
 
-def read_values(source: str | Path | bytes, name: str | None = None) -> np.ndarray:
+def read_values(source: FileSource, name: str | None = None) -> np.ndarray:
     """The numbers of a picture that holds labels rather than light, upright and as stored.
 
     Returns:
@@ -102,7 +104,7 @@ def read_values(source: str | Path | bytes, name: str | None = None) -> np.ndarr
     return np.asarray(image.convert("RGBA"))
 
 
-def check_header(source: str | Path | bytes, name: str | None = None) -> tuple[int, int]:
+def check_header(source: FileSource, name: str | None = None) -> tuple[int, int]:
     """Width and height of a picture that has an accepted header, without decoding its pixels.
 
     A PNG's check sums are verified too; a JPEG that is cut off in its pixels passes.
@@ -130,7 +132,7 @@ def _name_of(source: ImageSource, name: str | None) -> str:
     return name or (str(source) if isinstance(source, str | Path) else "The picture")
 
 
-def _open(source: ImageSource, name: str | None) -> Image.Image:
+def _open(source: FileSource | Image.Image, name: str | None) -> Image.Image:
     """The picture with its header read and checked, its pixels not yet decoded."""
     name = _name_of(source, name)
     if isinstance(source, Image.Image):
@@ -143,9 +145,10 @@ def _open(source: ImageSource, name: str | None) -> Image.Image:
     return image
 
 
-def _read_bytes(source: str | Path | bytes, name: str) -> bytes:
-    data = source
-    if not isinstance(source, bytes):
+def _read_bytes(source: FileSource, name: str) -> bytes:
+    if isinstance(source, bytes):
+        data = source
+    else:
         path = Path(source)
         if not path.is_file():
             raise ImageError(f"{name} is not a file. Check the path.")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from ltad.io.images import MAX_PIXELS, read_values
 from ltad.types import ImageError
@@ -28,6 +30,18 @@ def levels_of(values: np.ndarray) -> tuple[np.ndarray, bool]:
         return alpha, False
     levels = np.where(is_clear, 0, color)
     return levels, bool((color[~is_clear] == 0).any())
+
+
+def connected_areas(
+    mask: np.ndarray, neighbours: np.ndarray | None = None
+) -> tuple[np.ndarray, int]:
+    """The number of each pixel's connected area, from 1, 0 outside the mask; and how many.
+
+    Args:
+        mask: (H, W), what is not 0 belongs to it.
+        neighbours: (3, 3), which pixels touch the middle one; by default the four nearest.
+    """
+    return cast(tuple[np.ndarray, int], ndimage.label(mask, neighbours))
 
 
 def encode_mask(mask: np.ndarray) -> bytes:
@@ -92,7 +106,7 @@ def encode(
     return {"size": [height, width], "counts": _to_text(counts)}
 
 
-def decode(runs: dict, name: str = "The mask") -> np.ndarray:
+def decode(runs: dict[str, Any], name: str = "The mask") -> np.ndarray:
     """The bool mask (height, width) of an encoding, whose counts may be text or numbers.
 
     Raises:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,7 +125,7 @@ def _next_number(folder: Path, part: str) -> int:
     return 1 + max((int(n.split("_")[0]) for n in names if n.split("_")[0].isdigit()), default=-1)
 
 
-def _store(folder: Path, part: str, role: str, batch: list, encoder: Encoder) -> None:
+def _store(folder: Path, part: str, role: str, batch: list[Any], encoder: Encoder) -> None:
     """Write each picture after its facts: a picture without facts cannot come to be."""
     if not batch:
         return
@@ -142,8 +143,8 @@ def _store(folder: Path, part: str, role: str, batch: list, encoder: Encoder) ->
             )
             stored = image.copy()
             stored.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-            with atomic_path(data / name) as part:
-                stored.save(part, "PNG", compress_level=1)
+            with atomic_path(data / name) as unfinished:
+                stored.save(unfinished, "PNG", compress_level=1)
     except OSError as error:
         raise DatasetError(
             f"The pictures cannot be stored: {error.strerror}. Free some space on the server."

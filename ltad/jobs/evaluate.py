@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -20,6 +20,7 @@ from ltad.synthetic.painting import DAMAGE, paint_damage
 from ltad.types import CheckpointError, Detection, Sample, SettingError
 from ltad.workspace import Workspace
 
+T = TypeVar("T")
 FIGURES_FILE = "figures.json"
 MOST_STAND_INS = 8
 MOST_PER_KIND = 12
@@ -115,7 +116,7 @@ def measure_class(
     )
 
 
-def model_input(source: ImageSource, scorer: Any) -> Image.Image:
+def model_input(source: ImageSource, scorer: Scorer) -> Image.Image:
     """A picture at the model's input size, (S, S) RGB."""
     size = scorer.config.features.image_size
     return read_image(source).resize((size, size), Image.Resampling.BILINEAR)
@@ -132,10 +133,10 @@ def _trial(
     good: Sequence[ImageSource], defective: Sequence[ImageSource],
 ) -> Trial:
     scores = [image_scores(scorer, images, class_name) for images in (good, defective)]
-    alarms = [int((s > threshold).sum()) for s in scores]
+    false_alarms, found = (int((s > threshold).sum()) for s in scores)
     labels = np.repeat([0, 1], [len(good), len(defective)])
     auroc = image_auroc(labels, np.concatenate(scores)) if len(labels) else None
-    return Trial(len(good), len(defective), *alarms, auroc)
+    return Trial(len(good), len(defective), false_alarms, found, auroc)
 
 
 def image_scores(
@@ -295,12 +296,17 @@ def rows_of(pairs: Sequence[Pair]) -> list[Row]:
         alarms = [np.array([d.verdict == "anomalous" for d in side]) for side in sides]
         rows.append(Row(
             part, int((~labels).sum()), int(labels.sum()),
-            tuple(image_auroc(labels, [d.score for d in side]) for side in sides),
-            tuple(int(a[~labels].sum()) for a in alarms),
-            tuple(int(a[labels].sum()) for a in alarms),
-            tuple(sum(not d.is_judged for d in side) for side in sides),
+            _pair(image_auroc(labels, [d.score for d in side]) for side in sides),
+            _pair(int(a[~labels].sum()) for a in alarms),
+            _pair(int(a[labels].sum()) for a in alarms),
+            _pair(sum(not d.is_judged for d in side) for side in sides),
         ))
     return rows
+
+
+def _pair(values: Iterable[T]) -> tuple[T, T]:
+    first, second = values
+    return first, second
 
 
 def reduced(image: Image.Image) -> Image.Image:

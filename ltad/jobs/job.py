@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from ltad.inference.scorer import Scorer
 from ltad.io.files import atomic_path, is_locked
 from ltad.jobs import dataset
 from ltad.jobs.dataset import ROLES, Facts
@@ -314,7 +315,7 @@ def find_job(workspace: Workspace, name: str) -> Job:
 
 
 def new_job(
-    workspace: Workspace, name: str, first: Any, taken: Sequence[str] = ()
+    workspace: Workspace, name: str, first: Scorer, taken: Sequence[str] = ()
 ) -> Job:
     """Begin a job.
 
@@ -331,7 +332,7 @@ def new_job(
     name = checked_name("model", name, [*taken, *known])
     if len(known) >= MOST_LESSONS:
         raise SettingError(f"There are {MOST_LESSONS} trainings already. Discard one first.")
-    encoder = str(getattr(first.encoder.model, "name_or_path", ""))
+    encoder = first.encoder.source
     unnamed = Job(workspace.models / FOLDER / f".{uuid.uuid4().hex}")
     unnamed.folder.mkdir(parents=True)
     unnamed.update(

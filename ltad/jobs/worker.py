@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from ltad.config import Config, preset
 from ltad.data.datasets import load_folder
@@ -102,7 +103,7 @@ def training_command(
     return shlex.join(words)
 
 
-def _flat(config: Config) -> dict:
+def _flat(config: Config) -> dict[str, Any]:
     return {name: value for group in config.to_dict().values() for name, value in group.items()}
 
 
@@ -164,7 +165,7 @@ def _train(job: Job) -> None:
 
 
 def _checkpoint(
-    job: Job, record: dict, samples: list[Sample], encoder: Encoder, config: Config
+    job: Job, record: dict[str, Any], samples: list[Sample], encoder: Encoder, config: Config
 ) -> Checkpoint:
     """The trained model; one that was finished before a kill is only read."""
     out, log = job.folder / MODEL, job.log
@@ -181,7 +182,7 @@ def _checkpoint(
                  record["features"], report, about)
 
 
-def _measure(job: Job, record: dict, samples: list[Sample], scorer: Scorer) -> None:
+def _measure(job: Job, record: dict[str, Any], samples: list[Sample], scorer: Scorer) -> None:
     rate, new, figures = record["false_alarm_rate"], job.parts(), []
     for name in scorer.class_names:
         own = [sample for sample in samples if sample.class_name == name]
@@ -212,7 +213,7 @@ def _stop_if_asked(job: Job) -> None:
         raise Cancelled(f"{job.name} was cancelled.")
 
 
-def _render_old(job: Job, record: dict) -> None:
+def _render_old(job: Job, record: dict[str, Any]) -> None:
     """Put the old parts' pictures beside the new ones; they are rendered once for all jobs."""
     rendered = write_parts(
         record["rendered"], "none", train_per_class=RENDERED_PER_CLASS, test_good=0,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AlignModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.models.align.modeling_align import AlignVisionSqueezeExciteLayer
 
-from ltad.config import FeatureSettings, build
-from ltad.models.fused_tower import FusedTower
+from ltad.config import FeatureSettings
+from ltad.models.fused_tower import FusedTower, tower_blocks
 from ltad.types import CheckpointError, PromptError, SettingError
 
 Prompt = Sequence["str | Tensor"]
@@ -37,11 +38,11 @@ class ImageFeatures:
 
     Attributes:
         taps: the layers f_1..f_{L-1}, each (B, C_l, H_l, W_l) float32.
-        latent: f_L, (B, C_L, h, w), or None when it was not asked for.
+        latent: f_L, (B, C_L, h, w); the last tap where f_L was not asked for.
     """
 
     taps: tuple[Tensor, ...]
-    latent: Tensor | None = None
+    latent: Tensor
 
 
 @dataclass(frozen=True)
@@ -64,41 +65,65 @@ class Encoder(Protocol):
     Attributes:
         settings: image size, taps and grids.
         channels: C_l of each tap.
-        latent_shape: (C_L, h, w) of f_L at the settings' image size.
         joint_width: d.
         token_width: width of T's token embeddings.
         device: where it runs.
-        fingerprint: short hash of weights, taps, preprocessing and grids.
     """
 
     settings: FeatureSettings
     channels: tuple[int, ...]
-    latent_shape: tuple[int, int, int]
     joint_width: int
     token_width: int
     device: torch.device
-    fingerprint: str
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(C_L, h, w) of f_L at the settings' image size."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Short hash of weights, taps, preprocessing and grids."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """The folder or hub name that it was loaded from; empty where it was made in memory."""
+        ...
+
+    @property
+    def semantic_start(self) -> dict[str, Tensor] | None:
+        """Weights of Phi that speak the text encoder's language: ``maps.L.weight`` (d, C_l) and
+        ``maps.L.bias`` (d,); None where the encoder was made without, or is read at other taps."""
+        ...
 
     def pixels(self, image: Image.Image) -> Tensor:
         """(3, S, S) float32 in [-1, 1] of an RGB picture."""
+        ...
 
     def image_features(self, pixels: Tensor, with_latent: bool = False) -> ImageFeatures:
         """Taps (and f_L) of pixels (B, 3, S, S). No block past the last needed one is run."""
+        ...
 
     def text_embeddings(self, prompts: Sequence[Prompt]) -> Tensor:
         """t = T(prompt), (n, joint_width); differentiable in learned token vectors."""
+        ...
 
     def token_vectors(self, words: str) -> Tensor:
         """Input embeddings (n, token_width) of the words' tokens, without [CLS] and [SEP]."""
+        ...
 
     def tokenize(self, words: str) -> list[str]:
         """The tokens that the words are cut into."""
+        ...
 
     def unknown_words(self, words: str) -> list[str]:
         """Words that are no token of their own: cut into pieces, or unknown altogether."""
+        ...
 
     def vocabulary(self) -> Vocabulary:
         """Every token's string and input embedding."""
+        ...
 
 
 def load_encoder(
@@ -128,7 +153,7 @@ def load_encoder(
         ) from error
     file = Path(name) / SETTINGS_FILE
     own = (
-        build(FeatureSettings, json.loads(file.read_text(encoding="utf-8")))
+        FeatureSettings(**json.loads(file.read_text(encoding="utf-8")))
         if file.is_file() else FeatureSettings()
     )
     start = Path(name) / SEMANTIC_START_FILE
@@ -143,15 +168,15 @@ class OpenGate(nn.Module):
     weights stay, under their own names, so that the model is saved as it was loaded.
     """
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: AlignVisionSqueezeExciteLayer) -> None:
         super().__init__()
         self.reduce, self.expand = layer.reduce, layer.expand
 
     @staticmethod
-    def fits(layer: nn.Module) -> bool:
+    def fits(layer: AlignVisionSqueezeExciteLayer) -> bool:
         """Whether the layer's gate is one whatever comes in."""
-        expand = layer.expand
-        return bool((expand.weight == 0).all() and (expand.bias >= OPEN_GATE).all())
+        weight, bias = layer.expand.weight, layer.expand.bias
+        return bool((weight == 0).all() and bias is not None and (bias >= OPEN_GATE).all())
 
     def forward(self, hidden: Tensor) -> Tensor:
         return hidden
@@ -191,7 +216,7 @@ class AlignEncoder:
         device: str | torch.device = "cpu",
         semantic_start: tuple[dict[str, Tensor], tuple[int, ...]] | None = None,
     ) -> None:
-        blocks = model.vision_model.encoder.blocks
+        blocks = tower_blocks(model.vision_model)
         if settings.taps[-1] >= len(blocks):
             raise SettingError(
                 f"Tap {settings.taps[-1]} does not exist: the image encoder has {len(blocks)} "
@@ -201,14 +226,17 @@ class AlignEncoder:
         self.settings = settings
         for block in blocks:
             if OpenGate.fits(block.squeeze_excite):
-                block.squeeze_excite = OpenGate(block.squeeze_excite)
+                block.register_module("squeeze_excite", OpenGate(block.squeeze_excite))
         self._semantic_start = semantic_start
-        self.model = model.eval().requires_grad_(False).to(self.device)
-        self.model.vision_model.to(memory_format=torch.channels_last)
+        self.model = model.eval().requires_grad_(False)
+        # As transformers wraps `to`, it seems to be no method.
+        self.model.to(self.device)  # pyright: ignore[reportArgumentType]
+        self.model.vision_model.to(  # pyright: ignore[reportCallIssue]
+            memory_format=torch.channels_last)
         self.tokenizer = tokenizer
         self.joint_width = model.text_projection.out_features
-        self.token_width = model.config.text_config.hidden_size
-        self.channels = tuple(
+        self.token_width = model.text_model.config.hidden_size
+        self.channels: tuple[int, ...] = tuple(
             blocks[tap].projection.project_conv.out_channels for tap in settings.taps
         )
 
@@ -218,23 +246,39 @@ class AlignEncoder:
         tower = self.model.vision_model
         return FusedTower(tower) if FusedTower.fits(tower) else None
 
-    @cached_property
+    @property
     def latent_shape(self) -> tuple[int, int, int]:
+        """(C_L, h, w) of f_L at the settings' image size."""
+        return self._latent_shape
+
+    @cached_property
+    def _latent_shape(self) -> tuple[int, int, int]:
         size = self.settings.image_size
         with torch.inference_mode():
             latent = self.image_features(
                 torch.zeros(1, 3, size, size, device=self.device), with_latent=True
             ).latent
-        return tuple(latent.shape[1:])
+        _, channels, height, width = latent.shape
+        return channels, height, width
+
+    @property
+    def fingerprint(self) -> str:
+        """Short hash of weights, taps, preprocessing and grids."""
+        return self._fingerprint
 
     @cached_property
-    def fingerprint(self) -> str:
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256(PREPROCESSING.encode())
         digest.update(repr(self.settings).encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(np.ascontiguousarray(tensor.cpu().numpy()).view(np.uint8))
+            digest.update(np.ascontiguousarray(tensor.cpu().numpy()).view(np.uint8).data)
         return digest.hexdigest()[:16]
+
+    @property
+    def source(self) -> str:
+        """The folder or hub name that it was loaded from; empty where it was made in memory."""
+        return str(self.model.name_or_path)
 
     def pixels(self, image: Image.Image) -> Tensor:
         """(3, S, S) float32 in [-1, 1]: scaled without cropping, bilinear (section 6)."""
@@ -252,11 +296,12 @@ class AlignEncoder:
         """
         taps = self.settings.taps
         last = None if with_latent else taps[-1] + 1
-        outputs = []
-        for index, hidden in enumerate(islice(self._block_outputs(pixels.to(self.device)), last)):
+        hidden, outputs = pixels.to(self.device), list[Tensor]()
+        blocks = self._block_outputs(hidden)
+        for index, hidden in enumerate(islice(blocks, last)):
             if index in taps:
                 outputs.append(hidden)
-        return ImageFeatures(tuple(outputs), hidden if with_latent else None)
+        return ImageFeatures(tuple(outputs), hidden)
 
     def _block_outputs(self, pixels: Tensor) -> Iterator[Tensor]:
         """The output of each block in turn, computed as it is asked for."""
@@ -265,7 +310,7 @@ class AlignEncoder:
             return
         tower = self.model.vision_model
         hidden = tower.embeddings(pixels.contiguous(memory_format=torch.channels_last))
-        for block in tower.encoder.blocks:
+        for block in tower_blocks(tower):
             hidden = block(hidden)
             yield hidden
 
@@ -281,7 +326,7 @@ class AlignEncoder:
         """
         rows = [self._framed(prompt) for prompt in prompts]
         longest = max(len(row) for row in rows)
-        limit = self.model.config.text_config.max_position_embeddings
+        limit = self.model.text_model.config.max_position_embeddings
         if longest > limit:
             raise PromptError(
                 f"A prompt has {longest} tokens, but the text encoder reads at most {limit}. "
@@ -290,9 +335,8 @@ class AlignEncoder:
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths = torch.tensor([len(row) for row in rows], device=self.device)
         mask = torch.arange(longest, device=self.device)[None] < lengths[:, None]
-        return self.model.get_text_features(
-            inputs_embeds=padded, attention_mask=mask.long()
-        ).pooler_output
+        found = self.model.get_text_features(inputs_embeds=padded, attention_mask=mask.long())
+        return found.pooler_output  # pyright: ignore[reportAttributeAccessIssue, reportReturnType]
 
     def token_vectors(self, words: str) -> Tensor:
         """Input embeddings (n, token_width) of the words' tokens, without [CLS] and [SEP]."""
@@ -314,7 +358,7 @@ class AlignEncoder:
 
     def vocabulary(self) -> Vocabulary:
         """Every token's string and input embedding, on the CPU."""
-        tokens = self.tokenizer.convert_ids_to_tokens(range(len(self.tokenizer)))
+        tokens = self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer))))
         return Vocabulary(tuple(tokens), self._word_embeddings.weight[: len(tokens)].cpu())
 
     @property
@@ -329,8 +373,8 @@ class AlignEncoder:
             self.token_vectors(part) if isinstance(part, str) else part.to(self.device)
             for part in prompt
         ]
-        first = self._embed([self.tokenizer.cls_token_id])
-        last = self._embed([self.tokenizer.sep_token_id])
+        ends = [self.tokenizer.cls_token_id, self.tokenizer.sep_token_id]
+        first, last = self._embed(cast(list[int], ends)).split(1)
         return torch.cat([first, *parts, last])
 
     @property

@@ -26,6 +26,8 @@ class PseudoClassNames(nn.Module):
     has; otherwise every row has `name_length` vectors.
     """
 
+    lengths: Tensor
+
     def __init__(self, vectors: Tensor, lengths: Tensor) -> None:
         super().__init__()
         self.vectors = nn.Parameter(vectors)

@@ -32,6 +32,8 @@ class Detector(nn.Module):
         config: all settings.
     """
 
+    units: Tensor
+
     def __init__(self, class_names: Sequence[str], encoder: Encoder, config: Config) -> None:
         super().__init__()
         model, seed = config.model, config.training.seed
@@ -63,7 +65,12 @@ class Detector(nn.Module):
             self.register_buffer("units", torch.tensor([0.0, 1.0]).repeat(
                 len(self.class_names), len(UNIT_BRANCHES), 1))
 
-    def with_parts(self, **parts: nn.Module) -> Detector:
+    @property
+    def has_reconstruction(self) -> bool:
+        """Whether S_rec can be asked for; a detector by references alone has none."""
+        return self._modules["reconstruction"] is not None
+
+    def with_parts(self, **parts: nn.Module | None) -> Detector:
         """A detector that shares everything with this one but `parts`, by attribute name."""
         other = copy.copy(self)
         # A copied module shares the dictionary of its parts with the original.
@@ -117,8 +124,9 @@ class Detector(nn.Module):
         Raises:
             PromptError: other words than the model's own, and the classifier is learned.
         """
-        if words and self.semantic.class_texts is not None:
-            return self._learned_texts(words, indices)
+        learned = self.semantic.class_texts
+        if words and learned is not None:
+            return learned[list(indices), self._which_prompt(words)]
         each = [self._text(encoder, prompt, indices) for prompt in prompts_of(words)]
         return torch.stack(each).mean(dim=0) if len(each) > 1 else each[0]
 
@@ -126,7 +134,8 @@ class Detector(nn.Module):
         texts = encoder.text_embeddings(self.names.prompts(prompt, indices))
         return functional.normalize(texts, dim=1) if self.config.model.normalize_text else texts
 
-    def _learned_texts(self, words: str, indices: Sequence[int]) -> Tensor:
+    def _which_prompt(self, words: str) -> int:
+        """0 for the normal prompt, 1 for the abnormal one. Raises PromptError for others."""
         model = self.config.model
         known = [prompts_of(model.normal_prompt), prompts_of(model.abnormal_prompt)]
         if prompts_of(words) not in known:
@@ -135,4 +144,4 @@ class Detector(nn.Module):
                 f"nothing to it. Leave the prompts at {model.normal_prompt!r} and "
                 f"{model.abnormal_prompt!r}."
             )
-        return self.semantic.class_texts[list(indices), known.index(prompts_of(words))]
+        return known.index(prompts_of(words))

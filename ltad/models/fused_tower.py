@@ -8,13 +8,24 @@ separate layers by some 1e-6 of their norm (`tests/models/test_fused_tower.py`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-ACTIVATIONS = {nn.ReLU6: ("hardtanh", [0.0, 6.0]), nn.SiLU: ("swish", []), type(None): ("none", [])}
+if TYPE_CHECKING:
+    from transformers.models.align.modeling_align import AlignVisionBlock, AlignVisionModel
+
+ACTIVATIONS: dict[type, tuple[str, list[float]]] = {
+    nn.ReLU6: ("hardtanh", [0.0, 6.0]), nn.SiLU: ("swish", []), type(None): ("none", []),
+}
 """How oneDNN calls them, and their constants."""
+
+
+def tower_blocks(tower: AlignVisionModel) -> list[AlignVisionBlock]:
+    """The blocks of ALIGN's image tower, first to last."""
+    return cast("list[AlignVisionBlock]", list(tower.encoder.blocks))
 
 
 class FusedConvolution:
@@ -32,6 +43,7 @@ class FusedConvolution:
         self, convolution: nn.Conv2d, norm: nn.BatchNorm2d, activation: nn.Module | None = None,
         padding: tuple[int, int, int, int] | None = None,
     ) -> None:
+        assert norm.running_mean is not None and norm.running_var is not None
         weight, bias = fuse_conv_bn_weights(
             convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps,
             norm.weight, norm.bias,
@@ -60,7 +72,7 @@ class FusedConvolution:
 class FusedBlock:
     """An AlignVisionBlock."""
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, block: AlignVisionBlock) -> None:
         depthwise, projection = block.depthwise_conv, block.projection
         self._convolutions = []
         if block.expand_ratio != 1:
@@ -89,16 +101,16 @@ class FusedTower:
         tower: on the CPU, in eval mode; see `fits`.
     """
 
-    def __init__(self, tower: nn.Module) -> None:
+    def __init__(self, tower: AlignVisionModel) -> None:
         stem = tower.embeddings
         self._stem = FusedConvolution(
             stem.convolution, stem.batchnorm, stem.activation, stem.padding.padding)
-        self._blocks = [FusedBlock(block) for block in tower.encoder.blocks]
+        self._blocks = [FusedBlock(block) for block in tower_blocks(tower)]
 
     @staticmethod
-    def fits(tower: nn.Module) -> bool:
+    def fits(tower: AlignVisionModel) -> bool:
         """Whether this machine's PyTorch and the tower's device and layers allow it."""
-        depthwise = [block.depthwise_conv for block in tower.encoder.blocks]
+        depthwise = [block.depthwise_conv for block in tower_blocks(tower)]
         return (
             torch.backends.mkldnn.is_available()
             and hasattr(torch.ops.mkldnn, "_convolution_pointwise")

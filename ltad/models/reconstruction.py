@@ -108,6 +108,10 @@ class ReconstructionModule(nn.Module):
         score: what the residual is measured by; equation (1) by default.
     """
 
+    input_mean: Tensor
+    input_scale: Tensor
+    mask: Tensor | None
+
     def __init__(
         self, channels: int, grid: int, width: int, layers: int, heads: int, hidden: int,
         dropout: float, masked_side: int, standardize: bool = False,

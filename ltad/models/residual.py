@@ -6,7 +6,8 @@ smooth broken ones. The conditioned forms weigh a residual by those of good imag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,12 @@ class ResidualScore(nn.Module):
         pooled_weight: how many images the other classes' residuals count for.
         ridge: share of the mean variance added to every direction.
     """
+
+    scale: Tensor
+    mean: Tensor
+    whitening: Tensor
+    bank: Tensor
+    ends: Tensor
 
     def __init__(
         self, kind: str, classes: int, channels: int, bank_size: int = BANK_SIZE,
@@ -166,12 +173,14 @@ class ResidualScore(nn.Module):
         self.bank = torch.cat(banks).to(device)
         self.ends = torch.tensor([len(b) for b in banks], device=device).cumsum(0)
 
-    def _load_from_state_dict(self, state_dict, prefix, *arguments) -> None:
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Tensor], prefix: str, *arguments: Any, **settings: Any
+    ) -> None:
         """A bank comes in whatever length it was fitted to."""
         self._short = {}
         if self.kind == "nearest" and f"{prefix}bank" in state_dict:
             self.bank = torch.empty_like(state_dict[f"{prefix}bank"], device=self.bank.device)
-        super()._load_from_state_dict(state_dict, prefix, *arguments)
+        super()._load_from_state_dict(state_dict, prefix, *arguments, **settings)
 
 
 def _level(matrices: Tensor) -> Tensor:

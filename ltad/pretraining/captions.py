@@ -202,7 +202,8 @@ def twin_captions(
     with_article = name.split()[-1] not in _WITHOUT_ARTICLE or " of " in name
     style = rng.random()
     if style < 0.25:
-        return tuple(_join(with_article, "", word, name, "") for word in ("", "broken"))
+        return (_join(with_article, "", "", name, ""),
+                _join(with_article, "", "broken", name, ""))
     if style < 0.6:
         good, bad = (_pick(rng, _PAIRED_GOOD), ""), (_pick(rng, _PAIRED_BAD), "")
         plan = _Plan("", name, "")
@@ -215,10 +216,11 @@ def twin_captions(
         plan = _Plan(prefix, described, _setting(attributes, rng) if rng.random() < 0.3 else "")
         bare = (prefix == "" and rng.random() < 0.3) or prefix.endswith(" the")
         with_article = with_article and not bare
-    return tuple(
+    sound, flawed = (
         _join(with_article, plan.prefix, word, plan.described, f"{ending} {plan.ending}".strip())
         for word, ending in (good, bad)
     )
+    return sound, flawed
 
 
 def caption(

@@ -18,6 +18,7 @@ from transformers import AlignModel, PreTrainedTokenizerBase
 from ltad.io.files import atomic_path, open_array
 from ltad.models.align import SEMANTIC_START_FILE
 from ltad.models.features import patch_features
+from ltad.models.fused_tower import tower_blocks
 from ltad.pretraining.twins import Pool
 
 JOINT_SCALE = 0.15
@@ -42,6 +43,12 @@ class JointHeads(nn.Module):
         head_mean, head_scale: (1280,) and () of the classifier's channels.
     """
 
+    directions: Tensor
+    patch_mean: Tensor
+    patch_scale: Tensor
+    head_mean: Tensor
+    head_scale: Tensor
+
     def __init__(
         self, channels: Sequence[int], text_width: int, classifier: Tensor, joint_width: int,
         patch_mean: Tensor, patch_scale: Tensor, head_mean: Tensor, head_scale: Tensor,
@@ -57,8 +64,8 @@ class JointHeads(nn.Module):
             self.last.weight.copy_(axes * JOINT_SCALE)
             self.last.bias.zero_()
             for layer in self.layers:
-                nn.init.normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
+                nn.init.normal_(layer.get_parameter("weight"), std=0.02)
+                nn.init.zeros_(layer.get_parameter("bias"))
         for name, tensor in (
             ("directions", directions), ("patch_mean", patch_mean), ("patch_scale", patch_scale),
             ("head_mean", head_mean), ("head_scale", head_scale),
@@ -84,12 +91,12 @@ class JointHeads(nn.Module):
         """Write text projection and last projection into the model, which then computes both."""
         model.text_projection.weight.copy_(self.text.weight)
         model.text_projection.bias.copy_(self.text.bias)
-        projection = model.vision_model.encoder.blocks[-1].projection
+        projection = tower_blocks(model.vision_model)[-1].projection
         weight = self.last.weight / self.head_scale
         projection.project_conv.weight.copy_(weight[:, :, None, None])
         norm = projection.project_bn
-        norm.running_mean.zero_()
-        norm.running_var.fill_(1.0)
+        norm.get_buffer("running_mean").zero_()
+        norm.get_buffer("running_var").fill_(1.0)
         norm.weight.fill_((1.0 + norm.eps) ** 0.5)
         norm.bias.copy_(self.last.bias - weight @ self.head_mean)
 
@@ -100,9 +107,10 @@ class JointHeads(nn.Module):
         scales = self.patch_scale.split(self.channels)
         means = self.patch_mean.split(self.channels)
         for index, (layer, mean, scale) in enumerate(zip(self.layers, means, scales, strict=True)):
-            weight = layer.weight / scale
+            weight = layer.get_parameter("weight") / scale
             tensors[f"maps.{index}.weight"] = weight.contiguous()
-            tensors[f"maps.{index}.bias"] = (layer.bias - weight @ mean).contiguous()
+            tensors[f"maps.{index}.bias"] = (
+                layer.get_parameter("bias") - weight @ mean).contiguous()
         save_file(tensors, Path(folder) / SEMANTIC_START_FILE)
 
 
@@ -185,7 +193,7 @@ def tower_features(
         (B, C, grid, grid) and (B, 1280, S / 32, S / 32), float32.
     """
     tower = model.vision_model
-    *blocks, last = tower.encoder.blocks
+    *blocks, last = tower_blocks(tower)
     hidden = tower.embeddings(pixels.contiguous(memory_format=torch.channels_last))
     tapped = []
     for index, block in enumerate(blocks):
@@ -218,7 +226,7 @@ def pool_features(
 ) -> PoolFeatures:
     """The features of `pool`, computed or read from `folder`; goes on where it was killed."""
     pairs, side = len(pool), pool.images.shape[2]
-    blocks = model.vision_model.encoder.blocks
+    blocks = tower_blocks(model.vision_model)
     channels = sum(blocks[t].projection.project_conv.out_channels for t in taps)
     head_channels, head_side = blocks[-1].projection.project_conv.in_channels, side // 32
     name = f"taps{'-'.join(map(str, taps))}-grid{grid}"
@@ -265,7 +273,7 @@ class TextStates:
     ) -> None:
         self._model, self._tokenizer, self._file = model, tokenizer, file
         self._index: dict[str, int] = {}
-        self._states = torch.empty(0, model.config.text_config.hidden_size)
+        self._states = torch.empty(0, model.text_model.config.hidden_size)
         if file.exists():
             self._states = load_file(file)["states"]
             texts = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))

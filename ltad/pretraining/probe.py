@@ -110,14 +110,15 @@ def compare(good: Views, bad: Sequence[Views], reading: str, direction: Tensor, 
     maps = [logits(v, reading, direction) for v in (good, *bad)]
     scores = np.concatenate([image_scores(m) for m in maps])
     labels = np.repeat([0, 1], [len(good), len(scores) - len(good)])
-    pixel = float("nan")
-    if with_pixels and all(v.masks is not None for v in bad):
+    figures = {"image": image_auroc(labels, scores), "pixel": None}
+    masks = [view.masks for view in (good, *bad) if view.masks is not None]
+    if with_pixels and len(masks) == len(maps):
         pixels = PixelScores()
-        for view, grid in zip((good, *bad), maps, strict=True):
-            for mask, anomaly_map in zip(view.masks, upsample(grid, size).numpy(), strict=True):
+        for own, grid in zip(masks, maps, strict=True):
+            for mask, anomaly_map in zip(own, upsample(grid, size).numpy(), strict=True):
                 pixels.add(mask, anomaly_map)
-        pixel = pixels.auroc()
-    return {"image": image_auroc(labels, scores), "pixel": pixel}
+        figures["pixel"] = pixels.auroc()
+    return {name: float("nan") if value is None else value for name, value in figures.items()}
 
 
 def rendered_views(reader: Reader, per_defect: int, good: int) -> dict[str, dict[str, Views]]:
@@ -145,8 +146,9 @@ def folder_views(reader: Reader, folder: str | Path) -> dict[str, dict[str, View
         masks = None
         if defect == "good":
             masks = np.zeros((len(own), size, size), bool)
-        elif all(s.mask_path for s in own):
-            masks = np.stack([load_mask(s, size) for s in own])
+        else:
+            drawn = [mask for s in own if (mask := load_mask(s, size)) is not None]
+            masks = np.stack(drawn) if len(drawn) == len(own) else None
         images = [read_image(s.path) for s in own]
         views.setdefault(name, {})[defect] = reader.views(images, masks)
     return views

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
+from transformers import AlignModel, PreTrainedTokenizerBase
 
 from ltad.config import FeatureSettings
 from ltad.io.files import generator
@@ -29,6 +30,7 @@ from ltad.io.tensors import (
     write_tensors,
 )
 from ltad.models.align import AlignEncoder, load_encoder
+from ltad.models.fused_tower import tower_blocks
 from ltad.pretraining import words
 from ltad.pretraining.heads import (
     TEXT_BATCH,
@@ -266,7 +268,7 @@ def train_joint_space(
             optimizer.param_groups[0]["lr"] = learning_rate(step, settings)
             losses = step_losses(heads, inputs, settings, step)
             optimizer.zero_grad()
-            sum(losses.values()).backward()
+            sum(losses.values(), torch.zeros(())).backward()
             torch.nn.utils.clip_grad_norm_(heads.parameters(), 5.0)
             optimizer.step()
             if step % 10 == 0:
@@ -338,10 +340,10 @@ def pretrain(
 
 
 def new_heads(
-    model, classifier: Tensor, features: PoolFeatures, settings: PretrainingSettings
+    model: AlignModel, classifier: Tensor, features: PoolFeatures, settings: PretrainingSettings
 ) -> JointHeads:
     """Untrained heads with the pool's own means and deviations."""
-    blocks = model.vision_model.encoder.blocks
+    blocks = tower_blocks(model.vision_model)
     channels = [blocks[t].projection.project_conv.out_channels for t in TAPS]
     some = slice(None, None, max(1, len(features.patches) // 200))
     patches, head = (
@@ -351,13 +353,16 @@ def new_heads(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         return JointHeads(
-            channels, model.config.text_config.hidden_size, classifier, settings.joint_width,
+            channels, model.text_model.config.hidden_size, classifier, settings.joint_width,
             patches.mean(0), patches.std(0) + 1e-5, head.mean(0), head.std(0).mean(),
         )
 
 
 @torch.inference_mode()
-def naming_accuracy(heads: JointHeads, names: list[list[str]], model, tokenizer) -> dict:
+def naming_accuracy(
+    heads: JointHeads, names: list[list[str]], model: AlignModel,
+    tokenizer: PreTrainedTokenizerBase,
+) -> dict[str, float]:
     """Share of ImageNet's usual names, in held-out phrasings, whose own direction is the nearest
     ("top1") or among the five nearest ("top5")."""
     texts, classes = words.phrased(names, words.HELD_OUT_PHRASINGS, 1)

@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sklearn.datasets
@@ -150,7 +151,9 @@ def make_pair(
     return np.stack([good.image, bad.image]), bad.mask, pair
 
 
-def _make_chunk(start: int, stop: int, size: int, seed: int, work: str) -> tuple:
+def _make_chunk(
+    start: int, stop: int, size: int, seed: int, work: str
+) -> tuple[np.ndarray, np.ndarray, tuple[Pair, ...]]:
     made = [make_pair(index, size, seed, work) for index in range(start, stop)]
     images, masks, pairs = zip(*made, strict=True)
     return np.stack(images), np.stack(masks), pairs
@@ -208,8 +211,8 @@ def build_pool(work: str | Path, pairs: int, size: int, seed: int = 0) -> Pool:
     return Pool(images, masks, [Pair(**p) for start in sorted(done) for p in done[start]])
 
 
-def _read_log(path: Path) -> dict[int, list[dict]]:
-    done = {}
+def _read_log(path: Path) -> dict[int, list[dict[str, Any]]]:
+    done: dict[int, list[dict[str, Any]]] = {}
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,7 +109,7 @@ class Outcome:
         ])
 
 
-def _rows(results: Results) -> list[dict]:
+def _rows(results: Results) -> list[dict[str, Any]]:
     """The classes, then the groups, with AUROC in percent."""
     found = [
         {"name": r.class_name, "train_pictures": r.train_count,
@@ -123,9 +124,8 @@ def _rows(results: Results) -> list[dict]:
 
 def _percents(figures: Mapping[str, Mapping[str, float | None]]) -> dict[str, float | None]:
     return {
-        f"{metric}_{branch}": None if figures[metric][branch] is None
-        else round(100 * figures[metric][branch], 3)
-        for metric in METRICS for branch in figures[metric]
+        f"{metric}_{branch}": None if value is None else round(100 * value, 3)
+        for metric in METRICS for branch, value in figures[metric].items()
     }
 
 
@@ -139,9 +139,10 @@ def run_experiment(
         scorer: the model; it is not changed.
         bench: its test set.
         experiment: what is tried.
-        training: gives the training pictures; called for a refit only.
+        training: gives the training pictures; called for a refit only, which needs it.
 
     Raises:
+        ValueError: a refit without `training`.
         LTADError: words, classes or values that cannot be used.
     """
     pairs, lam, tau = experiment.pairs, experiment.lam, experiment.tau
@@ -151,6 +152,8 @@ def run_experiment(
     before = measure_pairs(scorer, bench, pairs, lam, tau)
     refits, after, seconds = (), None, before.seconds
     if experiment.refit is not None:
+        if training is None:
+            raise ValueError("A refit needs the training pictures, but `training` is None.")
         data = training()
         refits = tuple(refit(changed, data, pair, experiment.refit) for pair in pairs)
         each = [

@@ -49,10 +49,9 @@ class DataSet:
 
 @dataclass(frozen=True)
 class KeptRefit:
-    """A refitted model in memory, and how it was made: settings, data set, command line."""
+    """A refitted model in memory, and how it was made: data set, command line."""
 
     refit: Refit
-    experiment: Experiment
     data: str
     command: str
 
@@ -129,7 +128,7 @@ class PromptLab:
         """Keep the refit of a single pair in memory; its id is known to who asked only."""
         key = KEPT + secrets.token_hex(12)
         command = self.command(model, outcome.experiment, data_name)
-        kept = KeptRefit(outcome.refits[0], outcome.experiment, data_name, command)
+        kept = KeptRefit(outcome.refits[0], data_name, command)
         self._refits.put(key, kept)
         return key
 
@@ -151,7 +150,7 @@ class PromptLab:
             raise SettingError(f"There is a model {name!r} already. Choose another name.")
         return save_variant(kept.refit.scorer, name, self.workspace.models, about={
             "refitted_from": kept.refit.scorer.name,
-            "refitted_on": kept.data, "refit_steps": kept.experiment.refit.steps,
+            "refitted_on": kept.data, "refit_steps": kept.refit.steps,
             "refit_learning_rate": kept.refit.learning_rate,
         })
 
@@ -175,7 +174,7 @@ class PromptLab:
     def _checkpoint(self, model: str | None) -> str:
         """How the command line names a model: its folder if it can be told, else its name."""
         scorer = self.scorer(model)
-        encoder = Path(str(getattr(scorer.encoder.model, "name_or_path", "")))
+        encoder = Path(scorer.encoder.source)
         for folder in (self.workspace.models / scorer.name, encoder.parent):
             if folder.name == scorer.name and (folder / MODEL_FILE).is_file():
                 return _short(folder)

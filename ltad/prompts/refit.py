@@ -63,13 +63,14 @@ class Refit:
     Attributes:
         scorer: like the model, with another Phi and the pair as its own prompts.
         first_loss, last_loss: L_sem of equation (8) before and after, on the same patches.
-        learning_rate: that was used.
+        steps, learning_rate: that were used.
         seconds: how long it took.
     """
 
     scorer: Scorer
     first_loss: float
     last_loss: float
+    steps: int
     learning_rate: float
     seconds: float
 
@@ -130,7 +131,7 @@ def refit(
         last = loss_of(_TOLD, _TOLD_SEED).item()
     if not np.isfinite(last):
         raise CheckpointError("The refit's loss became infinite. Lower the learning rate.")
-    return Refit(fitted, first, last, rate, time.monotonic() - began)
+    return Refit(fitted, first, last, settings.steps, rate, time.monotonic() - began)
 
 
 @torch.no_grad()

@@ -213,7 +213,9 @@ def _prompt_free(
             found[chosen] = scorer.detector.reconstruction_scores(patches, index).cpu()
             if reference is not None:
                 fine = _load(scorer, store.fine_patches[chosen])
-                reference[chosen] = scorer.detector.reference_scores(fine, index).cpu()
+                scores = scorer.detector.reference_scores(fine, index)
+                assert scores is not None
+                reference[chosen] = scores.cpu()
     return found, reference
 
 
@@ -238,14 +240,13 @@ def measure_pairs(
         PromptError, SettingError: words or values that cannot be used.
     """
     began = time.monotonic()
-    for pair in pairs:
-        settings = scorer.score_settings(pair.normal, pair.abnormal, lam, tau)
+    settings = [scorer.score_settings(pair.normal, pair.abnormal, lam, tau) for pair in pairs]
     differences = _text_differences(scorer, list(bench.positions), pairs)
     counts = scorer.checkpoint.about["split_counts"]
     by_class = []
     for number, (name, positions) in enumerate(tqdm(bench.positions.items(), desc="AUROC")):
         unit = scorer.detector.semantic_unit(scorer.detector.index(name))
-        tally = _Tally(bench, len(pairs), settings, unit)
+        tally = _Tally(bench, len(pairs), settings[-1], unit)
         for start in range(0, len(positions), BATCH):
             chosen = positions[start : start + BATCH]
             projected = scorer.detector.semantic(_load(scorer, bench.store.fine_patches[chosen]))

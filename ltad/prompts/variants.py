@@ -71,7 +71,7 @@ def save_variant(
         raise SettingError(
             f"There is a model {name!r} already. Choose another name."
         ) from None
-    encoder = Path(str(getattr(scorer.encoder.model, "name_or_path", "")))
+    encoder = Path(scorer.encoder.source)
     checkpoint = replace(
         scorer.checkpoint, about={**scorer.checkpoint.about, **(about or {})},
         encoder_name=os.path.relpath(encoder, folder) if encoder.is_dir()

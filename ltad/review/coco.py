@@ -12,15 +12,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ltad.inference.scorer import Scorer
 from ltad.io import masks
 from ltad.io.masks import decode_mask
 from ltad.review.database import Database
-from ltad.review.evidence import Evidence, Thresholds, current_threshold, gather, model_verdict
+from ltad.review.evidence import Evidence, Thresholds, gather, model_verdict
 from ltad.review.files import whole_file
 from ltad.review.images import ImageStore
-from ltad.review.records import Batch, Item
+from ltad.review.records import Batch, Item, current_threshold
 from ltad.types import LTADError
 
 FORMAT = 1
@@ -46,8 +47,8 @@ class CocoDocument:
         self._batch = batch
         self._database = database
         self._thresholds = thresholds
-        self._images: list[dict] = []
-        self._annotations: list[dict] = []
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
         self._categories: dict[str, int] = {}
         self.problems: list[str] = []
 
@@ -57,7 +58,9 @@ class CocoDocument:
             "id": item.id, "file_name": item.file_name, "width": item.width,
             "height": item.height, "ltad": self._facts(item),
         })
-        for region in evidence.regions if evidence else ():
+        if evidence is None:
+            return
+        for region in evidence.regions:
             self._annotations.append({
                 "id": len(self._annotations) + 1,
                 "image_id": item.id,
@@ -72,7 +75,7 @@ class CocoDocument:
                 "ltad": {"source": evidence.source, "score": region.score},
             })
 
-    def document(self) -> dict:
+    def document(self) -> dict[str, Any]:
         """The file's content."""
         batch = self._batch
         return {
@@ -96,12 +99,12 @@ class CocoDocument:
 
     def _category(self, item: Item) -> int:
         if item.verdict == "defective":
-            name = item.decision.defect_type or "defect"
+            name = item.defect_type or "defect"
         else:
             name = "unsure" if item.verdict else "anomalous"
         return self._categories.setdefault(name, len(self._categories) + 1)
 
-    def _facts(self, item: Item) -> dict:
+    def _facts(self, item: Item) -> dict[str, Any]:
         return {
             "content_key": item.content_key,
             "class_name": item.class_name,
@@ -113,16 +116,15 @@ class CocoDocument:
             "decision": self._decision(item) if item.verdict else None,
         }
 
-    def _decision(self, item: Item) -> dict:
-        decision = item.decision
+    def _decision(self, item: Item) -> dict[str, Any]:
         names = ("verdict", "defect_type", "note", "person", "created", "model", "threshold",
                  "score", "imported", "mask_person")
-        facts = {name: getattr(decision, name) for name in names}
-        if not decision.mask_key:
+        facts = {name: getattr(item.decision, name) for name in names}
+        if not item.mask_key:
             return {**facts, "mask": None}
         try:
             mask = decode_mask(
-                self._database.blob(decision.mask_key), f"The mask of {item.file_name}"
+                self._database.blob(item.mask_key), f"The mask of {item.file_name}"
             )
         except LTADError as error:
             self.problems.append(str(error))

@@ -30,7 +30,7 @@ from ltad.review.records import (
     ThresholdChoice,
     ThresholdSetting,
 )
-from ltad.review.storage import Store
+from ltad.review.storage import Row, Store
 
 BATCH = "id, name, created, person, model, settings, state, deleted, deleted_by, erased"
 _COUNTS = """
@@ -80,21 +80,23 @@ def check_text(label: str, text: str, length: int, is_required: bool = False) ->
 
 
 
-def batch_of(row: tuple, counts: tuple) -> Batch:
+def batch_of(row: Row, counts: Row) -> Batch:
     """A `Batch` of the columns `BATCH` and its counts of items."""
     *start, settings, state = row[:7]
-    return Batch(*start, json.loads(settings), state, *counts, *row[7:])
+    fields: list[Any] = [*start, json.loads(settings), state, *counts, *row[7:]]
+    return Batch(*fields)
 
 
-def item_of(row: tuple) -> Item:
+def item_of(row: Row) -> Item:
     """An `Item` of the columns of its own and of its current decision."""
-    *fields, recognised, score, reconstruction, semantic, threshold, regions = row[:17]
+    *start, recognised, score, reconstruction, semantic, threshold, regions = row[:17]
     original, judged = row[17:19]
     decision = None if row[19] is None else Decision(*row[19:])
-    return Item(
-        *fields, bool(recognised), score, reconstruction, semantic, threshold,
+    fields: list[Any] = [
+        *start, bool(recognised), score, reconstruction, semantic, threshold,
         tuple(json.loads(regions)), original, bool(judged), decision,
-    )
+    ]
+    return Item(*fields)
 
 
 def item_columns() -> str:
@@ -184,16 +186,27 @@ def _append(
     }
     columns = ", ".join(values)
     marks = ", ".join(f":{name}" for name in values)
-    decision_id = connection.execute(
-        f"INSERT INTO decisions ({columns}) VALUES ({marks})", values
-    ).lastrowid
+    decision_id = _inserted(
+        connection, f"INSERT INTO decisions ({columns}) VALUES ({marks})", values
+    )
     connection.execute(
         "UPDATE items SET revision = ?, verdict = ?, decision_id = ?, standing_id = ?"
         " WHERE id = ?",
         (revision + 1, fields["verdict"], decision_id, restores if undoes else decision_id,
          fields["item_id"]),
     )
-    return _decision(connection, decision_id)
+    appended = _decision(connection, decision_id)
+    assert appended is not None
+    return appended
+
+
+def _inserted(
+    connection: sqlite3.Connection, statement: str, values: Sequence[Any] | Mapping[str, Any]
+) -> int:
+    """The id of the row that an INSERT made."""
+    row_id = connection.execute(statement, values).lastrowid
+    assert row_id is not None
+    return row_id
 
 
 def _decision(connection: sqlite3.Connection, decision_id: int | None) -> Decision | None:
@@ -265,11 +278,12 @@ class Database(Store):
         name = check_text("batch's name", name, NAME_LENGTH, is_required=True)
         person = check_text("person's name", person, NAME_LENGTH) or "anonymous"
         with self._writing() as connection:
-            batch_id = connection.execute(
+            batch_id = _inserted(
+                connection,
                 "INSERT INTO batches (name, created, person, model, settings, state)"
                 " VALUES (?, ?, ?, ?, ?, 'running')",
                 (name, now(), person, model, json.dumps(dict(settings))),
-            ).lastrowid
+            )
         return self.batch(batch_id)
 
     def batches(self) -> list[Batch]:
@@ -285,7 +299,7 @@ class Database(Store):
             raise DeskError(f"There is no batch {batch_id!r}. Reload the list of batches.")
         return batch_of(rows[0], self._counts(batch_id))
 
-    def _counts(self, batch_id: int) -> tuple:
+    def _counts(self, batch_id: int) -> Row:
         found = self._rows(_COUNTS.format(where="WHERE batch_id = ?"), (batch_id,))
         return found[0][1:] if found else (0, 0, 0, 0)
 
@@ -307,12 +321,13 @@ class Database(Store):
             ids = []
             for offset, item in enumerate(items):
                 original = originals.get(item.content_key)
-                ids.append(connection.execute(
+                ids.append(_inserted(
+                    connection,
                     "INSERT INTO items (batch_id, position, file_name, content_key, status,"
                     " reason, duplicate_of) VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (batch_id, position + offset, item.file_name[:NAME_LENGTH], item.content_key,
                      "failed" if item.reason else "waiting", item.reason, original),
-                ).lastrowid)
+                ))
                 if not item.reason:
                     originals.setdefault(item.content_key, ids[-1])
         return ids

@@ -11,7 +11,7 @@ from ltad.inference.scorer import FALSE_ALARM_RATE, Scorer
 from ltad.io.masks import decode_mask
 from ltad.review.database import Database
 from ltad.review.images import ImageStore
-from ltad.review.records import Batch, DeskError, Item
+from ltad.review.records import Batch, DeskError, Item, current_threshold, is_above
 from ltad.review.regions import (
     MINIMUM_AREA,
     PictureRegion,
@@ -68,15 +68,16 @@ def gather(
         ImageError, DeskError: the picture or the mask is gone or damaged.
     """
     size = (item.width, item.height)
-    mask_key = item.decision.mask_key if item.decision else ""
     mask = decode_mask(
-        database.blob(mask_key), f"The mask of {item.file_name}", size
-    ) if mask_key else None
+        database.blob(item.mask_key), f"The mask of {item.file_name}", size
+    ) if item.mask_key else None
     picture = detection = None
     if scorer is not None:
         picture = pictures.image(item.content_key)
         detection = look(picture, item.class_name, batch, database, scorer)
-        detection = move_threshold(detection, current_threshold(item, thresholds))
+        threshold = current_threshold(item, thresholds)
+        if threshold is not None:
+            detection = move_threshold(detection, threshold)
     if not is_suspicious(item, thresholds):
         regions = ()
     elif detection is not None:
@@ -109,10 +110,6 @@ def _setting(batch: Batch, name: str, default: float) -> float:
     return default if value is None else value
 
 
-def current_threshold(item: Item, thresholds: Thresholds | None = None) -> float | None:
-    """The threshold that counts for an item now; None before it is scored."""
-    return (thresholds or {}).get(item.class_name, item.threshold)
-
 
 def model_verdict(item: Item, thresholds: Thresholds | None = None) -> str:
     """ "anomalous" or "normal" by the item's stored score; "not judged" where it looks like none of
@@ -121,7 +118,7 @@ def model_verdict(item: Item, thresholds: Thresholds | None = None) -> str:
         return ""
     if not item.is_judged:
         return "not judged"
-    return "anomalous" if item.score > current_threshold(item, thresholds) else "normal"
+    return "anomalous" if is_above(item, thresholds) else "normal"
 
 
 def is_suspicious(item: Item, thresholds: Thresholds | None = None) -> bool:
@@ -129,7 +126,7 @@ def is_suspicious(item: Item, thresholds: Thresholds | None = None) -> bool:
     its score is above the threshold, be the model sure of the class or not."""
     if item.verdict:
         return item.verdict != "good"
-    return item.score is not None and item.score > current_threshold(item, thresholds)
+    return is_above(item, thresholds)
 
 
 def subset(

@@ -22,14 +22,13 @@ from ltad.review.database import Database
 from ltad.review.evidence import (
     Evidence,
     Thresholds,
-    current_threshold,
     gather,
     model_verdict,
     subset,
 )
 from ltad.review.files import archive_stem, whole_file
 from ltad.review.images import ImageStore
-from ltad.review.records import Batch, DeskError, Item
+from ltad.review.records import Batch, DeskError, Item, current_threshold
 from ltad.review.regions import region_mask
 from ltad.types import BRANCHES, Detection, LTADError
 
@@ -247,23 +246,25 @@ def _write_item(
     if "masks" in contents and evidence.regions:
         mask = region_mask(evidence.regions, (item.width, item.height))
         _write_stored(archive, f"masks/{stem}.png", encode_mask(mask))
-    if evidence.detection is None:
+    picture = evidence.picture
+    if evidence.detection is None or picture is None:
         return
     if "heatmaps" in contents:
-        _write_stored(archive, f"heatmaps/{stem}.png", heatmap_png(evidence))
+        _write_stored(archive, f"heatmaps/{stem}.png", _heatmap_png(evidence.detection, picture))
     if "maps" in contents:
         with archive.open(_entry(f"maps/{stem}.npy"), "w") as file:
             maps = stacked_maps(evidence.detection, map_type)
             np.lib.format.write_array(file, maps, allow_pickle=False)
 
 
-def heatmap_png(evidence: Evidence, side: int = HEATMAP_SIDE) -> bytes:
-    """The combined map over the picture on the model's fixed scale, a PNG of at most `side`."""
-    picture = evidence.picture.copy()
-    picture.thumbnail((side, side), Image.Resampling.BILINEAR)
-    low, high = evidence.detection.map_scale["combined"]
+def _heatmap_png(detection: Detection, picture: Image.Image) -> bytes:
+    """The combined map over the picture on the model's fixed scale, a PNG of at most
+    `HEATMAP_SIDE`."""
+    picture = picture.copy()
+    picture.thumbnail((HEATMAP_SIDE, HEATMAP_SIDE), Image.Resampling.BILINEAR)
+    low, high = detection.map_scale["combined"]
     buffer = io.BytesIO()
-    heat_over(picture, evidence.detection.anomaly_map, low, high).save(buffer, "PNG")
+    heat_over(picture, detection.anomaly_map, low, high).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -56,7 +56,7 @@ class Imported:
     created: datetime | None = None
     threshold: float | None = None
     score: float | None = None
-    segmentations: tuple = ()
+    segmentations: tuple[Any, ...] = ()
     knows_mask: bool = False
     boxes: int = 0
     drawn_on: tuple[int, int] | None = None
@@ -157,7 +157,7 @@ def _check_shape(drawn_on: tuple[int, int], picture_size: tuple[int, int]) -> No
 
 
 def _filled(
-    polygons: list, scales: tuple[float, float], picture_size: tuple[int, int]
+    polygons: list[Any], scales: tuple[float, float], picture_size: tuple[int, int]
 ) -> np.ndarray:
     """The mask of COCO's polygons together, each a list x, y, x, y, ..., or of one such list alone,
     scaled by `scales`."""
@@ -286,7 +286,7 @@ def _of_coco(document: dict[str, Any], name: str) -> list[Imported]:
 
 
 def _of_annotations(
-    image: dict[str, Any], annotations: list[dict], categories: dict, place: str
+    image: dict[str, Any], annotations: list[dict[str, Any]], categories: dict[str, Any], place: str
 ) -> Imported | None:
     if not annotations:
         return None
@@ -304,7 +304,7 @@ def _of_annotations(
     )
 
 
-def _corners(box: Any) -> list:
+def _corners(box: Any) -> list[Any]:
     """COCO's box x, y, width, height as a polygon; anything else as it is, to be refused as one."""
     try:
         x, y, width, height = map(float, box)
@@ -314,8 +314,8 @@ def _corners(box: Any) -> list:
 
 
 def _size(image: dict[str, Any]) -> tuple[int, int] | None:
-    size = tuple(int(_number(image.get(side)) or 0) for side in ("width", "height"))
-    return size if min(size) > 0 else None
+    width, height = (int(_number(image.get(side)) or 0) for side in ("width", "height"))
+    return (width, height) if min(width, height) > 0 else None
 
 
 def _refused(file_name: str, problem: str) -> Imported:

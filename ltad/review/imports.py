@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -93,18 +94,19 @@ def import_decisions(
     """
     database.batch(batch_id)
     found = read_decisions(source, name)
-    for attempt in range(_ATTEMPTS):
+    attempts_left = _ATTEMPTS
+    while True:
         # Somebody may decide between the look and the writing; then look again.
         plan = _Plan(database, person, overwrite)
         for item, imported in _matched(database.items(batch_id), found, plan.unmatched):
             plan.add(item, imported)
         try:
             database.decide_many(plan.wanted)
+            return plan.report()
         except ConflictError:
-            if attempt == _ATTEMPTS - 1:
+            attempts_left -= 1
+            if not attempts_left:
                 raise
-            continue
-        return plan.report()
 
 
 class _Plan:
@@ -117,7 +119,7 @@ class _Plan:
         self._unchanged = 0
         self._conflicts: list[str] = []
         self._boxes = 0
-        self.wanted: list[dict] = []
+        self.wanted: list[dict[str, Any]] = []
         self.unmatched: list[str] = []
 
     def add(self, item: Item, imported: Imported) -> None:
@@ -154,14 +156,14 @@ class _Plan:
         )
 
     def _stored_mask(self, item: Item) -> np.ndarray | None:
-        key = item.decision.mask_key if item.decision else ""
+        key = item.mask_key
         return decode_mask(self._database.blob(key), "The stored mask") if key else None
 
     def _key(self, item: Item, mask: np.ndarray | None, old_mask: np.ndarray | None) -> str:
         if mask is None:
             return ""
         if mask is old_mask:
-            return item.decision.mask_key
+            return item.mask_key
         return self._database.put_blob(encode_mask(mask))
 
 

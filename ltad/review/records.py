@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -87,7 +88,7 @@ class ItemResult:
     class_probability: float
     is_recognised: bool
     score: float
-    reconstruction_score: float
+    reconstruction_score: float | None
     semantic_score: float
     threshold: float
     regions: tuple[dict[str, Any], ...] = ()
@@ -184,9 +185,19 @@ class Item:
         return self.decision.verdict if self.decision else ""
 
     @property
+    def defect_type(self) -> str:
+        """The person's word for the defect now, or ""."""
+        return self.decision.defect_type if self.decision else ""
+
+    @property
+    def mask_key(self) -> str:
+        """Key of the corrected mask now, or ""."""
+        return self.decision.mask_key if self.decision else ""
+
+    @property
     def is_anomalous(self) -> bool:
         """Whether the model called it anomalous at scoring time."""
-        return self.score is not None and self.score > self.threshold
+        return is_above(self)
 
 
 class ItemSummary(NamedTuple):
@@ -205,6 +216,19 @@ class ItemSummary(NamedTuple):
     duplicate_of: int | None
     verdict: str
     revision: int
+
+
+def current_threshold(
+    item: Item | ItemSummary, thresholds: Mapping[str, float] | None = None
+) -> float | None:
+    """The threshold of the item's class among those, or its own; None before it is scored."""
+    return (thresholds or {}).get(item.class_name, item.threshold)
+
+
+def is_above(item: Item | ItemSummary, thresholds: Mapping[str, float] | None = None) -> bool:
+    """Whether the item is scored, and above its `current_threshold`."""
+    threshold = current_threshold(item, thresholds)
+    return item.score is not None and threshold is not None and item.score > threshold
 
 
 @dataclass(frozen=True)

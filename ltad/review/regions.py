@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from ltad.inference import scoring
-from ltad.io.masks import resize_mask
+from ltad.io.masks import connected_areas, resize_mask
 from ltad.types import Detection, SettingError
 
 MINIMUM_AREA = 0.0003
@@ -51,7 +52,7 @@ class PictureRegion:
         """Its outline as closed polygons of (x, y) pixel edges, see :func:`trace`."""
         return trace(self.inside, self.left, self.top)
 
-    def record(self) -> dict:
+    def record(self) -> dict[str, Any]:
         """Box, area and score as plain numbers, for a database or JSON."""
         names = ("left", "top", "right", "bottom", "area", "score")
         return {name: getattr(self, name) for name in names}
@@ -102,7 +103,7 @@ def regions_of_mask(
         minimum_area: see `find_regions`.
     """
     smallest = minimum_area * mask.size
-    labels, count = ndimage.label(mask)
+    labels, count = connected_areas(mask)
     found = []
     for index, box in enumerate(ndimage.find_objects(labels, max_label=count), start=1):
         inside = labels[box] == index
@@ -181,7 +182,7 @@ def trace(
     listed, as (x, y).
     """
     padded = np.pad(inside, 1)
-    following = defaultdict(list)
+    following: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     # An edge lies where a pixel's neighbour in one direction is outside; it runs clockwise.
     for (down, right), start, end in (
         ((-1, 0), (0, 0), (1, 0)), ((0, 1), (1, 0), (1, 1)),
@@ -202,7 +203,9 @@ def trace(
     return tuple(loops)
 
 
-def _follow(following: dict, point: tuple[int, int]) -> tuple[int, int]:
+def _follow(
+    following: dict[tuple[int, int], list[tuple[int, int]]], point: tuple[int, int]
+) -> tuple[int, int]:
     ends = following[point]
     end = ends.pop()
     if not ends:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
+from PIL import Image
 
 from ltad.inference.scorer import Scorer
 from ltad.io.heatmap import heat_png
+from ltad.io.templates import environment, style_of
 from ltad.review.database import Database, now
 from ltad.review.evidence import Thresholds, gather, is_suspicious, model_verdict
 from ltad.review.export import row
@@ -25,7 +25,6 @@ from ltad.types import LTADError
 FIGURES = 200
 """So many parts are shown with pictures; a browser still opens the file at once."""
 PHOTO_SIDE = 420
-_HERE = Path(__file__).parent
 
 
 def write_report(
@@ -71,13 +70,12 @@ def write_report(
             if progress is not None:
                 progress(done, len(chosen))
 
-    pieces = _environment().get_template("report.html").generate(
-        batch=batch, written=now(),
-        style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
+    pieces = _TEMPLATES.get_template("report.jinja").generate(
+        batch=batch, written=now(), style=style_of(_TEMPLATES, "report.css"),
         counts=_counts(items), agreement=_agreement(items, thresholds),
         classes=_classes(items, thresholds),
         defect_types=dict(Counter(
-            item.decision.defect_type or "no type given"
+            item.defect_type or "no type given"
             for item in items if item.verdict == "defective"
         ).most_common()),
         settings={k: v for k, v in batch.settings.items() if v is not None},
@@ -89,17 +87,12 @@ def write_report(
     return len(chosen)
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "moment": lambda text: f"{text[:16].replace('T', ' ')} UTC",
-        "number": lambda value: "" if value is None else f"{value:.5g}",
-        "readable": lambda name: name.replace("_", " "),
-        "path": _path,
-    }
-    return environment
+def _moment(text: str) -> str:
+    return f"{text[:16].replace('T', ' ')} UTC"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.5g}"
 
 
 def _path(contours: Sequence[Sequence[tuple[int, int]]]) -> str:
@@ -107,6 +100,9 @@ def _path(contours: Sequence[Sequence[tuple[int, int]]]) -> str:
     return "".join(
         "M" + "L".join(f"{x} {y}" for x, y in contour) + "Z" for contour in contours
     )
+
+
+_TEMPLATES = environment("ltad.review", moment=_moment, number=_number, path=_path)
 
 
 def _counts(items: Sequence[Item]) -> dict[str, int]:
@@ -168,7 +164,7 @@ def _figure(
     }
 
 
-def _jpeg(picture: Any) -> bytes:
+def _jpeg(picture: Image.Image) -> bytes:
     small = picture.copy()
     small.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
     buffer = io.BytesIO()

@@ -16,7 +16,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ BACKUP_SECONDS = 5.0
 """How long after a change the automatic backup is written, at the earliest."""
 BACKUP_SHARE = 0.02
 """Of the time, at most this much goes into automatic backups."""
+Row = tuple[Any, ...]
 _log = logging.getLogger(__name__)
 _ITEM_COLUMNS = """
     id INTEGER PRIMARY KEY,
@@ -194,7 +195,7 @@ class Store:
             self.close()
         self._backup_cost = time.monotonic() - start
 
-    def _rows(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[tuple]:
+    def _rows(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
         """All rows of a query at once, so that no reader holds a snapshot for longer."""
         try:
             return self._connection().execute(sql, values).fetchall()
@@ -202,7 +203,7 @@ class Store:
             raise self._unusable(error) from error
 
     @contextmanager
-    def _writing(self, is_migration: bool = False) -> Iterator[sqlite3.Connection]:
+    def _writing(self, is_migration: bool = False) -> Generator[sqlite3.Connection]:
         """A transaction: committed and on disk at the end, or rolled back by any error."""
         try:
             with self._turn, self._lock:

@@ -7,15 +7,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
-from ltad.evaluation.metrics import Confusion
+from ltad.evaluation.metrics import Confusion, best_f1_threshold, threshold_under
+from ltad.inference.scorer import Scorer
 from ltad.review.database import Database
 from ltad.review.images import ImageStore
-from ltad.review.records import Batch, DeskError, ItemSummary, Reviewed, ThresholdChoice
+from ltad.review.records import (
+    Batch,
+    DeskError,
+    Item,
+    ItemSummary,
+    Reviewed,
+    ThresholdChoice,
+    is_above,
+)
 
 SAMPLE_SIZE = 30
 CONFIDENCE = 0.95
@@ -30,27 +37,19 @@ def quality(reviewed: Iterable[Reviewed], thresholds: Mapping[str, float]) -> Co
     return Confusion(*map(int, (counts[1, 1], counts[1, 0], counts[0, 1], counts[0, 0])))
 
 
-def best_f1_threshold(decided: Sequence[tuple[float, bool]]) -> float:
+def reviewed_f1_threshold(decided: Sequence[tuple[float, bool]]) -> float:
     """The threshold of the highest F1 on (score, is defective) pairs.
-
-    It lies halfway between two reviewed scores; of equally good ones the lowest is taken, which
-    misses least.
 
     Raises:
         DeskError: there is not at least one pair of each kind.
     """
-    scores, is_defective = _sorted_scores(decided)
+    scores, is_defective = _scores(decided)
     if not 0 < is_defective.sum() < len(scores):
         raise DeskError(
             "The best F1 needs at least one part reviewed as good and one as defective. "
             "Review more, or choose another way."
         )
-    values = np.unique(scores)
-    candidates = np.concatenate([[np.nextafter(values[0], -np.inf)], _middles(values)])
-    caught = is_defective.sum() - _below(scores[is_defective], candidates)
-    alarms = len(scores) - _below(scores, candidates)
-    f1 = 2 * caught / (alarms + is_defective.sum())
-    return float(candidates[f1.argmax()])
+    return best_f1_threshold(is_defective, scores)
 
 
 def miss_rate_threshold(decided: Sequence[tuple[float, bool]], miss_rate: float) -> float:
@@ -63,8 +62,8 @@ def miss_rate_threshold(decided: Sequence[tuple[float, bool]], miss_rate: float)
     Raises:
         DeskError: no pair is defective.
     """
-    scores, is_defective = _sorted_scores(decided)
-    defective = scores[is_defective]
+    scores, is_defective = _scores(decided)
+    defective = np.sort(scores[is_defective])
     if not len(defective):
         raise DeskError(
             "A miss rate needs at least one part reviewed as defective. Review more, or choose "
@@ -72,9 +71,8 @@ def miss_rate_threshold(decided: Sequence[tuple[float, bool]], miss_rate: float)
         )
     # 0.29 * 100 is a little less than 29 in floating point.
     first_caught = defective[int(miss_rate * len(defective) + 1e-9)]
-    just_below = float(np.nextafter(first_caught, -np.inf))
-    lower = scores[scores < first_caught]
-    return min(float((lower[-1] + first_caught) / 2), just_below) if len(lower) else just_below
+    values = np.unique(scores)
+    return threshold_under(values, int(np.searchsorted(values, first_caught)))
 
 
 def current_threshold(
@@ -96,7 +94,7 @@ def current_threshold(
     if choice.mode == "score":
         return choice.value
     if choice.mode == "f1":
-        return best_f1_threshold(decided)
+        return reviewed_f1_threshold(decided)
     return miss_rate_threshold(decided, choice.value)
 
 
@@ -142,33 +140,20 @@ def class_threshold(
     return min([base + shift, *(float(np.nextafter(score, -np.inf)) for score in alarms)])
 
 
-def verdicts(items: Iterable, thresholds: Mapping[str, float]) -> dict[int, bool]:
+def verdicts(
+    items: Iterable[Item | ItemSummary], thresholds: Mapping[str, float]
+) -> dict[int, bool]:
     """Item id -> whether it raises an alarm now, of the scored ones among `items`.
 
     Args:
-        items: `Item` or `ItemSummary`.
         thresholds: by class name.
     """
-    return {
-        item.id: item.score > thresholds.get(item.class_name, item.threshold)
-        for item in items if item.status == "scored"
-    }
+    return {item.id: is_above(item, thresholds) for item in items if item.status == "scored"}
 
 
-def _sorted_scores(decided: Sequence[tuple[float, bool]]) -> tuple[np.ndarray, np.ndarray]:
-    scores = np.array([score for score, _ in decided], dtype=np.float64)
-    is_defective = np.array([bool(defective) for _, defective in decided], dtype=bool)
-    order = scores.argsort(kind="stable")
-    return scores[order], is_defective[order]
-
-
-def _middles(values: np.ndarray) -> np.ndarray:
-    return (values[:-1] + values[1:]) / 2
-
-
-def _below(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """How many of the sorted scores raise no alarm at each threshold."""
-    return np.searchsorted(scores, thresholds, side="right")
+def _scores(decided: Sequence[tuple[float, bool]]) -> tuple[np.ndarray, np.ndarray]:
+    return (np.array([score for score, _ in decided], np.float64),
+            np.array([defective for _, defective in decided], bool))
 
 
 @dataclass(frozen=True)
@@ -211,11 +196,13 @@ def estimate_from_sample(
     Args:
         rows: all of one batch.
     """
+    from scipy.stats import binomtest  # slow to import, and seldom needed
+
     chosen = random_sample(batch_id, rows)
     sample = [row for row in rows if row.id in chosen and class_name in ("", row.class_name)]
     reviewed = [row for row in sample if row.verdict]
     defective = [row for row in reviewed if row.verdict == "defective"]
-    missed = sum(row.score <= thresholds.get(row.class_name, row.threshold) for row in defective)
+    missed = sum(not is_above(row, thresholds) for row in defective)
     counts = (len(sample), len(reviewed), len(defective), missed)
     if len(reviewed) < len(sample) or not defective:
         return SampleEstimate(*counts)
@@ -245,7 +232,7 @@ class Feedback:
 
 
 def feedback(
-    database: Database, scorer: Any, batch: Batch,
+    database: Database, scorer: Scorer, batch: Batch,
     choices: dict[str, ThresholdChoice] | None = None,
 ) -> Feedback:
     """Thresholds from the choices and decisions there are now.
@@ -319,7 +306,7 @@ def comparable_reviews(database: Database, batch: Batch) -> list[Reviewed]:
     ])
 
 
-def calibration_limit(scorer: Any, batch: Batch) -> Callable[[str, float], float]:
+def calibration_limit(scorer: Scorer, batch: Batch) -> Callable[[str, float], float]:
     """(class name, false-alarm rate) -> the model's threshold under the batch's settings."""
     settings = scorer.score_settings(*(batch.settings.get(name) for name in _COMPARABLE))
 

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ltad.io.images import read_image
+from ltad.inference.registry import ModelRegistry
+from ltad.inference.scorer import Scorer
+from ltad.io.images import Prepared, read_image
 from ltad.io.masks import decode_mask
 from ltad.review.database import Database
 from ltad.review.images import ImageStore
@@ -32,7 +34,7 @@ SPEED_MEMORY = 0.7
 """Weight of the past in the images per second."""
 
 
-def checked_settings(scorer: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+def checked_settings(scorer: Scorer, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting of a batch, with the model's own values for what is missing.
 
     Raises:
@@ -61,7 +63,7 @@ def checked_settings(scorer: Any, settings: Mapping[str, Any]) -> dict[str, Any]
 
 
 def score_items(
-    database: Database, pictures: ImageStore, scorer: Any, settings: Mapping[str, Any],
+    database: Database, pictures: ImageStore, scorer: Scorer, settings: Mapping[str, Any],
     items: Sequence[tuple[int, str, str]],
 ) -> Outcomes:
     """Results of some items, or the reason why one has none.
@@ -110,7 +112,7 @@ def item_result(
 
 
 def _detect(
-    scorer: Any, prepared: Mapping[int, Any], settings: Mapping[str, Any]
+    scorer: Scorer, prepared: Mapping[int, Prepared], settings: Mapping[str, Any]
 ) -> dict[int, Detection | Exception]:
     """All at once; one by one only when that fails, to find out which it is."""
     if not prepared:
@@ -162,7 +164,7 @@ class BatchRunner:
     """
 
     def __init__(
-        self, database: Database, pictures: ImageStore, registry: Any,
+        self, database: Database, pictures: ImageStore, registry: ModelRegistry,
         turn: threading.Lock | None = None,
     ) -> None:
         self.database = database

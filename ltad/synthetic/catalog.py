@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ltad.synthetic.geometry import Frame
 from ltad.synthetic.objects import (
+    Change,
     build_bearing,
     build_bottle_cap,
     build_button,
@@ -19,7 +21,7 @@ from ltad.synthetic.objects import (
     build_screw,
     build_washer,
 )
-from ltad.synthetic.photo import Layers, linear
+from ltad.synthetic.photo import Layers, Paint
 from ltad.synthetic.textures import (
     build_brushed_metal,
     build_carpet,
@@ -30,22 +32,6 @@ from ltad.synthetic.textures import (
 )
 
 NO_BACKGROUND = "none"
-
-
-@dataclass(frozen=True)
-class Paint:
-    """One variant: its name for people (color, material) and how its surface looks."""
-
-    color: str
-    material: str
-    screen: tuple[int, int, int]
-    gloss: float
-    metal: float
-
-    @property
-    def albedo(self) -> np.ndarray:
-        """Linear colour, (3,) float32."""
-        return linear(*self.screen)
 
 
 STEEL = Paint("silver", "steel", (206, 208, 212), 0.55, 1.0)
@@ -63,7 +49,7 @@ class Kind:
     of sizes, ``bends`` whether deformation bends the outline instead of denting the surface.
     """
 
-    build: Callable[..., Layers]
+    build: Callable[[np.random.Generator, Frame, Paint, Change | None], Layers]
     paints: tuple[Paint, ...]
     backgrounds: tuple[str, ...] = (NO_BACKGROUND,)
     turn: float = 0.05

@@ -20,7 +20,7 @@ from ltad.synthetic.photo import Layers, linear
 FULLY = 0.35
 
 
-def crack(rng, frame: Frame, layers: Layers, strength: float) -> np.ndarray:
+def crack(rng: np.random.Generator, frame: Frame, layers: Layers, strength: float) -> np.ndarray:
     """A dark jagged line that branches."""
     spot = pick_spot(rng, layers.cover, 0.1)
     length = rng.uniform(0.4, 1.1)
@@ -39,7 +39,7 @@ def crack(rng, frame: Frame, layers: Layers, strength: float) -> np.ndarray:
     return weight > FULLY
 
 
-def scratch(rng, frame: Frame, layers: Layers, strength: float) -> np.ndarray:
+def scratch(rng: np.random.Generator, frame: Frame, layers: Layers, strength: float) -> np.ndarray:
     """One to four nearly parallel gouges baring lighter or darker material."""
     spot = pick_spot(rng, layers.cover, 0.1)
     first = wander(rng, spot, rng.uniform(0.35, 1.2), 0.03, rng.uniform(-0.7, 0.7))
@@ -62,7 +62,7 @@ def scratch(rng, frame: Frame, layers: Layers, strength: float) -> np.ndarray:
     return weight > FULLY
 
 
-def stain(rng, frame: Frame, layers: Layers, strength: float) -> np.ndarray:
+def stain(rng: np.random.Generator, frame: Frame, layers: Layers, strength: float) -> np.ndarray:
     """A dried splash: tinted inside, darker along its rim, sharp-edged."""
     spot = pick_spot(rng, layers.cover, 0.08)
     distance = blob(rng, frame, spot, rng.uniform(0.09, 0.28), 0.5, rng.uniform(1, 1.7))
@@ -82,7 +82,9 @@ def stain(rng, frame: Frame, layers: Layers, strength: float) -> np.ndarray:
     return weight > FULLY
 
 
-def contamination(rng, frame: Frame, layers: Layers, strength: float) -> np.ndarray:
+def contamination(
+    rng: np.random.Generator, frame: Frame, layers: Layers, strength: float
+) -> np.ndarray:
     """Foreign matter lying on the part: a fibre, a scatter of crumbs, or a smeared lump."""
     spot = pick_spot(rng, layers.cover, 0.08)
     under = layers.albedo[layers.cover > 0.5].mean()
@@ -114,7 +116,9 @@ def contamination(rng, frame: Frame, layers: Layers, strength: float) -> np.ndar
     return weight > FULLY
 
 
-def discoloration(rng, frame: Frame, layers: Layers, strength: float) -> np.ndarray:
+def discoloration(
+    rng: np.random.Generator, frame: Frame, layers: Layers, strength: float
+) -> np.ndarray:
     """A soft-edged shift of hue or lightness, as heat, bleach or bad dye leaves it."""
     spot = pick_spot(rng, layers.cover, 0.05)
     distance = blob(rng, frame, spot, rng.uniform(0.16, 0.3), 0.35, rng.uniform(1, 2))
@@ -133,7 +137,7 @@ def discoloration(rng, frame: Frame, layers: Layers, strength: float) -> np.ndar
     return weight > FULLY
 
 
-def hole(rng, frame: Frame, layers: Layers, strength: float) -> np.ndarray:
+def hole(rng: np.random.Generator, frame: Frame, layers: Layers, strength: float) -> np.ndarray:
     """A punched or gnawed hole: dark, deep, with a slightly raised burr."""
     spot = pick_spot(rng, layers.cover, 0.12)
     distance = blob(rng, frame, spot, rng.uniform(0.065, 0.18), 0.22, rng.uniform(1, 1.35))
@@ -146,7 +150,9 @@ def hole(rng, frame: Frame, layers: Layers, strength: float) -> np.ndarray:
     return (weight > FULLY) | (burr > 0.6)
 
 
-def broken_piece(rng, frame: Frame, layers: Layers, strength: float, fills: bool) -> np.ndarray:
+def broken_piece(
+    rng: np.random.Generator, frame: Frame, layers: Layers, strength: float, fills: bool
+) -> np.ndarray:
     """A piece broken off the rim, or chipped out of a surface that has no rim."""
     radius = rng.uniform(0.11, 0.17) + 0.09 * strength
     if fills:
@@ -164,7 +170,9 @@ def broken_piece(rng, frame: Frame, layers: Layers, strength: float, fills: bool
     return (gone > FULLY) | (face > 0.5)
 
 
-def _chip(rng, frame, layers, strength, radius) -> np.ndarray:
+def _chip(
+    rng: np.random.Generator, frame: Frame, layers: Layers, strength: float, radius: float
+) -> np.ndarray:
     spot = pick_spot(rng, layers.cover)
     distance = chip_shape(rng, frame, spot, radius * 0.8)
     weight = cover_of(distance)
@@ -176,7 +184,7 @@ def _chip(rng, frame, layers, strength, radius) -> np.ndarray:
     return weight > FULLY
 
 
-def dent(rng, frame: Frame, layers: Layers, strength: float) -> np.ndarray:
+def dent(rng: np.random.Generator, frame: Frame, layers: Layers, strength: float) -> np.ndarray:
     """A pressed-in hollow with a faint raised lip; colour stays as it was."""
     spot = pick_spot(rng, layers.cover, 0.08)
     radius = rng.uniform(0.13, 0.26)
@@ -191,7 +199,9 @@ def dent(rng, frame: Frame, layers: Layers, strength: float) -> np.ndarray:
     return (distance < 0) & on_part
 
 
-def bend(rng, frame: Frame, layers: Layers, strength: float) -> tuple[Frame, np.ndarray]:
+def bend(
+    rng: np.random.Generator, frame: Frame, layers: Layers, strength: float
+) -> tuple[Frame, np.ndarray]:
     """A frame whose material is pushed sideways near a spot, and where that matters (bool)."""
     spot = pick_spot(rng, layers.cover, 0.0)
     reach = rng.uniform(0.24, 0.36)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 from scipy.ndimage import uniform_filter
 
 SUPERSAMPLING = 3
+Point = Sequence[float] | np.ndarray
+Lines = Iterable[ArrayLike]
+"""Each (n, 2) points."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +46,21 @@ class Frame:
         """The same frame with the part's material displaced by a field in part units."""
         return replace(self, u=self.u - shift_u, v=self.v - shift_v)
 
-    def near(self, place, reach: float) -> tuple[Frame, tuple[slice, slice]]:
+    def near(self, place: Point, reach: float) -> tuple[Frame, tuple[slice, slice]]:
         """The frame cropped to a square about a part point, and the crop's pixels.
 
         Drawing small pieces inside their own window costs a fraction of the full picture.
         """
         x, y = self.to_picture(np.array([[place[0], place[1]]]))[0]
         half = reach * self.scale + 2.0 / self.size
-        window = tuple(
+        rows, columns = (
             slice(
                 int(np.clip((middle - half + 1) * self.size / 2, 0, self.size - 1)),
                 int(np.clip((middle + half + 1) * self.size / 2 + 1, 1, self.size)),
             )
             for middle in (y, x)
         )
+        window = rows, columns
         cropped = replace(
             self, x=self.x[window], y=self.y[window], u=self.u[window], v=self.v[window]
         )
@@ -66,7 +72,7 @@ class Frame:
         turned = points @ np.array([[cos, sin], [-sin, cos]])
         return turned * self.scale + np.array(self.center)
 
-    def ink_part(self, lines=(), width=0.02, polygons=()) -> np.ndarray:
+    def ink_part(self, lines: Lines = (), width: float = 0.02, polygons: Lines = ()) -> np.ndarray:
         """Ink of polylines and filled polygons given in part units, (size, size) in 0 to 1."""
         return ink(
             self.size,
@@ -88,7 +94,10 @@ def make_frame(size: int, angle: float, scale: float, center: tuple[float, float
     return Frame(size, angle, scale, center, x, y, u, v)
 
 
-def ink(size: int, lines=(), width: float = 0.02, polygons=(), widths=None) -> np.ndarray:
+def ink(
+    size: int, lines: Lines = (), width: float = 0.02, polygons: Lines = (),
+    widths: Sequence[float] | np.ndarray | None = None,
+) -> np.ndarray:
     """Antialiased ink of polylines and polygons given in picture units."""
     large = size * SUPERSAMPLING
     sheet = Image.new("L", (large, large), 0)
@@ -114,7 +123,9 @@ def hexagon(u: np.ndarray, v: np.ndarray, inner: float) -> np.ndarray:
     return np.maximum(across, slanted) - np.float32(inner)
 
 
-def rectangle(u: np.ndarray, v: np.ndarray, half_u, half_v, round_by: float = 0.0) -> np.ndarray:
+def rectangle(
+    u: np.ndarray, v: np.ndarray, half_u: float, half_v: float, round_by: float = 0.0
+) -> np.ndarray:
     """Rectangle of the given half sides with rounded corners."""
     away_u = np.abs(u) - (half_u - round_by)
     away_v = np.abs(v) - (half_v - round_by)
@@ -128,7 +139,9 @@ def stadium(u: np.ndarray, v: np.ndarray, half: float, radius: float) -> np.ndar
     return np.sqrt(away * away + v * v) - np.float32(radius)
 
 
-def local(u: np.ndarray, v: np.ndarray, place) -> tuple[np.ndarray, np.ndarray]:
+def local(
+    u: np.ndarray, v: np.ndarray, place: tuple[float, float, float]
+) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates seen from a piece's own place and turn."""
     away_u, away_v = u - np.float32(place[0]), v - np.float32(place[1])
     if not place[2]:
@@ -154,7 +167,9 @@ def circle_points(radius: float, count: int, start: float = 0.0) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1) * radius
 
 
-def pick_spot(rng, cover: np.ndarray, margin: float = 0.0) -> tuple[float, float]:
+def pick_spot(
+    rng: np.random.Generator, cover: np.ndarray, margin: float = 0.0
+) -> tuple[float, float]:
     """A random point on the part, away from its edges by about ``margin`` where possible."""
     size = cover.shape[0]
     tries = rng.uniform(-0.82, 0.82, (300, 2))
@@ -171,7 +186,9 @@ def pick_spot(rng, cover: np.ndarray, margin: float = 0.0) -> tuple[float, float
     return (columns[middle] + 0.5) * 2 / size - 1, (rows[middle] + 0.5) * 2 / size - 1
 
 
-def pick_rim(rng, cover: np.ndarray, center) -> tuple[float, float, float]:
+def pick_rim(
+    rng: np.random.Generator, cover: np.ndarray, center: Point
+) -> tuple[float, float, float]:
     """A random point on the outline and the outward direction there (radians)."""
     size = cover.shape[0]
     angle = rng.uniform(0, 2 * np.pi)
@@ -186,7 +203,10 @@ def pick_rim(rng, cover: np.ndarray, center) -> tuple[float, float, float]:
     return float(x[last]), float(y[last]), float(angle)
 
 
-def blob(rng, frame: Frame, spot, radius: float, rough: float, longer: float = 1.0) -> np.ndarray:
+def blob(
+    rng: np.random.Generator, frame: Frame, spot: Point, radius: float, rough: float,
+    longer: float = 1.0,
+) -> np.ndarray:
     """Signed distance (about) to an irregular rounded patch, negative inside."""
     angle = rng.uniform(0, np.pi)
     away_x, away_y = frame.x - np.float32(spot[0]), frame.y - np.float32(spot[1])
@@ -202,7 +222,7 @@ def blob(rng, frame: Frame, spot, radius: float, rough: float, longer: float = 1
     return reach - np.float32(radius) * np.clip(edge, 0.45, 1.7)
 
 
-def chip_shape(rng, frame: Frame, spot, radius: float) -> np.ndarray:
+def chip_shape(rng: np.random.Generator, frame: Frame, spot: Point, radius: float) -> np.ndarray:
     """Signed distance to an angular patch, as brittle fracture leaves it."""
     away_x, away_y = frame.x - np.float32(spot[0]), frame.y - np.float32(spot[1])
     sides = int(rng.integers(5, 8))
@@ -223,7 +243,9 @@ def cover_of(distance: np.ndarray, soft: float | None = None) -> np.ndarray:
     return np.clip(0.5 - distance / np.float32(width), 0, 1)
 
 
-def wander(rng, spot, length: float, kink: float, curl: float) -> np.ndarray:
+def wander(
+    rng: np.random.Generator, spot: Point, length: float, kink: float, curl: float
+) -> np.ndarray:
     """(n, 2) picture points of a line about ``spot``: ``kink`` jagged, ``curl`` bowed."""
     count = 14
     heading = rng.uniform(0, 2 * np.pi)

@@ -22,7 +22,7 @@ from ltad.synthetic.geometry import (
     smoothstep,
     stadium,
 )
-from ltad.synthetic.photo import Layers, linear, start_layers
+from ltad.synthetic.photo import Layers, Paint, linear, start_layers
 
 SOLDER = linear(205, 207, 208)
 GOLD = linear(232, 198, 112)
@@ -108,7 +108,9 @@ SMALL_PARTS = (
 CAN = Place(0.48, 0.34)
 
 
-def build_circuit_board(rng, frame, paint, change) -> Layers:
+def build_circuit_board(
+    rng: np.random.Generator, frame: Frame, paint: Paint, change: Change | None
+) -> Layers:
     """A lacquered board with traces, one chip, five ceramic parts and a capacitor can."""
     outline = rectangle(frame.u, frame.v, 0.94, 0.64, 0.04)
     cover = frame.cover(outline)
@@ -119,9 +121,9 @@ def build_circuit_board(rng, frame, paint, change) -> Layers:
     layers.paint(copper, paint.albedo * 1.7 + 0.02)
     layers.lift(copper, 0.004 * frame.scale)
     for hole in HOLES:
-        _add_eye(frame, layers, (*hole, 0.0), 0.075, 0.045, True)
+        _add_eye(frame, layers, Place(*hole), 0.075, 0.045, True)
     for via in VIAS:
-        _add_eye(frame, layers, (*via, 0.0), 0.03, 0.013, False)
+        _add_eye(frame, layers, Place(*via), 0.03, 0.013, False)
     places = arrange([*SMALL_PARTS, CAN, CHIP], change, 0.16)
     for home, place in zip(SMALL_PARTS, places, strict=False):
         _add_small_part(frame, layers, home, place)
@@ -130,12 +132,14 @@ def build_circuit_board(rng, frame, paint, change) -> Layers:
     return layers
 
 
-def _close_up(frame, layers, place, reach):
+def _close_up(frame: Frame, layers: Layers, place: Place, reach: float) -> tuple[Frame, Layers]:
     cropped, window = frame.near(place, reach)
     return cropped, layers.window(window)
 
 
-def _add_eye(frame, layers, place, outer, inner, open_through) -> None:
+def _add_eye(
+    frame: Frame, layers: Layers, place: Place, outer: float, inner: float, open_through: bool
+) -> None:
     frame, layers = _close_up(frame, layers, place, outer)
     distance = ring_radius(*local(frame.u, frame.v, place))
     layers.paint(frame.cover(distance - outer), GOLD, 0.5, 1.0)
@@ -145,7 +149,7 @@ def _add_eye(frame, layers, place, outer, inner, open_through) -> None:
         layers.paint(frame.cover(distance - inner), BODY_BLACK, 0.1, 0.0)
 
 
-def _add_small_part(frame, layers, home, place) -> None:
+def _add_small_part(frame: Frame, layers: Layers, home: Place, place: Place | None) -> None:
     frame, layers = _close_up(frame, layers, home, 0.4)
     u, v = local(frame.u, frame.v, home)
     pads = rectangle(np.abs(u) - 0.115, v, 0.05, 0.055, 0.01)
@@ -161,7 +165,7 @@ def _add_small_part(frame, layers, home, place) -> None:
     layers.lift(weight * (0.6 + 0.4 * bevel(body, 0.02)), 0.06 * frame.scale)
 
 
-def _add_can(frame, layers, place) -> None:
+def _add_can(frame: Frame, layers: Layers, place: Place | None) -> None:
     frame, layers = _close_up(frame, layers, CAN, 0.4)
     radius = ring_radius(*local(frame.u, frame.v, CAN))
     layers.paint(frame.cover(np.abs(radius - 0.175) - 0.008), linear(226, 226, 220))
@@ -177,7 +181,7 @@ def _add_can(frame, layers, place) -> None:
     layers.lift(weight * (0.7 + 0.3 * dome(body, 0.03)), 0.2 * frame.scale)
 
 
-def _add_chip(frame, layers, place) -> None:
+def _add_chip(frame: Frame, layers: Layers, place: Place | None) -> None:
     frame, layers = _close_up(frame, layers, CHIP, 0.62)
     u, v = local(frame.u, frame.v, CHIP)
     row = np.abs((v + 0.16) % np.float32(0.16) - 0.08) - np.float32(0.08)
@@ -203,7 +207,9 @@ def _add_chip(frame, layers, place) -> None:
 PIN_COLUMNS = 6
 
 
-def build_connector(rng, frame, paint, change) -> Layers:
+def build_connector(
+    rng: np.random.Generator, frame: Frame, paint: Paint, change: Change | None
+) -> Layers:
     """A molded housing with two rows of six gold pins in a recess."""
     u, v = frame.u, frame.v
     shell = rectangle(u, v, 0.9, 0.46, 0.05)
@@ -239,7 +245,9 @@ def build_connector(rng, frame, paint, change) -> Layers:
     return layers
 
 
-def build_bottle_cap(rng, frame, paint, change) -> Layers:
+def build_bottle_cap(
+    rng: np.random.Generator, frame: Frame, paint: Paint, change: Change | None
+) -> Layers:
     """A crown cap from above: crimped skirt, lacquered top, a printed star in a ring."""
     radius = ring_radius(frame.u, frame.v)
     angle = np.arctan2(frame.v, frame.u)
@@ -260,7 +268,7 @@ def build_bottle_cap(rng, frame, paint, change) -> Layers:
     return layers
 
 
-def _star(frame, place):
+def _star(frame: Frame, place: Place) -> np.ndarray:
     points = circle_points(1.0, 10, place.turn - np.pi / 2)
     points[::2] *= 0.4
     points[1::2] *= 0.18
@@ -275,7 +283,9 @@ PRINT_STROKES = (
 )
 
 
-def build_capsule(rng, frame, paint, change) -> Layers:
+def build_capsule(
+    rng: np.random.Generator, frame: Frame, paint: Paint, change: Change | None
+) -> Layers:
     """A two-part medicine capsule with a printed code."""
     u, v = frame.u, frame.v
     joint = frame.cover(u - 0.08)
@@ -297,7 +307,7 @@ def build_capsule(rng, frame, paint, change) -> Layers:
     return layers
 
 
-def _print_code(frame, layers, place) -> None:
+def _print_code(frame: Frame, layers: Layers, place: Place) -> None:
     cos, sin = np.cos(place.turn), np.sin(place.turn)
     turn = np.array([[cos, sin], [-sin, cos]])
     shift = np.array([place.u, place.v])
@@ -305,7 +315,9 @@ def _print_code(frame, layers, place) -> None:
     layers.paint(0.9 * frame.ink_part(lines, 0.034), linear(40, 40, 48))
 
 
-def build_button(rng, frame, paint, change) -> Layers:
+def build_button(
+    rng: np.random.Generator, frame: Frame, paint: Paint, change: Change | None
+) -> Layers:
     """A four-hole coat button with a raised rim and faint marbling."""
     radius = ring_radius(frame.u, frame.v)
     outline = radius - 0.82
@@ -325,7 +337,7 @@ def build_button(rng, frame, paint, change) -> Layers:
     return layers
 
 
-def _soften_metal(rng, frame: Frame, layers: Layers) -> None:
+def _soften_metal(rng: np.random.Generator, frame: Frame, layers: Layers) -> None:
     """Handling marks and uneven polish that every good metal part has."""
     cloud = field(rng, frame.size, 7)
     grain = field(rng, frame.size, 100)
@@ -334,7 +346,9 @@ def _soften_metal(rng, frame: Frame, layers: Layers) -> None:
     np.clip(layers.gloss, 0.05, 1, out=layers.gloss)
 
 
-def build_hex_nut(rng, frame, paint, change) -> Layers:
+def build_hex_nut(
+    rng: np.random.Generator, frame: Frame, paint: Paint, change: Change | None
+) -> Layers:
     """Hexagon with turned chamfer and a threaded bore."""
     radius = ring_radius(frame.u, frame.v)
     outline = hexagon(frame.u, frame.v, 0.78)
@@ -355,7 +369,9 @@ def build_hex_nut(rng, frame, paint, change) -> Layers:
     return layers
 
 
-def build_screw(rng, frame, paint, change) -> Layers:
+def build_screw(
+    rng: np.random.Generator, frame: Frame, paint: Paint, change: Change | None
+) -> Layers:
     """A countersunk wood screw lying on its side, head to the left."""
     u, v = frame.u, frame.v
     tip = np.clip((0.95 - u) / np.float32(0.34), 0, 1)
@@ -380,7 +396,9 @@ def build_screw(rng, frame, paint, change) -> Layers:
     return layers
 
 
-def build_washer(rng, frame, paint, change) -> Layers:
+def build_washer(
+    rng: np.random.Generator, frame: Frame, paint: Paint, change: Change | None
+) -> Layers:
     """A flat ring with turning marks and a stamped rounded edge."""
     radius = ring_radius(frame.u, frame.v)
     outline = np.maximum(radius - 0.82, 0.4 - radius)
@@ -399,7 +417,9 @@ def build_washer(rng, frame, paint, change) -> Layers:
 GEAR_TEETH = 18
 
 
-def build_gear(rng, frame, paint, change) -> Layers:
+def build_gear(
+    rng: np.random.Generator, frame: Frame, paint: Paint, change: Change | None
+) -> Layers:
     """A spur gear with hub, keyway and six lightening holes."""
     radius = ring_radius(frame.u, frame.v)
     turn = (np.arctan2(frame.v, frame.u) / np.float32(2 * np.pi)) % 1 * np.float32(GEAR_TEETH)
@@ -431,7 +451,9 @@ def build_gear(rng, frame, paint, change) -> Layers:
 BALLS = 9
 
 
-def build_bearing(rng, frame, paint, change) -> Layers:
+def build_bearing(
+    rng: np.random.Generator, frame: Frame, paint: Paint, change: Change | None
+) -> Layers:
     """An open ball bearing: two races, a brass cage and nine balls."""
     radius = ring_radius(frame.u, frame.v)
     outer = np.maximum(radius - 0.9, 0.68 - radius)
@@ -459,7 +481,7 @@ def build_bearing(rng, frame, paint, change) -> Layers:
     return layers
 
 
-def _add_ball(frame, layers, place, paint) -> None:
+def _add_ball(frame: Frame, layers: Layers, place: Place, paint: Paint) -> None:
     frame, window = frame.near(place, 0.13)
     layers = layers.window(window)
     distance = ring_radius(*local(frame.u, frame.v, place)) - 0.1

@@ -108,8 +108,8 @@ def _read_stroke(number: int, record: Any) -> Stroke:
         if unknown:
             raise SettingError(f"{', '.join(sorted(map(str, unknown)))} is no field of a stroke.")
         points = tuple((float(x), float(y)) for x, y in record["points"])
-        numbers = {k: kind(record[k]) for k, kind in
-                   (("width", float), ("strength", float), ("seed", int)) if k in record}
+        numbers: dict[str, Any] = {k: kind(record[k]) for k, kind in (
+            ("width", float), ("strength", float), ("seed", int)) if k in record}
         return Stroke(str(record["kind"]), points, **numbers, colour=str(record.get("colour", "")))
     except (TypeError, ValueError, OverflowError) as error:
         raise SettingError(f"Stroke {number}: {error}") from None
@@ -147,7 +147,9 @@ class _Sheet:
         """(n, 2) x and y in units of the shorter side."""
         return np.array(points, np.float64) * self.mask.shape[::-1] / self.unit
 
-    def lay(self, cover: np.ndarray, colour: np.ndarray, box: tuple[slice, slice]) -> None:
+    def lay(
+        self, cover: np.ndarray, colour: np.ndarray | np.float32, box: tuple[slice, slice]
+    ) -> None:
         """Blend `colour` over the box by `cover` (h, w) in [0, 1]."""
         self.painted[box] += cover[..., None] * (colour - self.painted[box])
 
@@ -248,8 +250,9 @@ def _smooth(random: np.random.Generator, count: int) -> np.ndarray:
 
 def _field(random: np.random.Generator, shape: tuple[int, ...], cells: int) -> np.ndarray:
     """Soft noise in [0, 1] that looks alike at every size of the picture, (H, W)."""
+    height, width = shape
     coarse = Image.fromarray(random.uniform(0, 1, (cells, cells)).astype(np.float32))
-    return np.asarray(coarse.resize(shape[::-1], Image.Resampling.BICUBIC)).clip(0, 1)
+    return np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).clip(0, 1)
 
 
 def _ink(

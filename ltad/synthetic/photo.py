@@ -26,6 +26,22 @@ def linear(red: float, green: float, blue: float) -> np.ndarray:
     return (np.array([red, green, blue], np.float32) / np.float32(255)) ** 2
 
 
+@dataclass(frozen=True)
+class Paint:
+    """One variant: its name for people (color, material) and how its surface looks."""
+
+    color: str
+    material: str
+    screen: tuple[int, int, int]
+    gloss: float
+    metal: float
+
+    @property
+    def albedo(self) -> np.ndarray:
+        """Linear colour, (3,) float32."""
+        return linear(*self.screen)
+
+
 @dataclass
 class Layers:
     """What covers each pixel, all float32 and (size, size) except albedo (size, size, 3).
@@ -51,7 +67,7 @@ class Layers:
             self.metal.copy(),
         )
 
-    def window(self, pixels) -> Layers:
+    def window(self, pixels: tuple[slice, slice]) -> Layers:
         """The same layers seen through a window: edits of the window edit these layers."""
         return Layers(
             self.cover[pixels],
@@ -61,7 +77,10 @@ class Layers:
             self.metal[pixels],
         )
 
-    def paint(self, weight, color, gloss=None, metal=None) -> None:
+    def paint(
+        self, weight: np.ndarray, color: np.ndarray | np.float32, gloss: float | None = None,
+        metal: float | None = None,
+    ) -> None:
         """Blend colour (and gloss, metal when given) into the pixels of ``weight`` (0 to 1)."""
         self.albedo += weight[..., None] * (color - self.albedo)
         if gloss is not None:
@@ -69,12 +88,14 @@ class Layers:
         if metal is not None:
             self.metal += weight * (np.float32(metal) - self.metal)
 
-    def lift(self, weight, amount) -> None:
+    def lift(self, weight: np.ndarray, amount: np.ndarray | float) -> None:
         """Raise (or lower) the surface by ``weight`` times ``amount`` picture units."""
         self.height += weight * np.float32(amount)
 
 
-def start_layers(cover, height, color, gloss: float, metal: float) -> Layers:
+def start_layers(
+    cover: np.ndarray, height: np.ndarray, color: np.ndarray, gloss: float, metal: float
+) -> Layers:
     """Layers of one plain material."""
     shape = cover.shape
     albedo = np.empty((*shape, 3), np.float32)
@@ -164,7 +185,9 @@ def _slopes(height: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(slope_x, -STEEPEST, STEEPEST), np.clip(slope_y, -STEEPEST, STEEPEST)
 
 
-def _mirrored(out_x, out_y, up, lamp, gloss) -> np.ndarray:
+def _mirrored(
+    out_x: np.ndarray, out_y: np.ndarray, up: np.ndarray, lamp: np.ndarray, gloss: np.ndarray
+) -> np.ndarray:
     """Brightness of the surroundings in the mirror direction: a bright lamp, a dark far side."""
     toward = 2 * up * (out_x * lamp[0] + out_y * lamp[1]) + (2 * up * up - 1) * lamp[2]
     low = 2 * up * (out_x * lamp[0] + out_y * lamp[1])
@@ -172,7 +195,9 @@ def _mirrored(out_x, out_y, up, lamp, gloss) -> np.ndarray:
     return np.maximum(0.52 + 0.42 * low + 0.95 * glow, 0.05)
 
 
-def _sheen(out_x, out_y, up, lamp, gloss) -> np.ndarray:
+def _sheen(
+    out_x: np.ndarray, out_y: np.ndarray, up: np.ndarray, lamp: np.ndarray, gloss: np.ndarray
+) -> np.ndarray:
     """Highlight of a coated or plastic surface."""
     half = lamp + np.array([0, 0, 1], np.float32)
     half = half / np.linalg.norm(half)
@@ -275,12 +300,12 @@ def draw_background(name: str, rng: np.random.Generator, frame: Frame) -> np.nda
     return SURFACES[name](rng, frame)
 
 
-def _plain(color, rng, frame):
+def _plain(color: tuple[int, int, int], rng: np.random.Generator, frame: Frame) -> np.ndarray:
     clouds = 1 + 0.035 * field(rng, frame.size, 4) + 0.012 * field(rng, frame.size, 96)
     return clouds[..., None] * linear(*color)
 
 
-def _wooden(rng, frame):
+def _wooden(rng: np.random.Generator, frame: Frame) -> np.ndarray:
     angle = rng.uniform(-0.25, 0.25) + (np.pi / 2) * rng.integers(2)
     across = frame.y * np.float32(np.cos(angle)) - frame.x * np.float32(np.sin(angle))
     across = across + 0.035 * field(rng, frame.size, 3)
@@ -289,18 +314,18 @@ def _wooden(rng, frame):
     return np.maximum(tone, 0.2)[..., None] * linear(168, 128, 90)
 
 
-def _concrete(rng, frame):
+def _concrete(rng: np.random.Generator, frame: Frame) -> np.ndarray:
     tone = 1 + 0.09 * fractal(rng, frame.size, 6, 3) + 0.07 * field(rng, frame.size, 110)
     return np.maximum(tone, 0.2)[..., None] * linear(150, 148, 143)
 
 
-def _fabric(rng, frame):
+def _fabric(rng: np.random.Generator, frame: Frame) -> np.ndarray:
     weave = np.sin(frame.x * np.float32(150)) * np.sin(frame.y * np.float32(150))
     tone = 1 + 0.14 * weave + 0.06 * fractal(rng, frame.size, 5, 2)
     return np.maximum(tone, 0.2)[..., None] * linear(96, 100, 112)
 
 
-def _metallic(rng, frame):
+def _metallic(rng: np.random.Generator, frame: Frame) -> np.ndarray:
     tone = 1 + 0.09 * along(rng, frame.y + 0.004 * frame.x, 170) + 0.08 * field(rng, frame.size, 3)
     return np.maximum(tone, 0.2)[..., None] * linear(158, 160, 163)
 

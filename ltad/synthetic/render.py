@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ltad.synthetic.catalog import KINDS, NO_BACKGROUND, Kind, Paint
+from ltad.synthetic.catalog import KINDS, NO_BACKGROUND, Kind
 from ltad.synthetic.classes import DEFECT_TYPES, PART_CLASSES, applicable_defects
 from ltad.synthetic.defects import (
     bend,
@@ -25,6 +25,7 @@ from ltad.synthetic.photo import (
     Camera,
     Layers,
     Light,
+    Paint,
     capture,
     develop,
     differing,
@@ -154,8 +155,8 @@ def _draw_scene(part_class: str, seed: int, size: int) -> Scene:
     paint = kind.paints[_mostly_first(rng, len(kind.paints))]
     background = kind.backgrounds[_mostly_first(rng, len(kind.backgrounds))]
     angle = rng.uniform(-kind.turn, kind.turn) + (np.pi / 2) * rng.integers(2) * kind.quarter
-    center = tuple(float(value) for value in rng.uniform(-kind.shift, kind.shift, 2))
-    frame = make_frame(size, float(angle), float(rng.uniform(*kind.scale)), center)
+    x, y = rng.uniform(-kind.shift, kind.shift, 2).tolist()
+    frame = make_frame(size, float(angle), float(rng.uniform(*kind.scale)), (x, y))
     light, camera = draw_light(rng), draw_camera(rng)
     if background == NO_BACKGROUND:
         backdrop = np.zeros((size, size, 3), np.float32)
@@ -174,19 +175,20 @@ def _damage(scene: Scene, good: Layers, defect: str) -> tuple[Layers, np.ndarray
     """Damaged layers and mask; draws again when a defect came out too small or too large."""
     size = scene.frame.size
     least = max(4, LEAST_PIXELS_AT_160 * (size / 160) ** 2)
-    best = None
+    drawn: list[tuple[Layers, np.ndarray]] = []
     for attempt in range(ATTEMPTS):
         rng = _stream(scene.class_number, scene.seed, 2, DEFECT_TYPES.index(defect), attempt)
         bad, mask = _edit(scene, good, defect, rng)
         pixels = int(mask.sum())
         if least <= pixels <= LARGEST_SHARE * size * size:
             return bad, mask
-        if best is None or abs(pixels - 4 * least) < abs(best[1].sum() - 4 * least):
-            best = bad, mask
-    return best
+        drawn.append((bad, mask))
+    return min(drawn, key=lambda one: abs(one[1].sum() - 4 * least))
 
 
-def _edit(scene: Scene, good: Layers, defect: str, rng) -> tuple[Layers, np.ndarray]:
+def _edit(
+    scene: Scene, good: Layers, defect: str, rng: np.random.Generator
+) -> tuple[Layers, np.ndarray]:
     subtle, low, clear = rng.random() < SUBTLE_SHARE, rng.uniform(0.1, 0.3), rng.uniform(0.5, 1)
     strength = float(low if subtle else clear)
     if defect in ("missing_component", "misplaced_component"):
@@ -208,7 +210,7 @@ def _moved(good: Layers, bad: Layers) -> np.ndarray:
     return (np.abs(good.cover - bad.cover) > 0.3) | (np.abs(good.height - bad.height) > 0.004)
 
 
-def _draw_change(rng, missing: bool, strength: float) -> Change:
+def _draw_change(rng: np.random.Generator, missing: bool, strength: float) -> Change:
     signs = rng.choice([-1.0, 1.0], 3)
     along, across = rng.uniform(0.35, 0.6, 2) + 0.4 * strength
     turn = rng.uniform(0.25, 0.5) + 0.5 * strength

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ltad.synthetic.geometry import along, bevel, field, fractal, rectangle, smoothstep
-from ltad.synthetic.photo import Layers, linear, start_layers
+from ltad.synthetic.geometry import Frame, along, bevel, field, fractal, rectangle, smoothstep
+from ltad.synthetic.objects import Change
+from ltad.synthetic.photo import Layers, Paint, linear, start_layers
 
 
-def build_wood(rng, frame, paint, change) -> Layers:
+def build_wood(
+    rng: np.random.Generator, frame: Frame, paint: Paint, change: Change | None
+) -> Layers:
     """A planed board, grain running along u, with early and late wood and fine pores."""
     size = frame.size
     across = frame.v + 0.05 * field(rng, size, 2) + 0.018 * field(rng, size, 3, 7)
@@ -32,7 +35,9 @@ def build_wood(rng, frame, paint, change) -> Layers:
 TILES = 4
 
 
-def build_tile(rng, frame, paint, change) -> Layers:
+def build_tile(
+    rng: np.random.Generator, frame: Frame, paint: Paint, change: Change | None
+) -> Layers:
     """Glazed mosaic squares set in grey grout."""
     size = frame.size
     tints = rng.standard_normal((64, 64), dtype=np.float32)
@@ -58,7 +63,10 @@ def build_tile(rng, frame, paint, change) -> Layers:
     return layers
 
 
-def _wrong_tile(outline, inner_u, inner_v, row, column, change):
+def _wrong_tile(
+    outline: np.ndarray, inner_u: np.ndarray, inner_v: np.ndarray, row: np.ndarray, column:
+    np.ndarray, change: Change
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One of the four middle tiles left out, or set askew within its joint."""
     index = change.index(4)
     here = (row == index // 2 - 1) & (column == index % 2 - 1)
@@ -77,7 +85,9 @@ def _wrong_tile(outline, inner_u, inner_v, row, column, change):
     )
 
 
-def build_brushed_metal(rng, frame, paint, change) -> Layers:
+def build_brushed_metal(
+    rng: np.random.Generator, frame: Frame, paint: Paint, change: Change | None
+) -> Layers:
     """Sheet ground in one direction: streaks of every width along u."""
     size = frame.size
     v = frame.v + 0.003 * field(rng, size, 3)
@@ -96,7 +106,9 @@ def build_brushed_metal(rng, frame, paint, change) -> Layers:
 WIRES = 9
 
 
-def build_wire_mesh(rng, frame, paint, change) -> Layers:
+def build_wire_mesh(
+    rng: np.random.Generator, frame: Frame, paint: Paint, change: Change | None
+) -> Layers:
     """Plain-woven wire cloth over an open background."""
     wobble = rng.normal(0, 0.02, (2, 64)).astype(np.float32)
     u, v = frame.u * np.float32(WIRES / 2), frame.v * np.float32(WIRES / 2)
@@ -121,7 +133,9 @@ def build_wire_mesh(rng, frame, paint, change) -> Layers:
     return layers
 
 
-def _wires(across, lengthwise, shifts, present, parity):
+def _wires(
+    across: np.ndarray, lengthwise: np.ndarray, shifts: np.ndarray, present: np.ndarray, parity: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Distance to, and height of, the wires that cross one axis, in lattice units."""
     number = np.round(across).astype(np.int32)
     away = np.abs(across - number - shifts[number & 63])
@@ -131,7 +145,9 @@ def _wires(across, lengthwise, shifts, present, parity):
     return distance, np.where(distance < 0.08, rise + weave, np.float32(-0.3))
 
 
-def nearest_seeds(rng, u, v, cells: float):
+def nearest_seeds(
+    rng: np.random.Generator, u: np.ndarray, v: np.ndarray, cells: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Distances to the nearest and second nearest of randomly scattered seeds.
 
     Seeds sit one per unit square of a ``cells``-fine lattice; three by three squares around
@@ -154,7 +170,9 @@ def nearest_seeds(rng, u, v, cells: float):
     return np.sqrt(first), np.sqrt(second)
 
 
-def build_leather(rng, frame, paint, change) -> Layers:
+def build_leather(
+    rng: np.random.Generator, frame: Frame, paint: Paint, change: Change | None
+) -> Layers:
     """Dyed cow leather: pebbled grain with fine creases between the pebbles."""
     size = frame.size
     sway = 0.03 * field(rng, size, 9)
@@ -168,7 +186,9 @@ def build_leather(rng, frame, paint, change) -> Layers:
     return layers
 
 
-def build_carpet(rng, frame, paint, change) -> Layers:
+def build_carpet(
+    rng: np.random.Generator, frame: Frame, paint: Paint, change: Change | None
+) -> Layers:
     """Short loop carpet: rows of slightly irregular loops in two yarn shades."""
     size = frame.size
     loops = np.float32(17)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ltad.config import TrainingSettings
+from ltad.io import processes
 from ltad.io.files import generator
 from ltad.io.tensors import optimizer_tensors, read_tensors, restore_optimizer, write_tensors
+from ltad.training.parallel import sum_gradients
 from ltad.types import CheckpointError, SettingError
 
 SECONDS_BETWEEN_STATES = 20.0
@@ -66,7 +69,8 @@ def run_phase(
     Args:
         title: shown in the progress bar.
         learned: the modules whose parameters change.
-        step_losses: losses of step k, whose sum is minimised; must depend on k only.
+        step_losses: losses of step k, whose sum is minimised; must depend on k only. Under torchrun
+            each process gives its part of them, see `ltad.training.parallel`.
         steps: in total.
         settings: learning rate, weight decay, seed.
         state: file of the resumable state.
@@ -84,24 +88,29 @@ def run_phase(
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
     first = _resume(learned, optimizer, state, key)
-    saved = time.monotonic()
+    processes.wait()  # until all have read the state that the first one is going to overwrite
+    saved, tells = time.monotonic(), processes.is_first()
     with (
         torch.random.fork_rng(),
-        tqdm(range(first, steps), initial=first, total=steps, desc=title, unit="step") as bar,
+        tqdm(range(first, steps), initial=first, total=steps, desc=title, unit="step",
+             disable=not tells) as bar,
     ):
         for step in bar:
             torch.manual_seed(int(generator(settings.seed, 90, step).integers(2**62)))
+            optimizer.zero_grad(set_to_none=True)
             losses = step_losses(step)
-            total = sum(losses.values())
-            if not torch.isfinite(total):
+            sum(losses.values(), torch.zeros(())).backward()
+            found = {name: loss.detach().clone() for name, loss in losses.items()}
+            sum_gradients(list(learned.parameters()), list(found.values()))
+            values = {name: loss.item() for name, loss in found.items()}
+            if not math.isfinite(sum(values.values())):
                 raise CheckpointError(
-                    f"{title}: the loss became {total.item()} at step {step}. "
+                    f"{title}: the loss became {sum(values.values())} at step {step}. "
                     "Lower the learning rate, or look for broken pictures."
                 )
-            optimizer.zero_grad(set_to_none=True)
-            total.backward()
             optimizer.step()
-            values = {name: loss.item() for name, loss in losses.items()}
+            if not tells:
+                continue
             bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
             if report:
                 report(title, step + 1, steps, values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from ltad.models.features import split_layers, to_grid
 from ltad.models.semantic import SemanticHead
 from ltad.models.synthesis import Synthesis
 from ltad.training.loop import Report, balanced_indices, batch_indices, run_phase, steps_of
+from ltad.training.parallel import Rows
 
 RIDGE = 10.0
 MOST_PICTURES = 2_000
@@ -55,8 +57,8 @@ def align(head: SemanticHead, data: TrainingData) -> None:
         )
     for phi, layer in zip(head.maps, split_layers(patches, head.channels), strict=True):
         weight, bias = _ridge(_rows(layer), target)
-        phi.weight.copy_(weight.T)
-        phi.bias.copy_(bias)
+        phi.get_parameter("weight").copy_(weight.T)
+        phi.get_parameter("bias").copy_(bias)
 
 
 def _rows(maps: Tensor) -> Tensor:
@@ -132,24 +134,26 @@ def kl_loss(synthesis: Synthesis) -> Tensor:
 def phase1_losses(
     detector: Detector, encoder: Encoder, data: TrainingData, step: int
 ) -> dict[str, Tensor]:
-    """The terms of equation (6) for one step. Gradients reach s_c through the frozen T."""
+    """The terms of equation (6) for one step, of this process's rows. Gradients reach s_c through
+    the frozen T."""
     training = detector.config.training
     chosen = batch_indices(len(data), step, training, SYNTHESIS_PHASE)
+    rows = Rows.of(len(chosen))
+    chosen = chosen[rows.own]
     present, inverse = torch.unique(data.classes[chosen], return_inverse=True)
     texts = detector.texts(encoder, "", present.tolist())[inverse]
     latents = data.latents(chosen)
-    noise = torch.randn(
-        latents.shape, generator=torch_generator(training.seed, SYNTHESIS_PHASE, 1, step)
-    ).to(latents.device)
+    random = torch_generator(training.seed, SYNTHESIS_PHASE, 1, step)
+    noise = rows.normal(latents.shape[1:], random).to(latents.device)
     synthesis = detector.synthesizer(latents, texts, noise)
-    losses = {"synthesis": synthesis_loss(synthesis, data.patches(chosen))}
+    losses = {"synthesis": rows.weight * synthesis_loss(synthesis, data.patches(chosen))}
     if detector.config.model.synthesis == "vae":
-        losses["kl"] = training.kl_weight * kl_loss(synthesis)
+        losses["kl"] = rows.weight * training.kl_weight * kl_loss(synthesis)
     return losses
 
 
 def train_phase1(
-    detector: Detector, encoder: Encoder, data: TrainingData, state: Path, key: dict,
+    detector: Detector, encoder: Encoder, data: TrainingData, state: Path, key: dict[str, Any],
     report: Report | None = None,
 ) -> None:
     """Learn s_c, F_mu, F_sigma and D; everything else stays as it is."""
@@ -181,9 +185,13 @@ class ClassTexts:
         ))
 
 
-def feature_jitter(patches: Tensor, scale: float, random: torch.Generator) -> Tensor:
-    """p^a = p^n + N(0, 1) * ||p_i||_2 / C * scale for every patch of (B, C, G, G)."""
-    noise = torch.randn(patches.shape, generator=random).to(patches.device)
+def feature_jitter(
+    patches: Tensor, scale: float, random: torch.Generator, rows: Rows | None = None
+) -> Tensor:
+    """p^a = p^n + N(0, 1) * ||p_i||_2 / C * scale for every patch of (B, C, G, G), which are
+    `rows` of a batch, by default all of it."""
+    rows = rows or Rows.of(len(patches))
+    noise = rows.normal(patches.shape[1:], random).to(patches.device)
     size = patches.norm(dim=1, keepdim=True) / patches.shape[1] * scale
     return patches + noise * size
 
@@ -197,21 +205,24 @@ def real_probability(counts: tuple[int, ...], p_real: float, distribution_aware:
 def normal_features(
     detector: Detector, texts: ClassTexts, data: TrainingData, chosen: np.ndarray, step: int
 ) -> Tensor:
-    """p^n of one step, (B, C, G, G): f^real or f^syn of each picture."""
-    training = detector.config.training
+    """p^n of one step, (b, C, G, G): f^real or f^syn of each image, of this process's rows of
+    the batch `chosen`."""
+    training, rows = detector.config.training, Rows.of(len(chosen))
     random = torch_generator(training.seed, DETECTOR_PHASE, 1, step)
     classes = data.classes[chosen]
     chance = real_probability(
         data.class_counts, training.real_probability, training.distribution_aware
     )
     synthetic = torch.rand(len(chosen), generator=random) >= chance[classes]
-    features = data.patches(chosen)
-    if synthetic.any():
-        latents = data.latents(chosen[synthetic.numpy()])
-        noise = torch.randn(latents.shape, generator=random).to(latents.device)
+    features = data.patches(chosen[rows.own])
+    own = synthetic[rows.own]
+    if own.any():
+        latents = data.latents(chosen[rows.own][own.numpy()])
+        noise = torch.randn((int(synthetic.sum()), *latents.shape[1:]), generator=random)
+        noise = noise[(synthetic.cumsum(0) - 1)[rows.own][own]].to(latents.device)
         with torch.no_grad():
-            made = detector.synthesizer(latents, texts.name[classes[synthetic]], noise)
-        features[synthetic.to(features.device)] = made.features
+            made = detector.synthesizer(latents, texts.name[classes[rows.own][own]], noise)
+        features[own.to(features.device)] = made.features
     return features
 
 
@@ -238,24 +249,27 @@ def phase2_losses(
     detector: Detector, texts: ClassTexts, data: TrainingData, step: int,
     parts: Sequence[str] = PARTS,
 ) -> dict[str, Tensor]:
-    """The losses of `parts` for one step, by part."""
+    """The losses of `parts` for one step, by part, of this process's rows."""
     training = detector.config.training
     chosen = (
         balanced_indices(data.classes, step, training, DETECTOR_PHASE) if training.balance_classes
         else batch_indices(len(data), step, training, DETECTOR_PHASE)
     )
+    rows = Rows.of(len(chosen))
     normal = normal_features(detector, texts, data, chosen, step)
     random = torch_generator(training.seed, DETECTOR_PHASE, 2, step)
     module = detector.reconstruction
-    abnormal = feature_jitter(module.standard(normal), training.noise_scale, random)
+    abnormal = feature_jitter(module.standard(normal), training.noise_scale, random, rows)
     if module.is_standardized:
         abnormal = abnormal * module.input_scale + module.input_mean
     losses = {}
     if "reconstruction" in parts:
-        losses["reconstruction"] = reconstruction_loss(detector, normal, abnormal)
+        with rows.dropout():
+            losses["reconstruction"] = reconstruction_loss(detector, normal, abnormal)
     if "semantic" in parts:
-        losses["semantic"] = semantic_loss(detector, texts, data.classes[chosen], normal, abnormal)
-    return losses
+        classes = data.classes[chosen[rows.own]]
+        losses["semantic"] = semantic_loss(detector, texts, classes, normal, abnormal)
+    return {part: rows.weight * loss for part, loss in losses.items()}
 
 
 def begin_semantic(detector: Detector, encoder: Encoder, data: TrainingData) -> None:
@@ -272,7 +286,7 @@ def channel_statistics(data: TrainingData) -> tuple[Tensor, Tensor]:
     """Mean and deviation (C,) of each channel over all patches; classes count alike."""
     weights = (1.0 / torch.bincount(data.classes).double())[data.classes]
     weights = weights / weights.sum()
-    first, second = 0.0, 0.0
+    first = second = torch.zeros((), dtype=torch.float64)
     for start in range(0, len(data), MOST_AT_ONCE):
         chosen = np.arange(start, min(start + MOST_AT_ONCE, len(data)))
         patches = data.patches(chosen).flatten(2).double()
@@ -297,7 +311,7 @@ def good_residuals(detector: Detector, data: TrainingData) -> Iterator[tuple[Ten
 
 
 def train_phase2(
-    detector: Detector, encoder: Encoder, data: TrainingData, state: Path, key: dict,
+    detector: Detector, encoder: Encoder, data: TrainingData, state: Path, key: dict[str, Any],
     report: Report | None = None, parts: Sequence[str] = PARTS, title: str = "",
 ) -> None:
     """Learn RM and Phi, or one of them; the names, D and both encoders stay as they are."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ltad.inference import scoring
 from ltad.inference.feature_store import ROTATIONS, VIEWS, FeatureStore, build_store
+from ltad.io import processes
 from ltad.models.align import Encoder
 from ltad.models.detector import UNIT_BRANCHES, Detector
 from ltad.models.reference import allowed_turns
@@ -36,20 +37,23 @@ def fit_reference(
         Class -> the turns that its images were also read in.
     """
     by_class = _by_class(detector, store, positions)
-    views = dict(views) if views is not None else {
-        name: chosen_views(detector, encoder, store, own, features)
-        for name, own in by_class.items()
-    }
+    if views is None:
+        views = processes.agreed({
+            name: chosen_views(detector, encoder, store, own, features)
+            for name, own in by_class.items()
+        })
+    turns = {name: list(own) for name, own in views.items()}
 
     def patches() -> Iterator[tuple[Tensor, int]]:
         for name, own in by_class.items():
-            turned = [_turned(store, own, view, encoder, features) for view in views[name]]
+            turned = [_turned(store, own, view, encoder, features) for view in turns[name]]
             for stored, places in ((store, own), *((t, range(len(t))) for t in turned)):
                 for batch in _batches(places):
                     yield _fine(stored, batch, encoder), detector.index(name)
 
+    assert detector.reference is not None
     detector.reference.fit(patches)
-    return views
+    return turns
 
 
 def chosen_views(
@@ -117,11 +121,11 @@ def _raw(
         torch.from_numpy(array[list(places)].astype(np.float32)).to(device)
         for array in (store.patches, store.fine_patches)
     )
-    pair = (t[index].expand(len(places), -1) for t in texts)
+    normal, abnormal = (t[index].expand(len(places), -1) for t in texts)
     known = {
         "reconstruction": detector.reconstruction.scores(coarse, index),
         "semantic": scoring.semantic_score(
-            detector.semantic(fine), *pair, detector.config.model.tau
+            detector.semantic(fine), normal, abnormal, detector.config.model.tau
         ),
         REFERENCE: detector.reference.scores(fine, index) if detector.reference else None,
     }

@@ -21,6 +21,7 @@ from ltad.config import Config
 from ltad.inference.checkpoint import Checkpoint, save_checkpoint
 from ltad.inference.feature_store import FeatureStore, build_store
 from ltad.inference.recognition import ClassRecogniser, descriptor
+from ltad.io import processes
 from ltad.io.files import generator
 from ltad.io.images import read_image
 from ltad.io.tensors import read_tensors, write_tensors
@@ -59,11 +60,13 @@ def train(
     encoder_name: str,
     features: str | Path = ".ltad/features",
     report: Report | None = None,
-    about: dict | None = None,
+    about: dict[str, Any] | None = None,
 ) -> Checkpoint:
     """Train LTAD on the normal training pictures of `samples` and write a model folder.
 
     Killed at any moment, the same call goes on where it stopped and ends with the same weights.
+    Processes that torchrun started and that have met (`ltad.io.processes.joined`) divide features
+    and steps among themselves.
 
     Args:
         samples: training pictures (test pictures among them are ignored), every one normal.
@@ -139,9 +142,11 @@ def train(
         apart.scores if apart else {},
         (apart.without_first, apart.first) if apart else None,
     )
-    save_checkpoint(out, checkpoint)
-    for state in states:
-        state.unlink(missing_ok=True)
+    if processes.is_first():
+        save_checkpoint(out, checkpoint)
+        for state in states:
+            state.unlink(missing_ok=True)
+    processes.wait()
     return checkpoint
 
 
@@ -292,7 +297,7 @@ def _identity(store: FeatureStore, kept: list[int]) -> str:
     return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
-def _plain(key: dict) -> dict:
+def _plain(key: dict[str, Any]) -> dict[str, Any]:
     """The key as JSON would give it back: tuples become lists."""
     return json.loads(json.dumps(key))
 

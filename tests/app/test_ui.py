@@ -95,7 +95,7 @@ def make_vocabulary() -> SimpleNamespace:
     )
 
 
-PHOTO = detection_view.Photo(None, "data:image/jpeg;base64,", width=320, height=120)
+PHOTO = detection_view.Photo("data:image/jpeg;base64,", width=320, height=120)
 
 
 # --- pictures ------------------------------------------------------------------------------------

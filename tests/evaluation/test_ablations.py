@@ -161,7 +161,7 @@ def test_bad_settings_are_refused(tiny_config):
         assert not tiny_config.replace(**changes).training.uses_synthesis
     with pytest.raises(SettingError, match="none of them empty"):
         tiny_config.replace(normal_prompt="a | ")
-    with pytest.raises(SettingError, match="'encoder', 'learned'"):
+    with pytest.raises(SettingError, match="'encoder' or 'learned'"):
         tiny_config.replace(text_classifier="svm")
     assert prompts_of("a  normal |a good") == ["a normal", "a good"] and prompts_of("") == [""]
 

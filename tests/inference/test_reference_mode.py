@@ -187,8 +187,8 @@ def test_the_page_inspects_beside_what_was_shown_and_goes_back(tiny_scorer, tmp_
     assert class_name["value"] == "steel washer" and not class_name["interactive"]
     values = json.loads(defaults)
     assert values["class"] == "steel washer" and values["lambda"] == 0.25
-    photo = detection_view.Photo(
-        tiny_scorer.prepare(washer(990, "broken_piece")), "data:,", 96, 96, model)
+    photo = detection_view.ReadyPhoto(
+        "data:,", 96, 96, tiny_scorer.prepare(washer(990, "broken_piece")), model)
     verdict, maps, _ = inspect.inspect_photo(
         registry, True, photo, model, "steel washer", "", "", 0.25, 1.0, 0.05, 1.0, state
     )

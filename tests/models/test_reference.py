@@ -210,7 +210,7 @@ def test_page_and_api_name_the_fourth_map(reference_scorer, parts_folder):
     detection = reference_scorer.score(photo(parts_folder), "leather")
     assert [one.key for one in detection_view.maps_of(detection)][-1] == REFERENCE
     shown = detection_view.maps_html(
-        detection, detection_view.Photo(None, "data:image/jpeg;base64,", 96, 96))
+        detection, detection_view.Photo("data:image/jpeg;base64,", 96, 96))
     assert shown.count("<figure>") == 4 and "--lt-count:4" in shown
     record = inspect.score(
         ModelRegistry(reference_scorer), photo(parts_folder), "leather", "", "", 0.5, 1.0, 0.05,

@@ -12,12 +12,12 @@ from ltad.evaluation.metrics import Confusion
 from ltad.review.database import Database
 from ltad.review.records import DeskError, ItemResult, NewItem, Reviewed, ThresholdChoice
 from ltad.review.thresholds import (
-    best_f1_threshold,
     class_threshold,
     current_threshold,
     feedback,
     miss_rate_threshold,
     quality,
+    reviewed_f1_threshold,
     verdicts,
 )
 
@@ -38,7 +38,7 @@ def _pairs(scores: np.ndarray, is_defective: np.ndarray) -> list[tuple[float, bo
 @pytest.mark.parametrize("seed", range(20))
 def test_best_f1_is_the_best_that_scikit_learn_finds(seed: int):
     scores, is_defective = _random_pairs(seed)
-    threshold = best_f1_threshold(_pairs(scores, is_defective))
+    threshold = reviewed_f1_threshold(_pairs(scores, is_defective))
     precision, recall, _ = precision_recall_curve(is_defective, scores)
     best = (2 * precision * recall / np.maximum(precision + recall, 1e-12)).max()
     assert f1_score(is_defective, scores > threshold) == pytest.approx(best)
@@ -47,12 +47,12 @@ def test_best_f1_is_the_best_that_scikit_learn_finds(seed: int):
 def test_the_best_f1_weighs_a_miss_against_false_alarms_by_hand():
     # Above 5.5: 1 hit of 1, F1 2 / 3. Above 1.5: 2 hits of 5, F1 4 / 7.
     labels = [False, True, False, False, False, True]
-    assert best_f1_threshold([(float(n), one) for n, one in enumerate(labels, 1)]) == 5.5
+    assert reviewed_f1_threshold([(float(n), one) for n, one in enumerate(labels, 1)]) == 5.5
 
 
 def test_a_threshold_between_separated_scores_lies_halfway():
     pairs = [(1.0, False), (2.0, False), (5.0, True), (9.0, True)]
-    assert best_f1_threshold(pairs) == 3.5
+    assert reviewed_f1_threshold(pairs) == 3.5
     assert miss_rate_threshold(pairs, 0.0) == 3.5
     assert miss_rate_threshold(pairs, 0.5) == 7.0
 
@@ -60,7 +60,7 @@ def test_a_threshold_between_separated_scores_lies_halfway():
 def test_of_equally_good_thresholds_the_one_that_misses_least_is_taken():
     # Below 1: 2 hits of 4 alarms; at 3.5: 1 of 1; both an F1 of 2 / 3, and all between less.
     pairs = [(1.0, True), (2.0, False), (3.0, False), (4.0, True)]
-    assert best_f1_threshold(pairs) == np.nextafter(1.0, 0.0)
+    assert reviewed_f1_threshold(pairs) == np.nextafter(1.0, 0.0)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -83,7 +83,7 @@ def test_the_smallest_score_can_still_be_caught():
 
 def test_too_few_decisions_are_named():
     with pytest.raises(DeskError, match="one part reviewed as good and one as defective"):
-        best_f1_threshold([(1.0, True)])
+        reviewed_f1_threshold([(1.0, True)])
     with pytest.raises(DeskError, match="at least one part reviewed as defective"):
         miss_rate_threshold([(1.0, False)], 0.1)
 

@@ -104,9 +104,10 @@ def draw_camera(rng: np.random.Generator, gray: bool) -> Camera:
     """Settings of a camera; `gray` keeps the three channels equal."""
     exposure = uniform(rng, 0.85, 1.1)
     tint = np.zeros(3) if gray else rng.normal(0, 0.035, 3)
+    red, green, blue = (exposure * (1 + tint)).tolist()
     return Camera(
         vignette=uniform(rng, 0, 0.5) if rng.random() < 0.5 else 0.0,
-        gains=tuple(float(exposure * (1 + shift)) for shift in tint),
+        gains=(red, green, blue),
         blur=uniform(rng, 0.3, 1.1) if rng.random() < 0.6 else 0.0,
         noise=uniform(rng, 0, 0.025) if rng.random() < 0.75 else 0.0,
         quality=int(rng.integers(70, 98)),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
+T = TypeVar("T")
 FLOAT = np.float32
 COLOURS: dict[str, tuple[int, int, int]] = {
     "white": (236, 236, 232), "gray": (132, 132, 134), "black": (34, 34, 36),
@@ -213,7 +216,7 @@ MATERIALS: dict[str, Material] = {
 }
 
 
-def pick(rng: np.random.Generator, choices: tuple | list):
+def pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
     """One of the choices, all equally likely."""
     return choices[int(rng.integers(len(choices)))]
 

@@ -68,8 +68,9 @@ def draw_solid(rng: np.random.Generator, shape: Shape, gray: bool) -> tuple[Soli
     if gray:
         colour = np.full(3, float(colour.mean()), FLOAT)
         name = gray_name(float(colour.mean()))
+    red, green, blue = colour.tolist()
     solid = Solid(
-        shape, material, tuple(colour.tolist()), uniform(rng, *material.gloss),
+        shape, material, (red, green, blue), uniform(rng, *material.gloss),
         turn=uniform(rng, 0, 2 * np.pi), squash=uniform(rng, 0.6, 1) if rng.random() < 0.4 else 1.0,
         bevel=log_uniform(rng, 0.03, 0.35), thickness=max(0.0, uniform(rng, -0.1, 0.18)),
         seed=int(rng.integers(2**31)),

@@ -80,6 +80,7 @@ def _visible_flaw(
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """The flawed image on the sensor, made stronger where it is hard to see; mask and kind."""
     least = _SMALLEST_MASK * canvas.region.size
+    image, mask, kind = canvas.image, np.zeros(canvas.region.shape, bool), FALLBACK
     for attempt in range(4):
         image, mask, kind = (
             draw_flaw(canvas, rng) if attempt < 3 else (*fallback(canvas, rng), FALLBACK)

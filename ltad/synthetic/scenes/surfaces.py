@@ -103,8 +103,8 @@ SURFACES: tuple[Surface, ...] = (
 )  # fmt: skip
 
 
-_WEIGHTS = np.array([surface.weight for surface in SURFACES])
-_WEIGHTS /= _WEIGHTS.sum()
+_weights = np.array([surface.weight for surface in SURFACES])
+_WEIGHTS = _weights / _weights.sum()
 
 
 def coordinates(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
