@@ -10,7 +10,7 @@ import torch
 from ltad import load_scorer
 from ltad.inference import scoring
 from ltad.inference.scorer import ImageReader
-from ltad.io.cache import ByteCache
+from ltad.io.cache import ByteCache, TensorCache
 from ltad.models.class_names import spoken
 from ltad.synthetic.render import render_part
 from ltad.types import (
@@ -74,6 +74,16 @@ def test_the_texts_of_each_class_are_its_own_and_kept(tiny_scorer):
     for _ in range(2):
         torch.testing.assert_close(tiny_scorer.texts(names, "a dusty"), expected)
     assert not torch.equal(*expected)
+
+
+def test_a_text_that_leaves_the_memory_while_others_are_read_is_still_given(
+    tiny_scorer, monkeypatch
+):
+    first, second = tiny_scorer.class_names[:2]
+    wanted = tiny_scorer.texts((first, second), "a good")
+    monkeypatch.setattr(tiny_scorer, "_texts", TensorCache(wanted[0].nbytes))
+    tiny_scorer.texts((first,), "a good")
+    torch.testing.assert_close(tiny_scorer.texts((first, second), "a good"), wanted)
 
 
 def test_recognition_ranks_the_true_class_first(tiny_scorer):
