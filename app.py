@@ -33,7 +33,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path(".ltad"), metavar="DIR",
                         help="where batches, decisions, runs and trained models are kept")
     parser.add_argument("--folder", type=Path, action="append", default=[], metavar="DIR",
-                        help="a folder on this machine whose pictures visitors may take into a "
+                        help="a folder on this machine whose images visitors may take into a "
                         "batch; can be given several times")
     parser.add_argument("--public", action=argparse.BooleanOptionalAction,
                         default=bool(os.environ.get("SPACE_ID")),

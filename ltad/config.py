@@ -122,7 +122,7 @@ class ModelSettings:
             in their place, together with Phi (Table 8, 8.2).
         layer_pooling: "max", "mean", or "none" (one map of the concatenation; Table 7).
         semantic_start: what Phi starts from (open): "random"; "aligned": the linear maps that
-            come nearest to the encoder's own joint space, its last map, on the training pictures;
+            come nearest to the encoder's own joint space, its last map, on the training images;
             or "encoder": the weights that the encoder carries for it, and "aligned" where it
             carries none for these taps, or `layer_pooling` is "none".
         standardize: the RM sees each channel in units of its deviation on the training images

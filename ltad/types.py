@@ -1,6 +1,6 @@
 """Errors and small records that every layer shares.
 
-The error tree: ``LTADError`` is the base; ``ImageError`` (a picture that cannot be used),
+The error tree: ``LTADError`` is the base; ``ImageError`` (an image that cannot be used),
 ``DatasetError`` (a folder that cannot be trained or evaluated on), ``CheckpointError`` (a model
 folder that cannot be loaded), ``EncoderMismatchError`` (a model that belongs to another encoder),
 ``SettingError`` (a value out of its range), ``UnknownClassError`` (a class the model does not know)
@@ -31,7 +31,7 @@ class LTADError(Exception):
 
 
 class ImageError(LTADError):
-    """A picture cannot be read, or is not acceptable."""
+    """An image cannot be read, or is not acceptable."""
 
 
 class DatasetError(LTADError):
@@ -74,10 +74,10 @@ def disk_trouble(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture of a data set.
+    """One image of a data set.
 
     Attributes:
-        path: the picture's file.
+        path: the image's file.
         class_name: its part class, e.g. ``"hex_nut"``.
         split: ``"train"`` or ``"test"``.
         defect: the defect's folder name, or None for a good part.
@@ -113,16 +113,16 @@ class Region:
 
 @dataclass(frozen=True)
 class Detection:
-    """What the model says of one picture. Maps are float32, (H, W) of the model's input.
+    """What the model says of one image. Maps are float32, (H, W) of the model's input.
 
     Attributes:
         score: image score, S of equation (5) pooled (see ``ltad.inference.scoring.image_score``).
         reconstruction_score, semantic_score: the same pooling of S_rec and of S_sem alone.
-        threshold: the score above which the picture is called anomalous.
+        threshold: the score above which the image is called anomalous.
         is_anomalous: ``score > threshold``; means nothing where `is_judged` is False.
         class_name: the class used for the prompts and thresholds.
         class_probabilities: recognised class -> probability, descending; sums to 1.
-        is_recognised: False when the picture looks like none of the classes.
+        is_recognised: False when the image looks like none of the classes.
         was_class_given: True when the caller named the class.
         anomaly_map, reconstruction_map, semantic_map: S, S_rec and S_sem in [0, 1]. S_rec, with its
             score, is None where nothing was trained.
@@ -180,7 +180,7 @@ class Detection:
 
     @property
     def is_judged(self) -> bool:
-        """False when the picture looks like none of the classes and nobody named one.
+        """False when the image looks like none of the classes and nobody named one.
 
         Scores, maps and thresholds are then those of the nearest class.
         """

@@ -19,7 +19,7 @@ class Workspace:
 
     Attributes:
         root: the folder; made when first written to.
-        server_folders: folders on this machine whose pictures visitors may take into a batch.
+        server_folders: folders on this machine whose images visitors may take into a batch.
         is_public: strangers visit the page: none sees or changes what another one made.
         shipped_runs: a folder of runs that come with the program, shown beside those in `runs` and
             never changed; None where there are none.
@@ -59,5 +59,5 @@ class Workspace:
 
     @property
     def pictures(self) -> Path:
-        """Pictures of the batches, each file named by its content."""
+        """Images of the batches, each file named by its content."""
         return self.root / "pictures"

@@ -1,4 +1,4 @@
-"""Small real things that the tests share: a tiny ALIGN, rendered pictures, a trained model."""
+"""Small real things that the tests share: a tiny ALIGN, rendered images, a trained model."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def tiny_encoder(tiny_encoder_folder: Path) -> AlignEncoder:
 
 @pytest.fixture(scope="session")
 def parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three rendered classes, one of them with four training pictures, in MVTec AD's layout."""
+    """Three rendered classes, one of them with four training images, in MVTec AD's layout."""
     root = tmp_path_factory.mktemp("parts")
     for name, count in TINY_CLASSES.items():
         for index in range(count):

@@ -60,7 +60,7 @@ class Desk:
         }
 
     def review(self):
-        """Decide on most pictures, with masks, as two people might."""
+        """Decide on most images, with masks, as two people might."""
         items = sorted(self.items, key=lambda item: item.position)
         stroke = np.zeros((96, 96), dtype=bool)
         stroke[10:20, 30:33] = stroke[70:75, 70:90] = True

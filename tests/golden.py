@@ -73,7 +73,7 @@ def detections(scorer: Any) -> dict[str, dict[str, Any]]:
 
 def exports(scorer: Any) -> dict[str, str]:
     """One export of each kind of a reviewed batch, without its times, identifiers and figures."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         out = Path(folder)
         files = [out / f"{name}.png" for name in PART_CLASSES[:8]]
         for seed, file in enumerate(files):

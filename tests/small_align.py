@@ -43,7 +43,7 @@ def small_align(
     """A randomly initialised AlignModel of the given shape; the last map has 1/16 the input's side.
 
     Depthwise kernels are 3 x 3 throughout: their backward pass on a CPU is ten times faster than
-    that of 5 x 5, and the strides of 16 leave enough blocks to see the whole picture. A block with
+    that of 5 x 5, and the strides of 16 leave enough blocks to see the whole image. A block with
     a shortcut starts as the identity (its last batch norm's weight is zero).
     """
     config = AlignConfig(

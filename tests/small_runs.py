@@ -1,4 +1,4 @@
-"""Small runs for the tests of the Results tab: rendered pictures, made-up scores, real figures."""
+"""Small runs for the tests of the Results tab: rendered images, made-up scores, real figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_small_run(
     runs: Path, name: str, seed: int = 0, shift: float = 2.0,
     branches: tuple[str, ...] = BRANCHES, held_out: int = 20,
 ) -> Run:
-    """Rendered pictures with scores drawn at random; the figures are computed from those."""
+    """Rendered images with scores drawn at random; the figures are computed from those."""
     rng = np.random.default_rng(seed)
     pictures, data = runs.parent / "small", runs.parent / "data"
     rows, calibration = [], []
@@ -51,7 +51,7 @@ def write_small_run(
         labels = group["is_defective"]
         found = {b: image_auroc(labels, group[b]) if b in branches else None for b in BRANCHES}
         resampled = resampled_image_auroc(labels, group[branches[0]], part)
-        results.append(ClassResult(  # as if each picture were one pixel
+        results.append(ClassResult(  # as if each image were one pixel
             part, COUNTS[part], found, found, resampled_image_auroc=resampled,
             resampled_pixel_auroc=resampled,
         ))

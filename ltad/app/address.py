@@ -2,8 +2,8 @@
 
 ``?tab=inspect&class=hex_nut&abnormal=a+dented&lambda=300&example=1_hex_nut_crack``: what is left
 out is the model's default. The script ``address.js`` writes it as things change; `restore` brings
-the page to the state that an address names, at the first load and when another tab opens a picture
-in Inspect. An uploaded picture is never part of it.
+the page to the state that an address names, at the first load and when another tab opens an image
+in Inspect. An uploaded image is never part of it.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def restore(
 
 
 def open_picture(workspace: Workspace, examples: Sequence[Path], query: str) -> Image.Image:
-    """The picture that an address names, as `source` or as `example`.
+    """The image that an address names, as `source` or as `example`.
 
     Raises:
         LTADError: there is none, or it cannot be read.
@@ -160,7 +160,7 @@ def open_picture(workspace: Workspace, examples: Sequence[Path], query: str) -> 
     paths = {path.stem: path for path in examples}
     if given.get(EXAMPLE) in paths:
         return read_image(paths[given[EXAMPLE]])
-    raise ImageError("The address names no picture that is here. Upload one.")
+    raise ImageError("The address names no image that is here. Upload one.")
 
 
 def name_tabs(opened: dict[str, gr.Tab]) -> None:

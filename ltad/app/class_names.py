@@ -227,7 +227,7 @@ def build_class_names(registry: ModelRegistry, chosen_model: gr.Dropdown, tab: g
     )
     words = gr.Textbox(" ".join(prompts), label="Words", max_lines=1, max_length=200)
     word_tables = gr.HTML()
-    gr.Markdown("## Map of the vocabulary\nA flat picture of a space with many dimensions: "
+    gr.Markdown("## Map of the vocabulary\nA flat image of a space with many dimensions: "
                 "nearness here is a hint, the tables are the measurement.")
     search = gr.Textbox(label="Find a word on the map", max_lines=1, max_length=60)
     vocabulary = gr.Plot(label="Map of the vocabulary", show_label=False, elem_id="lt-vocabulary")

@@ -93,12 +93,12 @@ def answer_last(
 
 
 def photo_upload(**settings: Any) -> gr.Image:
-    """A ``gr.Image`` that hands its handlers an RGB picture, from trusted places only."""
+    """A ``gr.Image`` that hands its handlers an RGB image, from trusted places only."""
     return _PhotoUpload(type="pil", **settings)
 
 
 def read_upload(payload: ImageData | None) -> Image.Image | None:
-    """The picture of a request, decoded. Raises gr.Error with a message for the visitor."""
+    """The image of a request, decoded. Raises gr.Error with a message for the visitor."""
     if payload is None:
         return None
     try:
@@ -108,39 +108,39 @@ def read_upload(payload: ImageData | None) -> Image.Image | None:
 
 
 def decode_upload(payload: ImageData) -> Image.Image:
-    """The picture of a request. Raises ImageError."""
+    """The image of a request. Raises ImageError."""
     return read_image(_source(payload), _name(payload))
 
 
 def _source(payload: ImageData) -> Path | bytes:
-    """Where to read the picture: an uploaded file, or the bytes of a ``data:`` URL."""
+    """Where to read the image: an uploaded file, or the bytes of a ``data:`` URL."""
     if payload.url and payload.url.startswith("data:"):
         return _inline_bytes(payload.url)
     path = Path(payload.path or "").resolve()
     folder = Path(get_upload_folder()).resolve()
     if not payload.path or not path.is_relative_to(folder) or not path.is_file():
-        raise ImageError("That picture was not uploaded here. Upload it first.")
+        raise ImageError("That image was not uploaded here. Upload it first.")
     return path
 
 
 def _inline_bytes(url: str) -> bytes:
     header, _, content = url.partition(",")
     if not header.endswith(";base64"):
-        raise ImageError("An inline picture must be base64 text. Upload the file instead.")
+        raise ImageError("An inline image must be base64 text. Upload the file instead.")
     try:
         return base64.b64decode(content, validate=True)
     except binascii.Error:
-        raise ImageError("The inline picture is damaged. Upload the file instead.") from None
+        raise ImageError("The inline image is damaged. Upload the file instead.") from None
 
 
 def _name(payload: ImageData) -> str:
-    """What messages call the picture: the visitor's own file name, never a path on the server."""
-    return Path(payload.orig_name or "").name[:80] or "The picture"
+    """What messages call the image: the visitor's own file name, never a path on the server."""
+    return Path(payload.orig_name or "").name[:80] or "The image"
 
 
 async def _fetch_local(self: gr.Image, url_or_file_path: str | Path | None) -> str | None:
     if url_or_file_path is not None and is_http_url_like(str(url_or_file_path)):
-        raise page_error(ImageError("Send the picture itself, not its address."))
+        raise page_error(ImageError("Send the image itself, not its address."))
     return await gr.Image.async_move_resource_to_block_cache(self, url_or_file_path)
 
 

@@ -29,7 +29,7 @@ LITTLE = 0.05
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture on show: what the page draws under the maps.
+    """An image on show: what the page draws under the maps.
 
     Attributes:
         jpeg_url: the photograph as a data URL, in its own proportions.
@@ -51,10 +51,10 @@ class Photo:
 
 @dataclass(frozen=True)
 class ReadyPhoto(Photo):
-    """A picture on show that can be scored.
+    """An image on show that can be scored.
 
     Attributes:
-        prepared: the scorer's own record of the picture.
+        prepared: the scorer's own record of the image.
         model: name of the model that `prepared` is for; "" is the first one.
     """
 
@@ -64,7 +64,7 @@ class ReadyPhoto(Photo):
 
 @dataclass(frozen=True)
 class Refusal:
-    """In place of a `Photo`: why the picture cannot be used."""
+    """In place of a `Photo`: why the image cannot be used."""
 
     reason: str
 
@@ -133,7 +133,7 @@ def maps_html(detection: Detection, photo: Photo, outline_url: str = "", effect:
 
     Args:
         detection, photo: what is drawn.
-        outline_url: a transparent picture that is laid over each.
+        outline_url: a transparent image that is laid over each.
         effect: HTML right under the maps.
     """
     maps = maps_of(detection)

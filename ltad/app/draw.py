@@ -29,7 +29,7 @@ from ltad.types import Detection, LTADError, SettingError
 
 _LINE, _HALO = (255, 255, 255, 255), (10, 10, 10, 255)
 SIDE = 512
-"""Pictures are painted on at most this large, which is more than the model sees of them."""
+"""Images are painted on at most this large, which is more than the model sees of them."""
 
 
 def trial_html(
@@ -78,7 +78,7 @@ def _coverage_rows(coverage: Coverage, after: Detection) -> list[tuple[str, str,
     if coverage.found is None or coverage.overlap is None or coverage.auroc is None:
         return []
     return [
-        ("Painted", f"{coverage.painted:.1%}", "of the picture"),
+        ("Painted", f"{coverage.painted:.1%}", "of the image"),
         ("Covered", _share(coverage.found),
          f"of it lies above the limit where regions begin, {number(after.pixel_threshold)}"),
         ("Overlap", f"{coverage.overlap:.2f}", "intersection over union of the two areas"),
@@ -106,9 +106,9 @@ def png_bytes(image: Image.Image) -> bytes:
 def maps_html(
     after: Detection, painted: Image.Image, mask: np.ndarray, version: int
 ) -> str:
-    """The three maps over the painted picture, the painted area outlined.
+    """The three maps over the painted image, the painted area outlined.
 
-    The picture itself is carried along for the stage, with the version of the strokes it shows.
+    The image itself is carried along for the stage, with the version of the strokes it shows.
     """
     url = heatmap.data_url(heatmap.photo_jpeg(painted, max(painted.size)), "image/jpeg")
     outline = heatmap.data_url(outline_png(mask), "image/png") if mask.any() else ""
@@ -118,7 +118,7 @@ def maps_html(
 
 @dataclass(frozen=True)
 class Trial:
-    """A painted picture, (H, W) mask, and what the model says of it and of the good one."""
+    """A painted image, (H, W) mask, and what the model says of it and of the good one."""
 
     painted: Image.Image
     mask: np.ndarray
@@ -132,7 +132,7 @@ def try_defect(
     normal_prompt: str, abnormal_prompt: str, lam: float, tau: float, false_alarm_rate: float,
     reference_weight: float | None = None,
 ) -> Trial:
-    """Paint and score. The class recognised on the good picture also judges the painted one."""
+    """Paint and score. The class recognised on the good image also judges the painted one."""
     numbers = (*typed_prompts(scorer, normal_prompt, abnormal_prompt), lam, tau, false_alarm_rate,
                reference_weight)
     before = scorer.score(picture, class_name or None, *numbers)
@@ -146,7 +146,7 @@ def try_defect(
 
 
 def load_canvas(image: Image.Image | None) -> tuple[Image.Image | None, str]:
-    """The picture to paint on, at most `SIDE` pixels a side, and its stage as HTML."""
+    """The image to paint on, at most `SIDE` pixels a side, and its stage as HTML."""
     if image is None:
         return None, ""
     picture = _reduced(image)
@@ -195,9 +195,9 @@ def draw_defect(
     normal_prompt: str, abnormal_prompt: str, lam: float, tau: float, false_alarm_rate: float,
     reference_weight: float, include_pictures: bool, model: str = "",
 ) -> dict[str, Any]:
-    """Paint strokes on a good picture and score both: the API's view of the tab."""
+    """Paint strokes on a good image and score both: the API's view of the tab."""
     if image is None:
-        raise LTADError("There is no picture. Send one.")
+        raise LTADError("There is no image. Send one.")
     drawn = read_strokes([] if strokes is None else strokes)
     trial = try_defect(
         registry.scorer(model), _reduced(image), drawn, class_name, normal_prompt, abnormal_prompt,
@@ -233,7 +233,7 @@ def build_draw(
     with gr.Row(elem_classes="lt-columns"):
         with gr.Column(elem_classes="lt-left", min_width=0):
             image = photo_upload(
-                label="Good picture", sources=["upload", "clipboard", "webcam"], height=220,
+                label="Good image", sources=["upload", "clipboard", "webcam"], height=220,
                 buttons=[], elem_id="lt-draw-photo", format="png",
             )
             if good:
@@ -269,7 +269,7 @@ def _wire(
     judged = ask.click(
         friendly(partial(judge_drawing, registry, has_examples)),
         [picture, drawing, controls.model, *controls.settings], answers, **QUIET,
-        js="(picture, drawing, ...rest) => [picture, window.ltad.draw.take(), ...rest]",
+        js="(image, drawing, ...rest) => [image, window.ltad.draw.take(), ...rest]",
     )
     judged.success(None, js="() => window.ltad.draw.answered()")
     judged.failure(lambda: (render("draw.nothing_yet", has_examples), ""), None, answers, **QUIET)
@@ -279,19 +279,19 @@ def _wire(
 
 def _build_endpoint(registry: ModelRegistry, image: gr.Image, controls: Controls) -> None:
     strokes = gr.JSON(label="Strokes", visible=False)
-    include_pictures = gr.Checkbox(False, label="Include the pictures", visible=False)
+    include_pictures = gr.Checkbox(False, label="Include the images", visible=False)
     model = gr.Textbox("", label="Model; empty is the first one", visible=False)
     record = gr.JSON(label="Record", visible=False)
     gr.Button(visible=False).click(
         friendly(partial(draw_defect, registry)),
         [image, strokes, *controls.settings, include_pictures, model], record,
         api_name="draw_defect",
-        api_description="Paint strokes on a good picture and score both. A stroke is an object "
+        api_description="Paint strokes on a good image and score both. A stroke is an object "
         "with kind (scratch, stain, hole, crack, erase), points ([x, y] in 0..1), width (share "
         "of the shorter side), strength, seed and colour (#rrggbb). Returns the detections "
         "before and after, is_found (an alarm, and the map shows it where it was painted), and "
         "how much of what was painted the map covers; with "
-        "include_pictures also the painted picture and its mask as PNG data URLs.",
+        "include_pictures also the painted image and its mask as PNG data URLs.",
     )
 
 

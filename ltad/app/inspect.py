@@ -2,7 +2,7 @@
 
 One listener computes every answer. Gradio runs a listener with ``trigger_mode="always_last"`` one
 call at a time and repeats it with the newest values when it was asked meanwhile, so an older
-answer can never arrive last. A new picture, and typing, reach their listeners through hidden
+answer can never arrive last. A new image, and typing, reach their listeners through hidden
 buttons that the script in ``page.js`` presses, for typing only after a pause.
 """
 
@@ -33,10 +33,10 @@ from ltad.types import Detection, LTADError
 def load_photo(
     registry: ModelRegistry, model: str, payload: dict[str, Any] | None
 ) -> detection_view.ReadyPhoto | detection_view.Refusal | None:
-    """The uploaded picture made ready once for a model, for all the answers that follow.
+    """The uploaded image made ready once for a model, for all the answers that follow.
 
     Args:
-        payload: as the browser sends it, undecoded: why a picture is refused must reach the page
+        payload: as the browser sends it, undecoded: why an image is refused must reach the page
             as an answer, since a failed listener answers nothing.
     """
     if not payload:
@@ -123,9 +123,9 @@ def score(
     include_maps: bool,
     model: str = "",
 ) -> dict[str, Any]:
-    """Score one picture: the verdict's numbers, and with `include_maps` the maps as lists."""
+    """Score one image: the verdict's numbers, and with `include_maps` the maps as lists."""
     if image is None:
-        raise LTADError("There is no picture. Send one.")
+        raise LTADError("There is no image. Send one.")
     scorer = registry.scorer(model)
     normal, abnormal = typed_prompts(scorer, normal_prompt, abnormal_prompt)
     detection = scorer.score(
@@ -160,7 +160,7 @@ def typed_prompts(scorer: Scorer, normal: str, abnormal: str) -> tuple[str, str]
 
 
 def find_examples(folder: Path) -> list[Path]:
-    """The example pictures of a folder, by name; none when there is no such folder."""
+    """The example images of a folder, by name; none when there is no such folder."""
     return sorted(folder.glob("*.jpg"))
 
 
@@ -172,13 +172,13 @@ def build_inspect(
     Returns:
         The photograph and the controls, for what else on the page reads or sets them.
     """
-    # Placed by style.css: with a picture, all that is edited and all that answers is in one view.
+    # Placed by style.css: with an image, all that is edited and all that answers is in one view.
     with gr.Row(elem_classes="lt-columns", elem_id="lt-inspect"):
         with gr.Column(elem_classes=["lt-left", "lt-photo-place"], min_width=0):
             image = photo_upload(
                 label="Photograph", sources=["upload", "clipboard", "webcam"], height=280,
                 buttons=["fullscreen"], elem_id="lt-photo",
-                format="png",  # a picture that the server opens is scored as it is
+                format="png",  # an image that the server opens is scored as it is
             )
         with gr.Column(elem_classes=["lt-left", "lt-examples-place"], min_width=0):
             _build_examples(image, examples)
@@ -217,7 +217,7 @@ def _wire(
     registry: ModelRegistry, image: gr.Image, controls: Controls, shown: gr.State,
     outputs: list[gr.HTML], has_examples: bool,
 ) -> None:
-    """Connect picture and controls to the one listener that answers."""
+    """Connect image and controls to the one listener that answers."""
     photo = gr.State(time_to_live=3600)
     load = gr.Button("Load", elem_id="lt-load", visible="hidden")
     ask = gr.Button("Answer", elem_id="lt-ask", visible="hidden")
@@ -282,14 +282,14 @@ def _wire_address(
 
 
 def _build_endpoint(registry: ModelRegistry, image: gr.Image, controls: Controls) -> None:
-    """The API's ``score``: unlike the page's own listener it takes the picture with each call."""
+    """The API's ``score``: unlike the page's own listener it takes the image with each call."""
     include_maps = gr.Checkbox(False, label="Include the maps", visible=False)
     model = gr.Textbox("", label="Model; empty is the first one", visible=False)
     record = gr.JSON(label="Record", visible=False)
     gr.Button(visible=False).click(
         friendly(partial(score, registry)), [image, *controls.settings, include_maps, model],
         record, api_name="score",
-        api_description="Score one picture: class, probabilities, score, threshold, verdict "
+        api_description="Score one image: class, probabilities, score, threshold, verdict "
         "(anomalous, normal, or not judged: it looks like none of the model's classes and no class "
         "was given), regions; with include_maps also its maps as nested lists. The model is "
         "one of those that the endpoint models lists.",

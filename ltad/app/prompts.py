@@ -32,7 +32,7 @@ _FIRST_PAIRS = (Pair("a", "a broken"), Pair("a flawless", "a damaged"))
 
 
 def load_photo(lab: PromptLab, model: str, image: Image.Image | None) -> ReadyPhoto | None:
-    """The uploaded picture made ready once for a model, for all the answers that follow."""
+    """The uploaded image made ready once for a model, for all the answers that follow."""
     if image is None:
         return None
     url = heatmap.data_url(heatmap.photo_jpeg(image), "image/jpeg")
@@ -40,7 +40,7 @@ def load_photo(lab: PromptLab, model: str, image: Image.Image | None) -> ReadyPh
 
 
 def name_to_replace(lab: PromptLab, photo: ReadyPhoto | None) -> tuple[str | Update, str | Update]:
-    """The picture's class for the panel of names, and its words."""
+    """The image's class for the panel of names, and its words."""
     if photo is None:
         return gr.skip(), gr.skip()
     name = lab.scorer(photo.model).recognise(photo.prepared).best
@@ -135,7 +135,7 @@ def build_prompts(registry: ModelRegistry, workspace: Workspace, examples: Seque
     Args:
         registry: the models.
         workspace: where features lie and saved models go.
-        examples: pictures to click.
+        examples: images to click.
     """
     lab = PromptLab(registry, workspace)
     with gr.Row(elem_classes="lt-columns"):

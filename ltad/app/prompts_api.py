@@ -22,9 +22,9 @@ def read_grid(
     lab: PromptLab, image: Image.Image | None, normal_prompts: Any, abnormal_prompts: Any,
     class_name: str, lam: float | None, tau: float | None, include_maps: bool, model: str,
 ) -> dict[str, Any]:
-    """Scores and, if wanted, semantic maps of one picture under every pair."""
+    """Scores and, if wanted, semantic maps of one image under every pair."""
     if image is None:
-        raise LTADError("There is no picture. Send one.")
+        raise LTADError("There is no image. Send one.")
     scorer, experiment = lab.scorer(model), _experiment(normal_prompts, abnormal_prompts, lam, tau)
     name = class_name or scorer.recognise(image).best
     readings = read_picture(scorer, image, name, experiment.pairs, lam, tau)
@@ -109,7 +109,7 @@ def _build_grid_endpoint(lab: PromptLab) -> None:
             friendly(partial(read_grid, lab)),
             [image, normals, abnormals, class_name, lam, tau, include_maps, model], record,
             api_name="prompt_grid",
-            api_description="Scores and thresholds of one picture under every pair of prompts; "
+            api_description="Scores and thresholds of one image under every pair of prompts; "
             "with include_maps also the semantic maps as nested lists.",
         )
 

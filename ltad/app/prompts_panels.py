@@ -48,7 +48,7 @@ class Sources:
     """The components of the tab that the panels read.
 
     Attributes:
-        photo: the picture's state.
+        photo: the image's state.
         model, normals, abnormals, lam, tau: the controls.
         boxes: v^n and v^a of pair A, then of pair B.
     """
@@ -153,7 +153,7 @@ def build_panels(lab: PromptLab, sources: Sources) -> tuple[gr.Dropdown, gr.Stat
     """Lay out the panels; returns the test set's choice and the refits that are kept."""
     offered = [one.name for one in lab.data_sets(None)]
     gr.Markdown("## AUROC on a test set\nEvery pair of the grid on features that are computed "
-                "once. The first time, a test set takes as long as its pictures need.")
+                "once. The first time, a test set takes as long as its images need.")
     data = gr.Dropdown(offered, value=next(iter(offered), None), label="Test set",
                        elem_id="lt-prompts-data")
     if not offered:
@@ -184,7 +184,7 @@ def _build_auroc(lab: PromptLab, sources: Sources, data: gr.Dropdown) -> None:
 
 def _build_refit(lab: PromptLab, sources: Sources, data: gr.Dropdown) -> gr.State:
     gr.Markdown("## Refit Φ for pair A\nΦ is linear on frozen features. Some hundred steps of "
-                "equation (8) on the model's own training pictures, beginning at its present Φ; "
+                "equation (8) on the model's own training images, beginning at its present Φ; "
                 "the model itself stays as it is.")
     first = lab.registry.first
     own = f"The model's own is {own_learning_rate(first):g} for {first.name}."
@@ -241,7 +241,7 @@ def show_replacement(
     lab: PromptLab, photo: ReadyPhoto | None, model: str, class_name: str, kind: str, words: str,
     other: str, lam: float | None, tau: float | None, normal: str, abnormal: str,
 ) -> str:
-    """What the replacement says, the picture's map under the learned name and under it, and the
+    """What the replacement says, the image's map under the learned name and under it, and the
     exports, as HTML."""
     if (photo is not None and photo.model != model) or (kind == WORDS and not words.strip()):
         return ""

@@ -1,7 +1,7 @@
-"""The Results tab: evaluations looked into, from their table down to single pictures.
+"""The Results tab: evaluations looked into, from their table down to single images.
 
 One page from the whole to the part: which runs; their table; the long tail; the operating point;
-the pictures. The bar of the operating point stays in view on a wide screen. The script in
+the images. The bar of the operating point stays in view on a wide screen. The script in
 ``results.js`` turns clicks in tables and figures into presses of the hidden buttons made here.
 """
 
@@ -141,7 +141,7 @@ def _build_operating_point() -> dict[str, Any]:
 
 
 def _build_pictures() -> dict[str, Any]:
-    gr.Markdown("## Pictures", elem_classes="lt-run-section")
+    gr.Markdown("## Images", elem_classes="lt-run-section")
     with gr.Row(elem_classes="lt-run-filters"):
         parts: dict[str, Any] = {
             "verdict": gr.Dropdown(SHOWN, value=ALL, label="Show", min_width=140),

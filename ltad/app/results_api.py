@@ -65,7 +65,7 @@ def build_results_endpoints(
         sort: str = "false alarms", rate: float = RATE, score: float | None = None,
         branch: str = "", count: int = 100,
     ) -> list[Any]:
-        """Test pictures of a run in the wished order, with scores and verdicts."""
+        """Test images of a run in the wished order, with scores and verdicts."""
         wish = results_gallery.Wish(class_name, defect, verdict, sort)
         rows = results_gallery.select(judge(reader.run(name), _point(rate, score, branch)), wish)
         return [results_gallery.record(row)

@@ -24,7 +24,7 @@ _FACTS = ("kind", "created", "group", "row", "seed", "model", "encoder", "settin
 
 
 def long_tail(runs: Sequence[Run], metric: str) -> go.Figure:
-    """AUROC over the classes' training pictures; the classes are named once, below both."""
+    """AUROC over the classes' training images; the classes are named once, below both."""
     figure = figures.long_tail_figure(runs, metric)
     figure.update_xaxes(showticklabels=False, row=1, col=1)
     return _legend_above(figure, height=460)
@@ -40,7 +40,7 @@ def _legend_above(figure: go.Figure, height: int) -> go.Figure:
 def histogram(
     run: Run, class_name: str, point: OperatingPoint, columns: int = 4
 ) -> go.Figure:
-    """Scores of good and defective pictures with the threshold; for all classes, when each has
+    """Scores of good and defective images with the threshold; for all classes, when each has
     its own threshold, one small histogram a class.
 
     Args:
@@ -106,7 +106,7 @@ def _mark(figure: go.Figure, run: Run, place: Mapping[str, float], colour: str) 
 
 
 def embedding(run: Run, colour: str, point: OperatingPoint) -> go.Figure:
-    """The map of the test pictures; dragging on it selects."""
+    """The map of the test images; dragging on it selects."""
     seen = seen_by(run, point.branch_of(run))
     figure = figures.embedding_map(seen, colour, point.thresholds(run))
     figure.update_layout(
@@ -146,7 +146,7 @@ def confusion_html(
     """The counts as a square, their shares, and a row a class.
 
     Args:
-        total: of the pictures looked at.
+        total: of the images looked at.
         by_class: of each class among them.
         thresholds: of each class.
         point: where they are from.
@@ -159,6 +159,6 @@ def confusion_html(
 
 
 def _is_doubtful(total: Confusion, point: OperatingPoint) -> bool:
-    """Good test pictures raise far more alarms than the held-out ones promised."""
+    """Good test images raise far more alarms than the held-out ones promised."""
     measured = total.false_alarm_rate
     return point.score is None and measured is not None and measured > _DOUBTFUL * point.rate

@@ -1,4 +1,4 @@
-"""The gallery of a run's test pictures: which are shown, in what order, and how a page looks."""
+"""The gallery of a run's test images: which are shown, in what order, and how a page looks."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read_chosen(text: str, run: str) -> frozenset[int] | None:
     """The selection on the map of `run`; None for no selection, or one on another run's map.
 
     Args:
-        text: as the page sends it: ``{"run": NAME, "pictures": [INDEX, ...]}``, or "".
+        text: as the page sends it: ``{"run": NAME, "images": [INDEX, ...]}``, or "".
         run: the run on show.
 
     Raises:
@@ -69,7 +69,7 @@ def read_chosen(text: str, run: str) -> frozenset[int] | None:
         chosen = frozenset(int(index) for index in selection["pictures"])
         return chosen if selection["run"] == run and chosen else None
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        raise SettingError('The selection must be {"run": NAME, "pictures": [0, 7]}.') from error
+        raise SettingError('The selection must be {"run": NAME, "images": [0, 7]}.') from error
 
 
 def select(judged: pd.DataFrame, wish: Wish) -> pd.DataFrame:
@@ -124,7 +124,7 @@ def page_of(frame: pd.DataFrame, page: int, size: int = PAGE_SIZE) -> tuple[pd.D
 
 
 def record(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A judged picture as plain data."""
+    """A judged image as plain data."""
     return {
         "index": int(row["index"]), "class_name": row["class_name"], "defect": row["defect"],
         "path": row["path"], "score": float(row["score"]), "threshold": float(row["threshold"]),
@@ -135,10 +135,10 @@ def record(row: Mapping[str, Any]) -> dict[str, Any]:
 def gallery_html(
     run: Run, chosen: pd.DataFrame, page: int, opening: dict[str, Any], chip: str = ""
 ) -> tuple[str, int]:
-    """A page of pictures as HTML, and the page's number.
+    """A page of images as HTML, and the page's number.
 
     Args:
-        run: whose pictures.
+        run: whose images.
         chosen: rows of `select`.
         page: from 1.
         opening: what Inspect needs beside the source: model, prompts, lam, tau, rate.
@@ -213,7 +213,7 @@ def outline_png(run: Run, index: int) -> bytes | None:
 
 
 def opening_settings(run: Run, models: Sequence[str]) -> dict[str, Any]:
-    """What Inspect needs to repeat the run on one picture; its model only if it is on the page."""
+    """What Inspect needs to repeat the run on one image; its model only if it is on the page."""
     settings = run.about.get("settings") or {}
     wanted = ("normal_prompt", "abnormal_prompt", "lam", "tau")
     opening = {key: settings[key] for key in wanted if settings.get(key) is not None}

@@ -87,7 +87,7 @@ def _name(
     if kind == "mean":
         return {"name": name, "count": len(groups.get(name, ()))}
     side = next((group for group in ("High", "Low") if name in groups.get(group, ())), "")
-    return {"name": name, "side": side, "taken": row["", "training pictures"]}
+    return {"name": name, "side": side, "taken": row["", "training images"]}
 
 
 def _cell(
@@ -245,7 +245,7 @@ def show_table(
 
 
 def show_long_tail(reader: RunReader, chosen: list[str], metric: str) -> go.Figure | None:
-    """AUROC over the classes' training pictures, head to tail."""
+    """AUROC over the classes' training images, head to tail."""
     return results_cards.long_tail(reader.all(chosen), metric) if chosen else None
 
 
@@ -300,7 +300,7 @@ def show_gallery(
     class_name: str, branch: str, rate: float, score: str, defect: str, verdict: str, sort: str,
     selection: str, page: float,
 ) -> tuple[str, int]:
-    """A page of pictures: the first one, or with a `step` the next or the previous one."""
+    """A page of images: the first one, or with a `step` the next or the previous one."""
     if not chosen or not focus:
         return "", 1
     run, point = reader.run(focus), read_point(rate, score, branch)

@@ -2,7 +2,7 @@
 
 The tab's own script (``review*.js``) draws everything and calls the endpoints below, each with one
 request past Gradio's queue, so that an answer takes milliseconds. The same endpoints are the API.
-Pictures travel as data URLs inside the answers: no file of the server has an address of its own.
+Images travel as data URLs inside the answers: no file of the server has an address of its own.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def build_review(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> 
 
     Args:
         registry: the models.
-        workspace: where batches, pictures and decisions are kept.
+        workspace: where batches, images and decisions are kept.
         tab: the tab itself; its label stays as it is.
     """
     desks = Desks(registry, workspace)
@@ -103,7 +103,7 @@ def _build_file_endpoints(desks: Desks) -> None:
     _endpoint(
         _of_visitor(desks, BatchEndpoints, "create_batch"), "create_batch",
         [
-            hidden(gr.File, "Pictures and zips", file_count="multiple"),
+            hidden(gr.File, "Images and zips", file_count="multiple"),
             hidden(gr.JSON, "Names of the files"), hidden(gr.Textbox, "Server folder", value=""),
             hidden(gr.Textbox, "Name of the batch", value=""),
             hidden(gr.Textbox, "Person", value=""), hidden(gr.Textbox, "Model", value=""),

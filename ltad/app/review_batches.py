@@ -57,7 +57,7 @@ class BatchEndpoints:
         self, files: list[str] | None = None, names: list[str] | None = None, folder: str = "",
         name: str = "", person: str = "", model: str = "", settings: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Take pictures and zips that were uploaded, or a server folder, and score them.
+        """Take images and zips that were uploaded, or a server folder, and score them.
 
         Args:
             files: uploaded files.
@@ -72,7 +72,7 @@ class BatchEndpoints:
         if folder:
             known = self._folders()
             if folder not in known:
-                raise DeskError(f"There is no folder {folder[:80]!r} to take pictures from.")
+                raise DeskError(f"There is no folder {folder[:80]!r} to take images from.")
             items = collect_server_folder(
                 known[folder], desk.workspace.server_folders, desk.pictures
             )
@@ -81,7 +81,7 @@ class BatchEndpoints:
             names = names or [Path(path).name for path in files]
             items = list(self._collect(files, names))
         else:
-            raise DeskError("There are no files. Send pictures or a zip, or name a server folder.")
+            raise DeskError("There are no files. Send images or a zip, or name a server folder.")
         batch = desk.runner.open_batch(
             name.strip() or _batch_name(names or [folder], len(items)), person, model or None,
             settings or {}, items,
@@ -116,21 +116,21 @@ class BatchEndpoints:
         }
 
     def progress(self, batch_id: int) -> dict[str, Any]:
-        """Pictures done, in all, failed; pictures a second; seconds left; state."""
+        """Images done, in all, failed; images a second; seconds left; state."""
         return asdict(self._desk.runner.progress(number(batch_id, "batch")))
 
     def cancel(self, batch_id: int) -> dict[str, Any]:
-        """Stop scoring a batch after the pictures in work; what is scored stays."""
+        """Stop scoring a batch after the images in work; what is scored stays."""
         self._desk.runner.cancel(number(batch_id, "batch"))
         return self.progress(batch_id)
 
     def restart(self, batch_id: int) -> dict[str, Any]:
-        """Score the pictures that a cancelled batch left out."""
+        """Score the images that a cancelled batch left out."""
         self._desk.runner.restart(number(batch_id, "batch"))
         return self.progress(batch_id)
 
     def delete(self, batch_id: int, person: str) -> dict[str, Any]:
-        """Set a batch aside. Its decisions are kept for good, its pictures for 30 days."""
+        """Set a batch aside. Its decisions are kept for good, its images for 30 days."""
         return asdict(self._desk.database.delete_batch(number(batch_id, "batch"), person))
 
     def restore(self, batch_id: int) -> dict[str, Any]:
@@ -140,10 +140,10 @@ class BatchEndpoints:
         return asdict(batch)
 
     def erase(self, batch_id: int) -> dict[str, Any]:
-        """Take the pictures of a deleted batch off the disk now; its decisions are kept.
+        """Take the images of a deleted batch off the disk now; its decisions are kept.
 
         Returns:
-            `bytes`: that were freed. Pictures that came in a moment ago follow within minutes.
+            `bytes`: that were freed. Images that came in a moment ago follow within minutes.
         """
         self._desk.database.mark_erased(number(batch_id, "batch"))
         return {"bytes": free_pictures(self._desk.database, self._desk.pictures)}
@@ -205,7 +205,7 @@ def _by_suspicion(
 def _batch_name(names: list[str], count: int) -> str:
     if len(names) == 1:
         return Path(names[0]).stem or names[0]
-    return f"{datetime.now():%Y-%m-%d %H:%M}, {count} pictures"
+    return f"{datetime.now():%Y-%m-%d %H:%M}, {count} images"
 
 
 def _printable(name: str) -> str:

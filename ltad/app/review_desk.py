@@ -36,7 +36,7 @@ from ltad.workspace import Workspace
 
 THUMBNAIL_SIDE = 96
 OUTLINE_SIDE = 1600
-"""Regions of larger pictures are outlined at this size; nobody sees the difference on a screen."""
+"""Regions of larger images are outlined at this size; nobody sees the difference on a screen."""
 MOST_REGIONS = 100
 MOST_THUMBNAILS = 100
 KEEP, REMOVE = "", "none"
@@ -50,7 +50,7 @@ class ItemEndpoints:
         self._desk = desk
 
     def thumbnails(self, item_ids: list[Any]) -> dict[str, Any]:
-        """Small pictures as data URLs, by the content keys of the items; unreadable ones lack."""
+        """Small images as data URLs, by the content keys of the items; unreadable ones lack."""
         # A caller of the API may send anything.
         is_list = isinstance(item_ids, list)  # pyright: ignore[reportUnnecessaryIsInstance]
         if not is_list or len(item_ids) > MOST_THUMBNAILS:
@@ -65,7 +65,7 @@ class ItemEndpoints:
         return found
 
     def item(self, item_id: int, side: int = 1600) -> dict[str, Any]:
-        """All about one item: its picture (a data URL, `side` pixels at most), decision, history.
+        """All about one item: its image (a data URL, `side` pixels at most), decision, history.
 
         `mask` is the person's mask as a data URL, or None.
         """
@@ -89,14 +89,14 @@ class ItemEndpoints:
         }
 
     def picture(self, item_id: int, side: int = 0) -> str | None:
-        """The picture as a data URL, `side` pixels at most; 0 is its full size."""
+        """The image as a data URL, `side` pixels at most; 0 is its full size."""
         item = self._desk.database.item(number(item_id, "item"))
         return self._picture(item, number(side, "side"))
 
     def map(self, item_id: int) -> dict[str, Any]:
         """The anomaly map drawn as a data URL, and the regions that rise out of it.
 
-        Regions have their box, area, score and contours (even-odd polygons) in picture pixels.
+        Regions have their box, area, score and contours (even-odd polygons) in image pixels.
         They are where the map is above `limit`: the model's own limit (`own_limit`,
         see `ltad.inference.scoring.region_limit`), moved with the threshold that people chose.
         """
@@ -179,7 +179,7 @@ class ItemEndpoints:
         return [decision_record(decision) for decision in found]
 
     def mask(self, item_id: int) -> str | None:
-        """The person's mask as a data URL of a PNG of the picture's size, or None."""
+        """The person's mask as a data URL of a PNG of the image's size, or None."""
         item = self._desk.database.item(number(item_id, "item"))
         key = item.mask_key
         return png_url(self._desk.database.blob(key)) if key else None
@@ -201,7 +201,7 @@ class ItemEndpoints:
         if mask == KEEP:
             return item.mask_key
         if item.status != "scored":
-            raise DeskError(f"{item.file_name} is {item.status}; a mask needs a scored picture.")
+            raise DeskError(f"{item.file_name} is {item.status}; a mask needs a scored image.")
         painted = resize_mask(read_painting(mask), (item.width, item.height))
         return self._desk.database.put_blob(encode_mask(painted))
 
@@ -220,7 +220,7 @@ def _jpeg(folder: Path, key: str, side: int) -> bytes:
     return buffer.getvalue()
 
 
-# A thumbnail takes 3 KB, a large picture some hundred.
+# A thumbnail takes 3 KB, a large image some hundred.
 _small_jpeg = lru_cache(maxsize=4096)(_jpeg)
 _large_jpeg = lru_cache(maxsize=48)(_jpeg)
 
@@ -253,7 +253,7 @@ class Desk:
 
     Args:
         registry: the models.
-        workspace: where batches, pictures and decisions are kept.
+        workspace: where batches, images and decisions are kept.
     """
 
     def __init__(self, registry: ModelRegistry, workspace: Workspace) -> None:
@@ -333,7 +333,7 @@ def read_painting(url: str) -> np.ndarray:
 
     Raises:
         DeskError: it is no such text.
-        ImageError: it is no picture.
+        ImageError: it is no image.
     """
     header, _, content = str(url).partition(",")
     if header != "data:image/png;base64":

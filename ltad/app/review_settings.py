@@ -96,7 +96,7 @@ class SettingEndpoints:
         """Every area that a class was ever told to ignore, newest first; the first one counts.
 
         Returns:
-            id, person, created of each, and `share` of the picture that it ignores.
+            id, person, created of each, and `share` of the image that it ignores.
         """
         database = self._desk.database
         return [
@@ -109,13 +109,13 @@ class SettingEndpoints:
         ]
 
     def save_ignore(self, batch_id: int, class_name: str, mask: str, person: str) -> dict[str, Any]:
-        """Ignore the white pixels of a painting on every picture of a class, from now on.
+        """Ignore the white pixels of a painting on every image of a class, from now on.
 
-        The class's pictures in all batches of the same model are scored again in the background,
+        The class's images in all batches of the same model are scored again in the background,
         those of `batch_id` first. A black painting ignores nothing again.
 
         Returns:
-            `items`: how many pictures are scored again.
+            `items`: how many images are scored again.
         """
         painted = read_painting(mask)
         return self._set_ignore(
@@ -128,7 +128,7 @@ class SettingEndpoints:
         """Ignore again what an entry of `ignore_history` says; 0 ignores nothing.
 
         Returns:
-            `items`: how many pictures are scored again.
+            `items`: how many images are scored again.
         """
         setting_id = number(setting_id, "setting")
         png = self._earlier_mask(class_name, setting_id) if setting_id else None
@@ -218,7 +218,7 @@ def _source_text(
     elif class_name or "" in choices:
         origin = "Chosen by people; it holds for every batch of this model."
     else:
-        origin = "The model's own limits, calibrated on good pictures."
+        origin = "The model's own limits, calibrated on good images."
     if class_name in found.problems:
         origin += f" {found.problems[class_name]}"
-    return f"{origin} The figures count {count} reviewed pictures of all comparable batches."
+    return f"{origin} The figures count {count} reviewed images of all comparable batches."

@@ -64,7 +64,7 @@ def watch(workspace: Workspace, name: str) -> tuple[Any, ...]:
 
 
 def show(workspace: Workspace, name: str, report: str = "") -> tuple[Any, ...]:
-    """The pictures of a job, with what happened to the last ones, and all of `watch`."""
+    """The images of a job, with what happened to the last ones, and all of `watch`."""
     known = name in job_names(workspace)
     parts = parts_html(find_job(workspace, name)) if known \
         else render("train.nothing_yet")
@@ -104,9 +104,9 @@ def add(
     registry: ModelRegistry, workspace: Workspace, source: str, lesson_name: str, new_name: str,
     part: str, role: str, brought: Any,
 ) -> tuple[Any, ...]:
-    """Pictures into a part; a new job begins with its first part."""
+    """Images into a part; a new job begins with its first part."""
     if not brought and source != "review":
-        raise SettingError("There are no pictures yet. Choose some.")
+        raise SettingError("There are no images yet. Choose some.")
     job, added = bring(registry, workspace, source, lesson_name, new_name, part, role, brought)
     return (
         _choices(job_names(workspace), job.name), job.name, gr.update(visible=False),
@@ -119,7 +119,7 @@ def add_waiting(
     registry: ModelRegistry, workspace: Workspace, lesson_name: str, new_name: str, part: str,
     role: str, files: Sequence[str] | None,
 ) -> Any:
-    """The pictures that were chosen before their part had a name, once it has one."""
+    """The images that were chosen before their part had a name, once it has one."""
     if not files or not part.strip():
         return gr.skip()
     return add(registry, workspace, "files", lesson_name, new_name, part, role, files)
@@ -129,7 +129,7 @@ def bring(
     registry: ModelRegistry, workspace: Workspace, source: str, lesson_name: str, new_name: str,
     part: str, role: str, brought: Any,
 ) -> tuple[Job, Added]:
-    """Take pictures in from "files", a "folder" of the server, or the desk's "review"."""
+    """Take images in from "files", a "folder" of the server, or the desk's "review"."""
     if not str(part).strip():
         raise SettingError("Name the part first, for example “left bracket”.")
     incoming = {
@@ -153,7 +153,7 @@ def bring(
 
 
 def act(workspace: Workspace, name: str, action: str) -> tuple[Any, ...]:
-    """What was pressed on a picture or a part: ``{"action": ..., "subject": [...]}`` as JSON."""
+    """What was pressed on an image or a part: ``{"action": ..., "subject": [...]}`` as JSON."""
     pressed = json.loads(action)
     job = find_job(workspace, name)
     job.require_editable()
@@ -167,7 +167,7 @@ def act(workspace: Workspace, name: str, action: str) -> tuple[Any, ...]:
 def begin(workspace: Workspace, name: str, keep_old: bool, rate: float) -> tuple[Any, ...]:
     """Press Train."""
     if not name:
-        raise SettingError("There is no part yet. Name one and bring good pictures of it.")
+        raise SettingError("There is no part yet. Name one and bring good images of it.")
     worker.start(workspace, name, keep_old, rate)
     return show(workspace, name)
 
@@ -179,7 +179,7 @@ def stop(workspace: Workspace, name: str) -> tuple[Any, ...]:
 
 
 def discard(registry: ModelRegistry, workspace: Workspace, name: str) -> tuple[Any, ...]:
-    """Throw a job and its pictures away; a finished model stays in the registry."""
+    """Throw a job and its images away; a finished model stays in the registry."""
     find_job(workspace, name).discard()
     return (_choices(job_names(workspace), NEW), NEW, *_new_name(registry, workspace, NEW),
             *show(workspace, NEW))
@@ -199,9 +199,9 @@ def build_train(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> N
             new_name = gr.Textbox(label="Name of the new model", max_lines=1, max_length=60)
             part = gr.Textbox(label="Part", placeholder="for example: left bracket", max_lines=1,
                               max_length=60, elem_id="lt-train-part")
-            role = gr.Radio(_ROLES, value="learn", label="Its pictures are", elem_id="lt-role")
+            role = gr.Radio(_ROLES, value="learn", label="Its images are", elem_id="lt-role")
             files = gr.File(
-                label="Pictures of the part, or a zip of them", file_count="multiple", height=170,
+                label="Images of the part, or a zip of them", file_count="multiple", height=170,
                 file_types=[*sorted(SUFFIXES), ".zip"], elem_id="lt-train-files",
             )
             folder, take, review = _other_sources(workspace)
@@ -209,7 +209,7 @@ def build_train(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> N
             start = gr.Button("Train", variant="primary", interactive=False)
             with gr.Row():
                 cancel = gr.Button("Cancel the training", size="sm", visible=False)
-                drop = gr.Button("Discard pictures and training", size="sm", visible=False)
+                drop = gr.Button("Discard images and training", size="sm", visible=False)
         with gr.Column(elem_classes=["lt-right", "lt-train"], min_width=0):
             status = gr.HTML(elem_id="lt-train-status")
             plot = gr.Plot(label="Losses", show_label=False, visible=False, elem_id="lt-losses")
@@ -233,7 +233,7 @@ def build_train(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> N
             [job, remembered, new_name, files, *shown], api_visibility="private",
             show_progress_on=[parts],
         )
-    gr.on(  # pictures may be chosen before their part is named
+    gr.on(  # images may be chosen before their part is named
         [part.submit, part.blur], friendly(partial(add_waiting, registry, workspace)),
         [job, new_name, part, role, files],
         [job, remembered, new_name, files, *shown], **PRIVATE,
@@ -262,7 +262,7 @@ def _other_sources(workspace: Workspace) -> tuple[gr.Dropdown, gr.Button, gr.But
     with gr.Accordion("From elsewhere", open=False):
         folder = gr.Dropdown(folders, label="Folder on the server", visible=bool(folders))
         take = gr.Button("Take this folder", size="sm", visible=bool(folders))
-        review = gr.Button("Take the good pictures chosen in Review", size="sm")
+        review = gr.Button("Take the good images chosen in Review", size="sm")
     return folder, take, review
 
 
@@ -279,14 +279,14 @@ def _options(registry: ModelRegistry) -> tuple[gr.Checkbox, gr.Slider]:
 
 
 def _build_comparison(registry: ModelRegistry, workspace: Workspace) -> list[gr.Dropdown]:
-    """Two models, optional pictures, and the answer; returns the two dropdowns."""
-    with gr.Accordion("Compare two models on the same pictures", open=False):
+    """Two models, optional images, and the answer; returns the two dropdowns."""
+    with gr.Accordion("Compare two models on the same images", open=False):
         with gr.Row():
             names = registry.names()
             first = gr.Dropdown(names, value=names[0], label="One model")
             second = gr.Dropdown(names, value=names[-1], label="Another model")
         files = gr.File(
-            label="Pictures; without any, the other model's test or held-out ones",
+            label="Images; without any, the other model's test or held-out ones",
             file_count="multiple", height=170, file_types=[*sorted(SUFFIXES), ".zip"],
         )
         button = gr.Button("Compare", size="sm")

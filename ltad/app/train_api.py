@@ -46,7 +46,7 @@ def find_pairs(
         The pairs, and why some files could not be used.
 
     Raises:
-        SettingError: no such model, one model twice, or no usable picture.
+        SettingError: no such model, one model twice, or no usable image.
     """
     old, new = registry.scorer(first), registry.scorer(second)
     if old is new:
@@ -129,7 +129,7 @@ def teach_check(
     registry: ModelRegistry, workspace: Workspace, model: str, part: str, role: str,
     files: list[str] | None, folder: str,
 ) -> dict[str, Any]:
-    """Bring pictures of a part, from files or an allowed folder, and read all warnings."""
+    """Bring images of a part, from files or an allowed folder, and read all warnings."""
     incoming = None
     if files or folder:
         incoming = from_files(files) if files else from_server_folder(
@@ -159,7 +159,7 @@ def _take_in(
 def teach_remove(
     workspace: Workspace, model: str, part: str, role: str, picture: str
 ) -> dict[str, Any]:
-    """Take out one picture, or without its name the whole part."""
+    """Take out one image, or without its name the whole part."""
     job = find_job(workspace, model)
     job.require_editable()
     if picture:
@@ -195,7 +195,7 @@ def model_compare(
     registry: ModelRegistry, workspace: Workspace, first: str, second: str,
     files: list[str] | None, false_alarm_rate: float | None,
 ) -> dict[str, Any]:
-    """Two models on the same pictures."""
+    """Two models on the same images."""
     rate = 0.05 if false_alarm_rate is None else false_alarm_rate
     pairs, refused = find_pairs(registry, workspace, first, second, files, rate)
     return {"rows": [asdict(row) for row in rows_of(pairs)],
@@ -220,7 +220,7 @@ def build_train_api(registry: ModelRegistry, workspace: Workspace) -> None:
         return lesson_status(worker.cancel(workspace, model))
 
     def discard(model: str) -> dict[str, Any]:
-        """Throw a training and its pictures away; a finished model stays."""
+        """Throw a training and its images away; a finished model stays."""
         find_job(workspace, model).discard()
         return {"discarded": model}
 
@@ -229,13 +229,13 @@ def build_train_api(registry: ModelRegistry, workspace: Workspace) -> None:
         return job_names(workspace)
 
     def review(model: str, part: str, class_name: str = "") -> dict[str, Any]:
-        """Bring the good pictures that people chose for training in Review, of one class or of
+        """Bring the good images that people chose for training in Review, of one class or of
         all, to a part of a model to be; answers as teach_check."""
         chosen = from_review(workspace, class_name or None)
         return _take_in(registry, workspace, model, part, "learn", chosen)
 
     def remove(model: str, part: str, role: str = "learn", picture: str = "") -> dict[str, Any]:
-        """Take out one picture, or without its name the whole part."""
+        """Take out one image, or without its name the whole part."""
         return teach_remove(workspace, model, part, role, picture)
 
     def card(model: str) -> dict[str, Any]:
@@ -255,17 +255,17 @@ def build_train_api(registry: ModelRegistry, workspace: Workspace) -> None:
     gr.Button(visible=False).click(
         friendly(partial(teach_check, registry, workspace)),
         [hidden(gr.Textbox, "Model"), hidden(gr.Textbox, "Part"), hidden(gr.Textbox, "Role"),
-         hidden(gr.File, "Pictures and zips", **many), hidden(gr.Textbox, "Folder on the server")],
+         hidden(gr.File, "Images and zips", **many), hidden(gr.Textbox, "Folder on the server")],
         record, api_name="teach_check",
-        api_description="Bring pictures of a part to a model to be, which begins with its first "
+        api_description="Bring images of a part to a model to be, which begins with its first "
         "part. Role: learn (good ones), test good, or test defective. Returns how many were kept, "
-        "why others were not, the parts' counts and all warnings. Without pictures: the warnings.",
+        "why others were not, the parts' counts and all warnings. Without images: the warnings.",
     )
     gr.Button(visible=False).click(
         friendly(partial(model_compare, registry, workspace)),
         [hidden(gr.Textbox, "First model"), hidden(gr.Textbox, "Second model"),
          hidden(gr.File, "Pictures", **many), hidden(gr.Number, "False-alarm rate")],
         record, api_name="model_compare",
-        api_description="Two models on the same pictures; without any, on the second model's own "
-        "test or held-out pictures. Returns figures per part and both verdicts per picture.",
+        api_description="Two models on the same images; without any, on the second model's own "
+        "test or held-out images. Returns figures per part and both verdicts per image.",
     )

@@ -66,7 +66,7 @@ def thinned(points: Sequence[tuple[int, float]]) -> tuple[list[float], list[floa
 
 
 def parts_html(job: Job) -> str:
-    """Every part with its counts, warnings and pictures, odd ones first."""
+    """Every part with its counts, warnings and images, odd ones first."""
     warnings = job.oddities()
     parts = [
         _part(job, part, roles, [w for w in warnings if w.part == part])
@@ -142,7 +142,7 @@ CHANCE = 0.6
 
 
 def poor_classes(figures: dict[str, Any] | None) -> list[str]:
-    """Classes on whose pictures, tested or painted, the new model does little better than chance,
+    """Classes on whose images, tested or painted, the new model does little better than chance,
     or finds none of the damage."""
     poor = []
     for one in (figures or {}).get("classes", []):

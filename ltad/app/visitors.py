@@ -387,7 +387,7 @@ class VisitorDesk(Desk):
 
         Args:
             files: plain files that the visitor uploaded.
-            are_pictures: False for decisions that come back, which take room but are no pictures.
+            are_pictures: False for decisions that come back, which take room but are no images.
 
         Raises:
             DeskError: it is too much for one visitor, or too many visitors are here.
@@ -402,8 +402,8 @@ class VisitorDesk(Desk):
             count += sum(batch.total for batch in self.database.deleted_batches())
         if count > MOST_PICTURES or size + sum(kept) > MOST_BYTES:
             raise DeskError(
-                f"On this public page a visitor may keep {MOST_PICTURES} pictures and "
-                f"{MOST_BYTES // 10**6} MB in all; with these it would be {count:,} pictures and "
+                f"On this public page a visitor may keep {MOST_PICTURES} images and "
+                f"{MOST_BYTES // 10**6} MB in all; with these it would be {count:,} images and "
                 f"{(size + sum(kept)) / 1e6:,.0f} MB. Bring fewer, or run the page on your own "
                 "machine."
             )

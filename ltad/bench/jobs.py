@@ -1,9 +1,9 @@
 """Measures teaching on a data set: ``python -m ltad.bench.jobs --data DIR --per-class 20``.
 
-The same code as the page's trains a model on a few pictures of each class; AUROC per image on the
+The same code as the page's trains a model on a few images of each class; AUROC per image on the
 whole test sets, by the model that the page starts with and by the new one. Both recognise the class
 by themselves; under "told" the new model is given the true class, and "known" is the share of test
-pictures whose class it recognised.
+images whose class it recognised.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
         began = time.monotonic()
         job = new_job(workspace, NAME, first)
         bring(job, samples, options.per_class, options.seed, first)
-        print(f"pictures: {json.dumps({p: n['learn'] for p, n in job.counts().items()})}; "
+        print(f"images: {json.dumps({p: n['learn'] for p, n in job.counts().items()})}; "
               f"{len(job.oddities())} warnings", flush=True)
         worker.start(workspace, NAME, keep_old=options.keep_old)
         if not wait(job):
             print(f"error: {job.record()['message']}", file=sys.stderr)
             return 1
-        print(f"minutes, from the first picture to the finished model: "
+        print(f"minutes, from the first image to the finished model: "
               f"{(time.monotonic() - began) / 60:.1f} (processor time of the training "
               f"{job.record()['processor_seconds'] / 60:.1f})", flush=True)
         taught = load_scorer(job.model_folder)
@@ -61,17 +61,17 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ltad.bench.jobs", description=__doc__)
     parser.add_argument("--data", required=True, help="folder in the layout of MVTec AD")
-    parser.add_argument("--per-class", type=int, default=20, help="pictures to learn from")
+    parser.add_argument("--per-class", type=int, default=20, help="images to learn from")
     parser.add_argument("--model", default="assets/demo", help="the model before")
     parser.add_argument("--keep-old", action="store_true", help="keep the rendered classes too")
-    parser.add_argument("--most-test", type=int, default=None, help="test pictures of a kind")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of pictures")
+    parser.add_argument("--most-test", type=int, default=None, help="test images of a kind")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of images")
     parser.add_argument("--work", default=None, help="keep everything here")
     return parser
 
 
 def bring(job: Job, samples: list[Sample], count: int, seed: int, first: Scorer) -> None:
-    """Up to `count` training pictures of each class into the job, chosen by the seed."""
+    """Up to `count` training images of each class into the job, chosen by the seed."""
     classes = sorted({sample.class_name for sample in samples})
     for number, name in enumerate(classes):
         own = [s.path for s in samples if s.class_name == name and s.split == "train"]

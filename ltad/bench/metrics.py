@@ -1,7 +1,7 @@
 """What the figures cost: ``python -m ltad.bench.metrics`` evaluates as much as MVTec AD has.
 
-Pictures, masks and maps are made up, and no encoder runs: 15 classes, 467 good and 1,258 defective
-pictures of 224 x 224, three branches, every figure of `ltad.evaluation.results` and its intervals.
+Images, masks and maps are made up, and no encoder runs: 15 classes, 467 good and 1,258 defective
+images of 224 x 224, three branches, every figure of `ltad.evaluation.results` and its intervals.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REGIONS = 3
 
 
 def made_up_samples(folder: Path) -> list[Sample]:
-    """The test pictures, class after class, with masks on disk of up to three rectangles."""
+    """The test images, class after class, with masks on disk of up to three rectangles."""
     rng, classes = np.random.default_rng(0), sorted(NATURAL_COUNTS["mvtec"])
     samples = []
     for number in range(GOOD + DEFECTIVE):
@@ -48,7 +48,7 @@ def made_up_samples(folder: Path) -> list[Sample]:
 
 
 def made_up_maps(class_name: str, tests: FeatureStore, places: Sequence[int]) -> BranchMaps:
-    """Noise of every branch, somewhat higher in the upper half of the defective pictures."""
+    """Noise of every branch, somewhat higher in the upper half of the defective images."""
     raised = torch.tensor([tests.samples[place].is_defective for place in places]).float()
     slope = torch.linspace(1, 0, SIDE)[:, None]
     maps = {

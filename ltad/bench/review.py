@@ -1,6 +1,6 @@
-"""What a batch costs: ``python -m ltad.bench.review`` makes a zip of mixed pictures and scores it.
+"""What a batch costs: ``python -m ltad.bench.review`` makes a zip of mixed images and scores it.
 
-The zip holds rendered parts in several formats and sizes, pictures that need care (turned, 16-bit,
+The zip holds rendered parts in several formats and sizes, images that need care (turned, 16-bit,
 CMYK, transparent, animated), duplicates, and broken files of ten kinds.
 """
 
@@ -46,7 +46,7 @@ def part(number: int) -> Image.Image:
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    """A picture's file."""
+    """An image's file."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
@@ -74,7 +74,7 @@ def careful_pictures() -> Iterator[tuple[str, bytes]]:
 
 
 def broken_files() -> dict[str, bytes]:
-    """Ten files that are no usable picture, each for another reason."""
+    """Ten files that are no usable image, each for another reason."""
     png, jpeg = encoded(part(1), "PNG"), encoded(part(2), "JPEG")
     header = b"IHDR" + struct.pack(">II", 20_000, 20_000) + png[24:29]
     vast = png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]

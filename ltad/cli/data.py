@@ -59,7 +59,7 @@ def tell_counts(samples: Sequence[Sample], about: dict[str, Any]) -> None:
 
 
 def tell_plain_classes(root: Path) -> None:
-    """Print which test pictures were drawn by this program, if any were."""
+    """Print which test images were drawn by this program, if any were."""
     if names := plain_classes(root):
         print(f"Without train and test folders: {', '.join(names)}. Of their good images, "
               f"{TEST_SHARE:.0%} are kept for testing, drawn by name (seed {TEST_SEED}).")
@@ -67,7 +67,7 @@ def tell_plain_classes(root: Path) -> None:
 
 def tell_faults(samples: Sequence[Sample]) -> None:
     """Print every fault of the files; it is for the person to judge which of them matter."""
-    faults = check_dataset(tqdm(samples, desc="checking", unit="pictures"))
+    faults = check_dataset(tqdm(samples, desc="checking", unit="images"))
     for fault in faults:
         print(f"fault: {fault}")
     if faults:
@@ -83,37 +83,37 @@ def parts(
     folder: Annotated[Path, typer.Argument(metavar="DIR")],
     split: Annotated[str, typer.Option(help=SPLITS)] = "step100",
     seed: int = 0,
-    per_class: Annotated[int, typer.Option(help="training pictures at most")] = 100,
+    per_class: Annotated[int, typer.Option(help="training images at most")] = 100,
     device: Device = "cpu",
 ) -> None:
     """Write the rendered benchmark in MVTec AD's layout.
 
-    Deterministic by seed; train and test pictures never share one.
+    Deterministic by seed; train and test images never share one.
     """
     began = time.monotonic()
     write_parts(folder, split, seed, per_class)
     samples = load_folder(folder)
     kinds = [sum(s.split == split for s in samples) for split in ("train", "test")]
-    print(f"{kinds[0]} training and {kinds[1]} test pictures in {folder} "
+    print(f"{kinds[0]} training and {kinds[1]} test images in {folder} "
           f"({time.monotonic() - began:.0f} s)")
 
 
 def check(
     folder: Annotated[Path, typer.Argument(metavar="DIR")], device: Device = "cpu"
 ) -> None:
-    """Count a data set's pictures and report every fault of its files.
+    """Count a data set's images and report every fault of its files.
 
     Layouts: MVTec AD, VisA, DAGM 2007. The exit status is 1 if there are faults.
     """
     samples = load_dataset(folder)
     print(count_table(samples))
     tell_plain_classes(folder)
-    faults = check_dataset(tqdm(samples, desc="pictures"))
+    faults = check_dataset(tqdm(samples, desc="images"))
     for fault in faults:
         print(f"fault: {fault}")
     if faults:
         raise DatasetError(f"Faults found in {folder}: {len(faults)}. Repair the files.")
-    print(f"No faults in {len(samples)} pictures.")
+    print(f"No faults in {len(samples)} images.")
 
 
 def splits(
@@ -122,7 +122,7 @@ def splits(
         typer.Option(help="one data set; by default all three"),
     ] = None,
     data: Annotated[Path | None, typer.Option(
-        metavar="DIR", help="a data set's folder instead, whose pictures are counted")] = None,
+        metavar="DIR", help="a data set's folder instead, whose images are counted")] = None,
     split: Annotated[str | None, typer.Option(
         help=f"one split instead of the paper's; {SPLITS}")] = None,
     plot: Annotated[Path | None, typer.Option(

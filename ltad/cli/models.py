@@ -72,7 +72,7 @@ def train(
     device: Device = "cpu",
     work: Work = WORK,
 ) -> None:
-    """Train a detector on good pictures.
+    """Train a detector on good images.
 
     Killed at any moment, the same command goes on where it stopped. Under torchrun the processes
     divide the work, and end with what one would have learned.
@@ -89,7 +89,7 @@ def train(
         about=about,
     )
     counts = checkpoint.about["training_pictures"]
-    print(f"Trained on {sum(counts.values())} pictures of {len(counts)} classes in "
+    print(f"Trained on {sum(counts.values())} images of {len(counts)} classes in "
           f"{checkpoint.about['seconds']:.0f} s: {out}")
 
 
@@ -129,7 +129,7 @@ def evaluate(
     data: Data,
     checkpoint: Checkpoint = MODEL,
     bank: Annotated[bool, typer.Option(
-        "--bank", help="also a nearest-neighbour bank on the same features and pictures")] = False,
+        "--bank", help="also a nearest-neighbour bank on the same features and images")] = False,
     run_name: Annotated[str | None, typer.Option(
         "--run", metavar="NAME",
         help="keep it as a run, WORK/runs/NAME, for the Results tab and `report`")] = None,
@@ -143,7 +143,7 @@ def evaluate(
 ) -> None:
     """Print a model's AUROC per class and All / High / Low.
 
-    Every test picture is scored with its true class, as in the paper. Under torchrun the processes
+    Every test image is scored with its true class, as in the paper. Under torchrun the processes
     divide the images.
     """
     scorer = load_scorer(checkpoint, processes.own_device(device))
@@ -159,7 +159,7 @@ def evaluate(
     settings = scorer.score_settings(normal_prompt, abnormal_prompt, lam, tau)
     found = evaluate_model(scorer, samples, root, features, settings, folder, Path(data).name)
     told = _told(found)
-    print("\nTest pictures above the threshold for a false-alarm rate of\n"
+    print("\nTest images above the threshold for a false-alarm rate of\n"
           + alarm_table(scorer, found.evaluation, settings, RATES).to_string())
     report = told | {"recognised": found.evaluation.recognised_shares(),
                      "known": found.evaluation.known_shares(), "model": scorer.card}
@@ -182,10 +182,10 @@ def _told(found: ModelEvaluation) -> dict[str, Any]:
     print(evaluation.results.table())
     print("\nCombined branch\n" + evaluation.results.figures_table())
     shares = evaluation.recognised_shares().values()
-    print(f"\nClass recognised: {100 * sum(shares) / len(shares):.1f}% of the test pictures "
+    print(f"\nClass recognised: {100 * sum(shares) / len(shares):.1f}% of the test images "
           "(mean over classes)")
     known = ", ".join(f"{100 * v:.1f}% of the {k}" for k, v in evaluation.known_shares().items())
-    print(f"Known, so judged without being told the class: {known} test pictures")
+    print(f"Known, so judged without being told the class: {known} test images")
     if evaluation.thin_masks:
         print(f"Masks with a defect thinner than a pixel at the model's size: "
               f"{evaluation.thin_masks}. It counts as one pixel wide there.")
@@ -286,7 +286,7 @@ def score(
     tau: Tau = None,
     device: Device = "cpu",
 ) -> None:
-    """Score pictures.
+    """Score images.
 
     One line each; with --out a row each.
     """

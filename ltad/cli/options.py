@@ -23,7 +23,7 @@ Data = Annotated[str, typer.Option(
          "benchmark")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="write everything to this file")]
 FalseAlarmRate = Annotated[float, typer.Option(
-    help="of the threshold: share of good pictures that may raise an alarm")]
+    help="of the threshold: share of good images that may raise an alarm")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="name of a run, or its folder")]
 
 NormalPrompt = Annotated[str | None, typer.Option(help="v^n; by default the model's own")]
@@ -42,11 +42,11 @@ Changes = Annotated[list[str] | None, typer.Option(
     help="single settings, e.g. lam=300 phase2_epochs=50")]
 TrainingSplit = Annotated[str, typer.Option("--split", help=SPLITS)]
 TrainingList = Annotated[Path | None, typer.Option(
-    "--list", help="file that lists the training pictures, instead of --split")]
+    "--list", help="file that lists the training images, instead of --split")]
 TrainingSeed = Annotated[int, typer.Option("--seed", help="of the split and of the training")]
 Unchecked = Annotated[bool, typer.Option(
     "--unchecked",
-    help="do not decode every picture and mask first to report their faults")]
+    help="do not decode every image and mask first to report their faults")]
 
 ENCODER = "assets/demo/encoder"
 MODEL = "assets/demo"

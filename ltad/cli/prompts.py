@@ -34,9 +34,9 @@ def prompts(
         help="test set: a folder in the layout of MVTec AD, VisA or DAGM 2007, or 'parts' for "
              "the rendered benchmark")] = None,
     image: Annotated[str | None, typer.Option(
-        help="one picture: its scores under each pair")] = None,
+        help="one image: its scores under each pair")] = None,
     class_name: Annotated[str | None, typer.Option(
-        help="the picture's class; by default recognised")] = None,
+        help="the image's class; by default recognised")] = None,
     normal: Annotated[list[str], typer.Option(metavar="WORDS ...")] = NORMAL,
     abnormal: Annotated[list[str], typer.Option(metavar="WORDS ...")] = ABNORMAL,
     replace: Annotated[list[str] | None, typer.Option(
@@ -75,7 +75,7 @@ def prompts(
         RefitSettings(steps, learning_rate) if refit else None, lam, tau, pixel_size,
     )
     if image and refit:
-        raise SettingError("--refit needs the training pictures: give --data, not --image.")
+        raise SettingError("--refit needs the training images: give --data, not --image.")
     if save and not (refit and len(experiment.pairs) == 1):
         raise SettingError("--save needs --refit and a single pair of prompts.")
     if save and experiment.replacements:
@@ -146,11 +146,11 @@ def _test_set(scorer: Scorer, experiment: Experiment, data: str, work: Path) -> 
 
 
 def _told(outcome: Outcome, reading_seconds: float) -> list[str]:
-    """How many pairs and pictures, how the pixels were counted, and how long each part took."""
+    """How many pairs and images, how the pixels were counted, and how long each part took."""
     grid = outcome.before
     lines = [
         f"AUROC in percent. Pixels counted on maps of {grid.pixel_size} x {grid.pixel_size}.",
-        f"{len(grid.pairs)} pairs on {grid.pictures} pictures: {grid.seconds:.1f} s "
+        f"{len(grid.pairs)} pairs on {grid.pictures} images: {grid.seconds:.1f} s "
         f"(reading the test set: {reading_seconds:.1f} s)",
     ]
     for pair, one in zip(grid.pairs, outcome.refits, strict=False):

@@ -30,7 +30,7 @@ def list_runs(device: Device = "cpu", work: Work = WORK) -> None:
     if not names:
         print(f"No runs in {folder}. Make one: python -m ltad evaluate --data parts --run NAME")
         return
-    lines = [("run", "created", "kind", "data", "split", "pictures", "image", "pixel")]
+    lines = [("run", "created", "kind", "data", "split", "images", "image", "pixel")]
     for name in names:
         try:
             run = read_run(folder / name)
@@ -71,7 +71,7 @@ def ship(
         metavar="DIR", help="folder of runs that a page shows beside its own")
     ] = Path("assets/runs"),
     pictures: Annotated[int, typer.Option(
-        metavar="N", help="test pictures to keep, evenly of every class and defect; the figures "
+        metavar="N", help="test images to keep, evenly of every class and defect; the figures "
                           "stay those of all")] = 480,
     device: Device = "cpu",
     work: Work = WORK,

@@ -15,11 +15,11 @@ SPLITS = {"train": "training", "test": "test"}
 
 
 def check_dataset(samples: Iterable[Sample]) -> list[str]:
-    """Decode every picture and mask, and report what is wrong.
+    """Decode every image and mask, and report what is wrong.
 
-    Faults: a file that cannot be read, a defective picture without a mask, a mask of another size
-    than its picture, without a defective pixel or of doubtful meaning, a mask of no picture, a
-    class without training or test pictures, and a training picture that is a test picture too, byte
+    Faults: a file that cannot be read, a defective image without a mask, a mask of another size
+    than its image, without a defective pixel or of doubtful meaning, a mask of no image, a
+    class without training or test images, and a training image that is a test image too, byte
     by byte.
 
     Args:
@@ -42,7 +42,7 @@ def check_dataset(samples: Iterable[Sample]) -> list[str]:
 
 
 def count_table(samples: Sequence[Sample]) -> str:
-    """Pictures per class, split and kind of defect, as plain text; ``good`` for none."""
+    """Images per class, split and kind of defect, as plain text; ``good`` for none."""
     counts = Counter((s.class_name, s.split, s.defect or "good") for s in samples)
     width = max((len(name) for name, _, _ in counts), default=5)
     lines = [
@@ -68,14 +68,14 @@ def _picture_faults(sample: Sample) -> list[str]:
     faults = []
     if mask.shape != (height, width):
         faults.append(
-            f"{sample.mask_path} is {mask.shape[1]} x {mask.shape[0]} pixels, but its picture "
+            f"{sample.mask_path} is {mask.shape[1]} x {mask.shape[0]} pixels, but its image "
             f"{sample.path} is {width} x {height}. Make them the same size."
         )
     faults += mask_doubts(sample.mask_path)
     if not mask.any():
         faults.append(
-            f"{sample.mask_path} marks no pixel, but its picture {sample.path} is defective. "
-            "Mark the defect, or move the picture to the good ones."
+            f"{sample.mask_path} marks no pixel, but its image {sample.path} is defective. "
+            "Mark the defect, or move the image to the good ones."
         )
     return faults
 
@@ -100,7 +100,7 @@ def _digest(path: Path) -> bytes | None:
 def _class_faults(first: dict[str, dict[str, Path]]) -> list[str]:
     return [
         f"{next(iter(paths.values())).parent} belongs to class {name}, which has no {word} "
-        "pictures. Add some, or take the class out."
+        "images. Add some, or take the class out."
         for name, paths in first.items()
         for split, word in SPLITS.items()
         if split not in paths
@@ -109,7 +109,7 @@ def _class_faults(first: dict[str, dict[str, Path]]) -> list[str]:
 
 def _duplicates(contents: dict[bytes, dict[str, Path]]) -> list[str]:
     return [
-        f"{paths['train']} is a training picture with the same bytes as the test picture "
+        f"{paths['train']} is a training image with the same bytes as the test image "
         f"{paths['test']}. Remove one of them."
         for paths in contents.values()
         if len(paths) == len(SPLITS)

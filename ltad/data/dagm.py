@@ -24,18 +24,18 @@ def is_dagm(root: Path) -> bool:
 
 
 def load_dagm(root: str | Path) -> list[Sample]:
-    """Every test picture and every normal training picture; the kind of defect is ``"defect"``.
+    """Every test image and every normal training image; the kind of defect is ``"defect"``.
 
-    A picture is defective when a mask is named after it, or when ``Label/Labels.txt`` names such a
-    mask; without the file itself it gets ``mask_path=None``. Defective training pictures are left
+    An image is defective when a mask is named after it, or when ``Label/Labels.txt`` names such a
+    mask; without the file itself it gets ``mask_path=None``. Defective training images are left
     out, as the method trains on normal ones. `root` may also be a single class folder.
 
     Returns:
         Samples ordered by the class's number, then train before test, then file name.
 
     Raises:
-        DatasetError: no class, a class without normal training pictures, a file in ``Label`` that
-            is named after no picture, or a ``Labels.txt`` that cannot be read.
+        DatasetError: no class, a class without normal training images, a file in ``Label`` that
+            is named after no image, or a ``Labels.txt`` that cannot be read.
     """
     classes = _classes(Path(root))
     if not classes:
@@ -60,7 +60,7 @@ def _load_class(folder: Path) -> list[Sample]:
     samples = [s for split in SPLITS for s in _load_split(folder, split)]
     if not any(sample.split == "train" for sample in samples):
         raise DatasetError(
-            f"{folder / SPLITS['train']} holds no normal pictures to train on. "
+            f"{folder / SPLITS['train']} holds no normal images to train on. "
             f"Expected {LAYOUT}."
         )
     return samples
@@ -79,14 +79,14 @@ def _load_split(folder: Path, split: str) -> list[Sample]:
 
 
 def _masks(folder: Path, stems: set[str]) -> dict[str, Path | None]:
-    """Mask of each defective picture by the picture's stem, None where the file is missing."""
+    """Mask of each defective image by the image's stem, None where the file is missing."""
     masks: dict[str, Path | None] = dict.fromkeys(_listed(folder / "Labels.txt"))
     for path in _pictures(folder):
         stem = path.stem.removesuffix(MASK_ENDING)
         if stem == path.stem or stem not in stems:
-            # Left aside, a misnamed mask would turn its picture into a normal one.
+            # Left aside, a misnamed mask would turn its image into a normal one.
             raise DatasetError(
-                f"{path} is named after no picture of {folder.parent}. A mask of NNNN.PNG must be "
+                f"{path} is named after no image of {folder.parent}. A mask of NNNN.PNG must be "
                 f"called NNNN{MASK_ENDING}.PNG; rename or remove it."
             )
         masks[stem] = path
@@ -94,7 +94,7 @@ def _masks(folder: Path, stems: set[str]) -> dict[str, Path | None]:
 
 
 def _listed(path: Path) -> list[str]:
-    """Stems of the pictures whose masks ``Labels.txt`` names; none without that file."""
+    """Stems of the images whose masks ``Labels.txt`` names; none without that file."""
     if not path.is_file():
         return []
     try:
@@ -105,7 +105,7 @@ def _listed(path: Path) -> list[str]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """Picture files of a folder by name; none if there is no such folder."""
+    """Image files of a folder by name; none if there is no such folder."""
     if not folder.is_dir():
         return []
     return sorted(

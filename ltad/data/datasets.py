@@ -19,9 +19,9 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff",
 LAYOUT = "CLASS/train/good, CLASS/test/TYPE and, for masks, CLASS/ground_truth/TYPE"
 PLAIN_LAYOUT = "CLASS/good and, for defects, CLASS/TYPE such as CLASS/bad"
 GOOD = frozenset({"good", "ok", "normal"})
-"""Names of folders of good pictures, in any case; every other name is a kind of defect."""
+"""Names of folders of good images, in any case; every other name is a kind of defect."""
 TEST_SHARE = 0.2
-"""Of the good pictures of a plain class; these are kept for testing."""
+"""Of the good images of a plain class; these are kept for testing."""
 TEST_SEED = 0
 SPLITS = ("train", "test")
 MASKS = "ground_truth"
@@ -35,20 +35,20 @@ _FAINT = 1 / 8
 
 
 def load_folder(root: str | Path) -> list[Sample]:
-    """Every picture of a data set in MVTec AD's layout, or in plain folders of good and bad.
+    """Every image of a data set in MVTec AD's layout, or in plain folders of good and bad.
 
-    Folders of good pictures may be called as in `GOOD`. Of a plain class, `TEST_SHARE` of the good
-    pictures, drawn by their names under `TEST_SEED`, are test pictures, and so are all others. A
-    mask belongs to the picture of the same stem, or stem + ``_mask``, in the folder of the same
-    TYPE, whatever its suffix and its place in the listing. A defective picture without a mask gets
+    Folders of good images may be called as in `GOOD`. Of a plain class, `TEST_SHARE` of the good
+    images, drawn by their names under `TEST_SEED`, are test images, and so are all others. A
+    mask belongs to the image of the same stem, or stem + ``_mask``, in the folder of the same
+    TYPE, whatever its suffix and its place in the listing. A defective image without a mask gets
     ``mask_path=None``. `root` may also be a single class folder.
 
     Returns:
         Samples ordered by class, then train before test, then TYPE, then file name.
 
     Raises:
-        DatasetError: no such folder, no class in it, a class without training pictures, or one
-            whose good pictures lie in two folders.
+        DatasetError: no such folder, no class in it, a class without training images, or one
+            whose good images lie in two folders.
     """
     root = Path(root)
     if not root.is_dir():
@@ -75,13 +75,13 @@ def is_published(folder: Path) -> bool:
 
 
 def is_plain(folder: Path) -> bool:
-    """Whether a class is only folders of pictures, one of them of good ones."""
+    """Whether a class is only folders of images, one of them of good ones."""
     is_split = folder.name.casefold() in SPLITS
     return not (is_split or is_published(folder)) and any(map(_pictures, _good_folders(folder)))
 
 
 def plain_classes(root: str | Path) -> list[str]:
-    """Names of the classes whose test pictures `load_folder` draws itself."""
+    """Names of the classes whose test images `load_folder` draws itself."""
     return [folder.name for folder in _class_folders(Path(root)) if is_plain(folder)]
 
 
@@ -100,7 +100,7 @@ def stray_masks(samples: Iterable[Sample]) -> list[Path]:
 
 
 def check_readable(samples: Iterable[Sample]) -> None:
-    """Check the header of every picture and mask, without decoding them.
+    """Check the header of every image and mask, without decoding them.
 
     Raises:
         DatasetError: some cannot be read; names the first and says how many there are.
@@ -119,10 +119,10 @@ def check_readable(samples: Iterable[Sample]) -> None:
 
 
 def read_list(path: str | Path, root: str | Path) -> list[str]:
-    """Training pictures named by a list file, as paths relative to `root` with ``/``.
+    """Training images named by a list file, as paths relative to `root` with ``/``.
 
     A line is a relative path, or a JSON object with ``filename`` and, where that does not start at
-    `root`, ``clsname``. Empty lines are skipped; a picture named twice counts once.
+    `root`, ``clsname``. Empty lines are skipped; an image named twice counts once.
 
     Raises:
         DatasetError: the file cannot be read, is empty, or a line is not understood or names no
@@ -139,7 +139,7 @@ def read_list(path: str | Path, root: str | Path) -> list[str]:
         if line.strip()
     ]
     if not listed:
-        raise DatasetError(f"The list {path} names no picture. Give one relative path a line.")
+        raise DatasetError(f"The list {path} names no image. Give one relative path a line.")
     return list(dict.fromkeys(listed))
 
 
@@ -150,7 +150,7 @@ def select(samples: Sequence[Sample], listed: Iterable[str]) -> list[Sample]:
 
     Raises:
         DatasetError: a path names no sample, or a test sample, or a class of `samples` is left
-            without any training picture.
+            without any training image.
     """
     wanted = {PurePosixPath(name).parts: name for name in listed}
     lengths = {len(parts) for parts in wanted}
@@ -160,7 +160,7 @@ def select(samples: Sequence[Sample], listed: Iterable[str]) -> list[Sample]:
         hits = {parts[-length:] for length in lengths} & wanted.keys()
         if hits and sample.split != "train":
             raise DatasetError(
-                f"The list names {wanted[hits.pop()]}, a test picture. Remove it from the list."
+                f"The list names {wanted[hits.pop()]}, a test image. Remove it from the list."
             )
         if hits or sample.split != "train":
             kept.append(sample)
@@ -168,13 +168,13 @@ def select(samples: Sequence[Sample], listed: Iterable[str]) -> list[Sample]:
     missing = [name for parts, name in wanted.items() if parts not in named]
     if missing:
         raise DatasetError(
-            f"The list names {missing[0]}, which is no training picture of this data set "
+            f"The list names {missing[0]}, which is no training image of this data set "
             f"({len(missing)} such paths in all). Check that list and folder belong together."
         )
     empty = sorted({s.class_name for s in samples} - {s.class_name for s in kept if _trains(s)})
     if empty:
         raise DatasetError(
-            f"The list leaves class {empty[0]} without training pictures. "
+            f"The list leaves class {empty[0]} without training images. "
             "List at least one, or take the class out of the folder."
         )
     return kept
@@ -195,7 +195,7 @@ def _load_class(folder: Path) -> list[Sample]:
     train = [Sample(path, folder.name, "train") for path in _pictures(good)]
     if not train:
         raise DatasetError(
-            f"{good} holds no pictures. Put the class's good parts there "
+            f"{good} holds no images. Put the class's good parts there "
             f"({', '.join(sorted(SUFFIXES))})."
         )
     test = [s for kind in _folders(folder / "test") for s in _tests(folder, kind)]
@@ -213,7 +213,7 @@ def _load_plain(folder: Path) -> list[Sample]:
 
 
 def _tests(folder: Path, kind: Path) -> list[Sample]:
-    """The pictures of one kind as test pictures of the class."""
+    """The images of one kind as test images of the class."""
     if _is_good(kind):
         return [Sample(path, folder.name, "test") for path in _pictures(kind)]
     masks = _masks(folder / MASKS / kind.name)
@@ -240,7 +240,7 @@ def _only_good_folder(folder: Path) -> Path:
     found = _good_folders(folder)
     if len(found) > 1:
         raise DatasetError(
-            f"{folder} has good pictures in {' and '.join(f.name for f in found)}. Put them into "
+            f"{folder} has good images in {' and '.join(f.name for f in found)}. Put them into "
             "one folder called good."
         )
     return found[0] if found else folder / "good"

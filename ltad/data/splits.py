@@ -15,7 +15,7 @@ from ltad.data.datasets import select
 from ltad.types import Sample, SettingError
 
 NATURAL_COUNTS: dict[str, dict[str, int]] = {
-    # Training pictures: Bergmann et al., "MVTec AD" (CVPR 2019), Table 1; 3,629 in all. The
+    # Training images: Bergmann et al., "MVTec AD" (CVPR 2019), Table 1; 3,629 in all. The
     # largest, 391, is Table 2's of the paper.
     "mvtec": {
         "bottle": 209, "cable": 224, "capsule": 219, "carpet": 280, "grid": 264, "hazelnut": 391,
@@ -30,7 +30,7 @@ NATURAL_COUNTS: dict[str, dict[str, int]] = {
         "macaroni1": 900, "macaroni2": 900, "pcb1": 904, "pcb2": 901, "pcb3": 905, "pcb4": 904,
         "pipe_fryum": 450,
     },
-    # Normal pictures of ClassK/Train: 575 less 79, 66, 66, 82, 70 and 83 defective ones in classes
+    # Normal images of ClassK/Train: 575 less 79, 66, 66, 82, 70 and 83 defective ones in classes
     # 1 to 6, 1,150 less 150 in classes 7 to 10; 7,004 of 8,050. The defective ones are as the
     # public converter Levigty/DAGM2007-to-VOC, main.py, expects to find them in the archive. The
     # largest count, 1000, is Table 2's of the paper.
@@ -93,7 +93,7 @@ def natural_order(counts: Mapping[str, int]) -> list[str]:
 
 
 def training_counts(samples: Iterable[Sample]) -> dict[str, int]:
-    """Training pictures of each class that has any, in natural order."""
+    """Training images of each class that has any, in natural order."""
     counts = Counter(sample.class_name for sample in samples if sample.split == "train")
     return {name: counts[name] for name in natural_order(counts)}
 
@@ -101,10 +101,10 @@ def training_counts(samples: Iterable[Sample]) -> dict[str, int]:
 def long_tail_counts(
     natural: Mapping[str, int], split: Split, order: Sequence[str] | None = None
 ) -> dict[str, int]:
-    """Training pictures that each class keeps.
+    """Training images that each class keeps.
 
     Args:
-        natural: class -> pictures it has, each at least 1.
+        natural: class -> images it has, each at least 1.
         split: which distribution.
         order: what stands for the natural order; by default `natural_order`.
 
@@ -112,7 +112,7 @@ def long_tail_counts(
         class -> count, in the order of the ranks.
 
     Raises:
-        SettingError: a class has no picture, or an order is not one of these classes.
+        SettingError: a class has no image, or an order is not one of these classes.
     """
     order = list(split.order or order or natural_order(natural))
     if split.is_reversed:
@@ -123,7 +123,7 @@ def long_tail_counts(
         )
     empty = [name for name in order if natural[name] < 1]
     if empty:
-        raise SettingError(f"class {empty[0]!r} has no pictures; leave it out.")
+        raise SettingError(f"class {empty[0]!r} has no images; leave it out.")
     return {
         name: min(natural[name], _wanted(rank, len(order), max(natural.values()), split))
         for rank, name in enumerate(order)
@@ -145,7 +145,7 @@ def resample(
 ) -> list[Sample]:
     """The training samples that the split keeps, and every test sample, in their order.
 
-    Each class is shuffled by (`seed`, class name) alone and its first N_c pictures are kept: a
+    Each class is shuffled by (`seed`, class name) alone and its first N_c images are kept: a
     choice does not depend on other classes, and of two splits under one seed the smaller choice
     lies within the larger.
 
@@ -174,12 +174,12 @@ def resample_again(
     Args:
         samples: the data set.
         split_name, seed: of the training.
-        counts: class -> training pictures that it had.
-        listed: the training pictures that a list named, if one stood in the split's place.
+        counts: class -> training images that it had.
+        listed: the training images that a list named, if one stood in the split's place.
 
     Raises:
         SettingError: as `parse_split` and `long_tail_counts`.
-        DatasetError: a listed picture is gone.
+        DatasetError: a listed image is gone.
     """
     samples = list(samples)
     if listed:
@@ -211,7 +211,7 @@ class NamedSplit:
     Attributes:
         dataset: ``"mvtec"``, ``"visa"`` or ``"dagm"``, or a data set's folder.
         split: its distribution.
-        counts: class -> training pictures, from rank 0 on: in natural order the most populated
+        counts: class -> training images, from rank 0 on: in natural order the most populated
             first.
     """
 
@@ -269,7 +269,7 @@ def splits_table(splits: Iterable[NamedSplit]) -> str:
     blocks = []
     for named in splits:
         blocks.append(
-            f"{named.name}: {len(named.counts)} classes, {sum(named.counts.values())} pictures, "
+            f"{named.name}: {len(named.counts)} classes, {sum(named.counts.values())} images, "
             f"{max(named.counts.values())} / {min(named.counts.values())} = {named.ratio:.1f}"
         )
         for group, names in named.groups.items():

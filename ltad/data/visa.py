@@ -1,4 +1,4 @@
-"""VisA as published: pictures and masks listed by ``split_csv/1cls.csv``.
+"""VisA as published: images and masks listed by ``split_csv/1cls.csv``.
 
 The one-class split of Zou et al., "SPot-the-Difference Self-Supervised Pre-training for Anomaly
 Detection and Segmentation" (ECCV 2022).
@@ -23,9 +23,9 @@ def is_visa(root: Path) -> bool:
 
 
 def load_visa(root: str | Path) -> list[Sample]:
-    """Every picture that ``split_csv/1cls.csv`` lists; its kind of defect is ``"anomaly"``.
+    """Every image that ``split_csv/1cls.csv`` lists; its kind of defect is ``"anomaly"``.
 
-    A defective picture without a mask in the list gets ``mask_path=None``. Whether the listed
+    A defective image without a mask in the list gets ``mask_path=None``. Whether the listed
     files are there is not looked up; see `ltad.data.check.check_dataset`.
 
     Returns:
@@ -33,8 +33,8 @@ def load_visa(root: str | Path) -> list[Sample]:
 
     Raises:
         DatasetError: the list is missing, empty or unreadable, or a row is wrong: a field is
-            missing, unknown or leaves `root`, a defective picture is listed for training, or a
-            mask is named after another picture than its own. The message gives the row's line.
+            missing, unknown or leaves `root`, a defective image is listed for training, or a
+            mask is named after another image than its own. The message gives the row's line.
     """
     root = Path(root).absolute()
     samples = [
@@ -52,7 +52,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             rows = [] if missing else [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(
-            f"{path} cannot be read ({error}). It lists VisA's pictures; take it from the "
+            f"{path} cannot be read ({error}). It lists VisA's images; take it from the "
             "published archive."
         ) from error
     if missing:
@@ -60,7 +60,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             f"{path} has no column {missing[0]!r}. Its first line must name {', '.join(COLUMNS)}."
         )
     if not rows:
-        raise DatasetError(f"{path} lists no picture. Take it from the published archive.")
+        raise DatasetError(f"{path} lists no image. Take it from the published archive.")
     return rows
 
 
@@ -77,13 +77,13 @@ def _sample(root: Path, row: dict[str, str], where: str) -> Sample:
     image = _relative(row["image"], where)
     if is_defective and row["split"] == "train":
         raise DatasetError(
-            f"{where} lists the defective {image} for training, which uses normal pictures only. "
+            f"{where} lists the defective {image} for training, which uses normal images only. "
             "Take the one-class list 1cls.csv from the published archive."
         )
     mask = _relative(row["mask"], where) if is_defective and row["mask"] else None
     if mask and (mask.parts[0], mask.stem) != (image.parts[0], image.stem):
         raise DatasetError(
-            f"{where} gives {image} the mask {mask}, which is named after another picture."
+            f"{where} gives {image} the mask {mask}, which is named after another image."
         )
     return Sample(
         root / image, row["object"], row["split"], DEFECT if is_defective else None,

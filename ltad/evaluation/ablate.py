@@ -48,12 +48,12 @@ from ltad.types import BRANCHES, GROUPS, REFERENCE, TASKS, DatasetError, Sample,
 
 @dataclass(frozen=True)
 class Source:
-    """Where a study's pictures and encoder come from, in words, for the runs' records.
+    """Where a study's images and encoder come from, in words, for the runs' records.
 
     Attributes:
-        root: of the data set, above every test picture.
+        root: of the data set, above every test image.
         data, split, encoder: names.
-        listed: the training pictures, where a list named them in the split's place.
+        listed: the training images, where a list named them in the split's place.
     """
 
     root: Path
@@ -71,12 +71,12 @@ class Study:
         source: names.
         encoder: frozen.
         class_names: in the order of their indices.
-        store, tests: frozen features of the training and of the test pictures.
-        data: the training pictures that are learned from.
-        held_out: class -> places in `store` of the pictures kept for calibration.
+        store, tests: frozen features of the training and of the test images.
+        data: the training images that are learned from.
+        held_out: class -> places in `store` of the images kept for calibration.
         work: folder of the features, and of what each stage of a training learned.
-        identity: of training pictures and encoder.
-        tests_hash: of the test pictures.
+        identity: of training images and encoder.
+        tests_hash: of the test images.
     """
 
     source: Source
@@ -98,7 +98,7 @@ class Study:
         """A study of a data set; the features are computed, or found under `work`.
 
         Raises:
-            DatasetError: a class is without training pictures, or there are no test pictures.
+            DatasetError: a class is without training images, or there are no test images.
         """
         if base.training.calibration == "cross_fitted":
             raise SettingError(
@@ -109,7 +109,7 @@ class Study:
         class_names = tuple(sorted({sample.class_name for sample in training}))
         unknown = sorted({sample.class_name for sample in testing} - set(class_names))
         if unknown:
-            raise DatasetError(f"No training picture is there of: {', '.join(unknown)}.")
+            raise DatasetError(f"No training image is there of: {', '.join(unknown)}.")
         store = build_store(training, encoder, Path(work) / "features")
         tests = build_store(testing, encoder, Path(work) / "features")
         learned, held_out = learned_and_held_out(store, class_names, base)
@@ -129,7 +129,7 @@ class Study:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Training pictures of each class, which decide between High and Low."""
+        """Training images of each class, which decide between High and Low."""
         return {name: len(self.store.indices(name)) for name in self.class_names}
 
     def key(self, row: Row, base: Config) -> str:
@@ -140,9 +140,9 @@ class Study:
         })
 
     def calibration(self, row: Row, config: Config) -> dict[str, list[int]]:
-        """Places of the good pictures that the row's thresholds come from.
+        """Places of the good images that the row's thresholds come from.
 
-        A bank cannot be calibrated on what it holds: those pictures are at distance zero. Under
+        A bank cannot be calibrated on what it holds: those images are at distance zero. Under
         ``calibration="second_training"`` a row has none: a second training for each row would
         double a table's time, and AUROC needs no threshold.
         """
@@ -194,7 +194,7 @@ def trained_detector(study: Study, row: Row, config: Config) -> tuple[Detector, 
 
 
 def row_measure(study: Study, row: Row, config: Config) -> tuple[Measure, dict[str, str]]:
-    """How a row scores pictures, trained if need be, and what became of each stage."""
+    """How a row scores images, trained if need be, and what became of each stage."""
     if row.is_bank:
         settings = settings_of(config)
         return bank_measure(
@@ -223,7 +223,7 @@ def run_folder(study: Study, row: Row, base: Config, out: str | Path) -> Path:
 
 
 def evaluate_row(study: Study, row: Row, base: Config, group: str) -> ModelEvaluation:
-    """Train what a row still needs, and score the test pictures.
+    """Train what a row still needs, and score the test images.
 
     Args:
         study: what the rows share.

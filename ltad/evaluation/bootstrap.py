@@ -1,6 +1,6 @@
 """Bootstrap intervals of AUROC, per image and per pixel.
 
-What is drawn anew, with replacement, are whole test pictures: the pixels of one picture depend on
+What is drawn anew, with replacement, are whole test images: the pixels of one image depend on
 each other, so that drawing pixels would make every figure look surer than it is. Both figures of a
 class see the same draws, which depend on the seed and the class's name alone.
 """
@@ -41,7 +41,7 @@ def resampled_image_auroc(
     labels: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray, name: str,
     seed: int = 0,
 ) -> tuple[float, ...] | None:
-    """The image AUROC of each of 200 draws of n pictures, with replacement.
+    """The image AUROC of each of 200 draws of n images, with replacement.
 
     A draw without both labels is drawn again.
 
@@ -61,11 +61,11 @@ def resampled_image_auroc(
 
 
 class PicturePixels:
-    """The pixel scores of each picture, as at most 1,024 quantiles of its normal and of its
-    defective pixels (8 KB a picture).
+    """The pixel scores of each image, as at most 1,024 quantiles of its normal and of its
+    defective pixels (8 KB an image).
 
-    A picture with fewer pixels of a kind keeps each of them. Otherwise a quantile stands for 1/1024
-    of them, so that no share of a picture's pixels above a score is wrong by more than half of
+    An image with fewer pixels of a kind keeps each of them. Otherwise a quantile stands for 1/1024
+    of them, so that no share of an image's pixels above a score is wrong by more than half of
     that, and no AUROC of any draw by more than 1/1024, whatever the scores' range and shape. In
     practice the errors of neighbouring quantiles cancel, and it is wrong by less than 1e-4.
     """
@@ -76,10 +76,10 @@ class PicturePixels:
         self._counts: list[tuple[int, int]] = []
 
     def add(self, mask: np.ndarray | None, anomaly_map: np.ndarray) -> None:
-        """The next picture: its map (H, W) of finite numbers, and its mask (H, W), nonzero at
+        """The next image: its map (H, W) of finite numbers, and its mask (H, W), nonzero at
         defective pixels, or None where no mask was published."""
         scores = np.asarray(anomaly_map, np.float32)
-        if mask is None:  # drawn like any other picture, but it has no pixels to rank
+        if mask is None:  # drawn like any other image, but it has no pixels to rank
             scores, mask = scores[:0], np.zeros((0, *scores.shape[1:]))
         is_defective = np.asarray(mask).astype(bool)
         normal, defective = scores[~is_defective], scores[is_defective]
@@ -88,7 +88,7 @@ class PicturePixels:
         self._counts.append((normal.size, defective.size))
 
     def resampled_auroc(self, name: str, seed: int = 0) -> tuple[float, ...] | None:
-        """The pixel AUROC of each of 200 draws of n pictures; as `resampled_image_auroc`.
+        """The pixel AUROC of each of 200 draws of n images; as `resampled_image_auroc`.
 
         A draw without pixels of both kinds is drawn again.
 
@@ -112,7 +112,7 @@ class PicturePixels:
         return _resampled(auroc, len(normal), name, seed)
 
     def _won(self) -> np.ndarray:
-        """(n, n): the AUROC of picture i's defective pixels against picture j's normal ones."""
+        """(n, n): the AUROC of image i's defective pixels against image j's normal ones."""
         sizes = [scores.size for scores in self._defective]
         rows, scores = np.repeat(np.arange(len(sizes)), sizes), np.concatenate(self._defective)
         order = np.argsort(scores)
@@ -137,7 +137,7 @@ def _quantiles(scores: np.ndarray) -> np.ndarray:
 def _resampled(
     auroc: Callable[[np.ndarray], float | None], count: int, name: str, seed: int
 ) -> tuple[float, ...]:
-    """The values of the first 200 draws of `count` pictures that have one."""
+    """The values of the first 200 draws of `count` images that have one."""
     rng = np.random.default_rng(np.random.SeedSequence((seed, zlib.crc32(name.encode()))))
     found: list[float] = []
     while len(found) < RESAMPLES:

@@ -34,7 +34,7 @@ BATCH = 16
 CERTAIN = 0.0005
 """A pixel figure that is closer than this to the exact one is right in every digit shown."""
 Measure = Callable[[str, FeatureStore, Sequence[int]], BranchMaps]
-"""Maps and image scores of the pictures at some places of a store, under one class's name."""
+"""Maps and image scores of the images at some places of a store, under one class's name."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Evaluation:
     Attributes:
         branches: those that were measured, the one that it is judged by first.
         results: AUROC by class and measured branch; the other figures are of the first branch.
-        samples: the n test pictures, class after class.
+        samples: the n test images, class after class.
         scores: branch -> image scores, (n,) float64.
         recognised: (n,) the class that was ranked first, "" where none was asked for.
-        known: (n,) bool, False where a picture looks like none of the classes or none was asked
+        known: (n,) bool, False where an image looks like none of the classes or none was asked
             for.
         embeddings: mean patch feature, (n, C) float32.
         maps: the first branch's pixel map, mean over each cell of the patch grid, (n, G, G).
@@ -69,12 +69,12 @@ class Evaluation:
     uncertain: dict[str, float] = field(default_factory=dict)
 
     def recognised_shares(self) -> dict[str, float]:
-        """Class -> share of its test pictures whose class was ranked first."""
+        """Class -> share of its test images whose class was ranked first."""
         names = np.array([sample.class_name for sample in self.samples], dtype=object)
         return {str(n): float((self.recognised[names == n] == n).mean()) for n in np.unique(names)}
 
     def known_shares(self) -> dict[str, float]:
-        """Share of the "good" and of the "defective" test pictures that look like a class."""
+        """Share of the "good" and of the "defective" test images that look like a class."""
         is_defective = np.array([sample.is_defective for sample in self.samples])
         kinds = {"good": ~is_defective, "defective": is_defective}
         return {kind: float(self.known[chosen].mean()) for kind, chosen in kinds.items()
@@ -95,7 +95,7 @@ class Evaluation:
 
 
 def load_mask(sample: Sample, size: int) -> np.ndarray | None:
-    """(size, size) bool; all False for a good picture, None where no mask was published.
+    """(size, size) bool; all False for a good image, None where no mask was published.
 
     No defect is too small to be marked, see `ltad.data.datasets.reduce_mask`.
 
@@ -119,18 +119,18 @@ def _reduced(sample: Sample, size: int) -> tuple[np.ndarray | None, bool]:
 
 
 def test_samples(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
-    """Test pictures by class. Raises DatasetError when there are none."""
+    """Test images by class. Raises DatasetError when there are none."""
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         if sample.split == "test":
             groups[sample.class_name].append(sample)
     if not groups:
-        raise DatasetError("The data set holds no test pictures (MVTec AD: CLASS/test/TYPE/*.png).")
+        raise DatasetError("The data set holds no test images (MVTec AD: CLASS/test/TYPE/*.png).")
     return dict(sorted(groups.items()))
 
 
 def ordered_tests(samples: Iterable[Sample]) -> list[Sample]:
-    """The test pictures, class after class. Raises DatasetError when there are none."""
+    """The test images, class after class. Raises DatasetError when there are none."""
     return [sample for group in test_samples(samples).values() for sample in group]
 
 
@@ -142,15 +142,15 @@ def evaluate_tests(
     recogniser: ClassRecogniser | None = None,
     progress: bool = True,
 ) -> Evaluation:
-    """Score every test picture with its true class, as the paper does.
+    """Score every test image with its true class, as the paper does.
 
-    The pixel figures cover the pictures with a mask and all good ones; without any mask they are
+    The pixel figures cover the images with a mask and all good ones; without any mask they are
     None. Under torchrun the processes divide the classes, and each ends with all results.
 
     Args:
-        tests: features of the test pictures, class after class.
+        tests: features of the test images, class after class.
         measure: the detector.
-        train_counts: class -> training pictures, which decides between High and Low.
+        train_counts: class -> training images, which decides between High and Low.
         branches: of its maps that mean something, the one that it is judged by first.
         recogniser: ranks the classes, or None.
         progress: show a bar.
@@ -248,7 +248,7 @@ def _unpacked(packed: bytes) -> list[_ClassFound]:
 
 
 class _Collected:
-    """What is kept of each picture: a few numbers, its embedding and its map on the grid."""
+    """What is kept of each image: a few numbers, its embedding and its map on the grid."""
 
     def __init__(self, branches: tuple[str, ...]) -> None:
         self.scores: dict[str, list[float]] = {branch: [] for branch in branches}
@@ -287,7 +287,7 @@ def _count_pixels(
     pixels: Mapping[str, PixelScores], by_picture: PicturePixels, measured: BranchMaps,
     samples: Sequence[Sample],
 ) -> int:
-    """Count a batch: each branch's pixels together, those of the first branch by picture too.
+    """Count a batch: each branch's pixels together, those of the first branch by image too.
 
     Returns:
         Masks of the batch with a defect thinner than a pixel.
@@ -325,11 +325,11 @@ def calibration_table(
     store: FeatureStore, held_out: Mapping[str, Sequence[int]], measure: Measure,
     branches: Sequence[str],
 ) -> pd.DataFrame:
-    """Image scores of held-out good pictures: ``class_name`` and a column a branch of `BRANCHES`,
+    """Image scores of held-out good images: ``class_name`` and a column a branch of `BRANCHES`,
     NaN for those that were not measured, and of "reference" where it was.
 
     Args:
-        store: features of the training pictures.
+        store: features of the training images.
         held_out: class -> places in the store.
         measure: the detector.
         branches: those that were measured.
@@ -413,7 +413,7 @@ def bank_measure(
     """Scores by a nearest-neighbour bank for each class; every branch holds the same distance.
 
     Args:
-        training: features of the training pictures.
+        training: features of the training images.
         filled_with: class -> places in it, at least one.
         size, pool: of the maps and of the image score's pooling, in pixels.
         seed: of the coreset.

@@ -30,7 +30,7 @@ _CURVE = np.linspace(0, 1, 201)
 
 
 def head_to_tail(run: Run) -> list[str]:
-    """The classes with test pictures, the one with the most training pictures first."""
+    """The classes with test images, the one with the most training images first."""
     counts = run.about["split"]["counts"]
     return natural_order({name: counts.get(name, 0) for name in run.class_names})
 
@@ -91,7 +91,7 @@ def decimals_of(value: float) -> int:
 
 
 def long_tail_figure(runs: Sequence[Run], metric: str = "image") -> go.Figure:
-    """AUROC of every class, head to tail, over the classes' training pictures.
+    """AUROC of every class, head to tail, over the classes' training images.
 
     With several runs only the branch that each is judged by is drawn at first; the legend shows
     the others. The order, the counts and the shaded tail are the first run's.
@@ -124,13 +124,13 @@ def long_tail_figure(runs: Sequence[Run], metric: str = "image") -> go.Figure:
                          line_width=0, layer="below")
     _name_places(figure, names)
     figure.update_yaxes(title=f"{TASKS[metric]} AUROC, %", row=1, col=1)
-    figure.update_yaxes(title="pictures", type="log", row=2, col=1, dtick=1)
+    figure.update_yaxes(title="images", type="log", row=2, col=1, dtick=1)
     finish(figure, 460)
     return figure.update_xaxes(showticklabels=False, row=1, col=1)
 
 
 def splits_figure(splits: Sequence[NamedSplit]) -> go.Figure:
-    """Training pictures over the classes' ranks, a line for each split, data sets side by side."""
+    """Training images over the classes' ranks, a line for each split, data sets side by side."""
     data_sets = list(dict.fromkeys(named.dataset for named in splits))
     figure = make_subplots(rows=1, cols=len(data_sets), subplot_titles=list(map(short, data_sets)))
     for number, named in enumerate(splits):
@@ -138,11 +138,11 @@ def splits_figure(splits: Sequence[NamedSplit]) -> go.Figure:
             x=list(range(1, len(named.counts) + 1)), y=list(named.counts.values()),
             text=[short(name) for name in named.counts], name=short(named.name, 60),
             mode="lines+markers", line={"color": COLOURS[number % len(COLOURS)], "width": 1.5},
-            hovertemplate="%{text}: %{y} training pictures<extra>%{fullData.name}</extra>",
+            hovertemplate="%{text}: %{y} training images<extra>%{fullData.name}</extra>",
         ), row=1, col=data_sets.index(named.dataset) + 1)
     figure.update_xaxes(title="rank of the class")
     figure.update_yaxes(type="log", dtick=1)
-    figure.update_yaxes(title="training pictures", row=1, col=1)
+    figure.update_yaxes(title="training images", row=1, col=1)
     height = 480
     return finish(figure, height).update_layout(legend_y=1 + 40 / height, margin_t=140)
 
@@ -151,12 +151,12 @@ def embedding_map(
     run: Run, colour: str = "class", threshold: float | Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> go.Figure:
-    """The test pictures in the plane of their embeddings' two principal components.
+    """The test images in the plane of their embeddings' two principal components.
 
-    Channels are in units of their deviation. Each point's ``customdata`` is its picture's index.
+    Channels are in units of their deviation. Each point's ``customdata`` is its image's index.
 
     Args:
-        run: with two test pictures or more.
+        run: with two test images or more.
         colour: "class", "score" (of the run's own branch) or "error" (`VERDICTS`).
         threshold: for "error": one, or class -> threshold.
         seed: of the projection, where it draws.
@@ -224,7 +224,7 @@ def _count_bars(run: Run, names: Sequence[str]) -> go.Bar:
         x=list(range(len(names))), y=counts, text=counts, textposition="auto",
         marker_color=GREY.format(0.7), showlegend=False, cliponaxis=False,
         hovertext=[short(name) for name in names],
-        hovertemplate="%{hovertext}: %{y} training pictures<extra></extra>",
+        hovertemplate="%{hovertext}: %{y} training images<extra></extra>",
     )
 
 
@@ -238,11 +238,11 @@ def score_histogram(
     run: Run, class_name: str | None = None, branch: str | None = None,
     threshold: float | None = None,
 ) -> go.Figure:
-    """Image scores of good and of defective test pictures, with the threshold as a dashed line.
+    """Image scores of good and of defective test images, with the threshold as a dashed line.
 
     Args:
         run: the run.
-        class_name: one class, or None for all pictures together.
+        class_name: one class, or None for all images together.
         branch: by default the run's own.
         threshold: an image score, or None for no line.
     """
@@ -253,7 +253,7 @@ def score_histogram(
                          name="threshold", annotation_text="threshold")
     figure.update_layout(barmode="overlay", bargap=0)
     figure.update_xaxes(title=f"image score, {branch or run.branch}")
-    figure.update_yaxes(title="pictures", dtick=_whole_ticks(bars))
+    figure.update_yaxes(title="images", dtick=_whole_ticks(bars))
     return finish(figure, 320)
 
 
@@ -292,7 +292,7 @@ def roc_and_precision_recall(
     """ROC left and precision over recall right, of image scores.
 
     For all classes it is the mean of the classes' curves, whose area is the mean AUROC: classes
-    score on different scales, so one list of all pictures would mix them.
+    score on different scales, so one list of all images would mix them.
 
     Args:
         runs: one or more.
@@ -326,7 +326,7 @@ def roc_and_precision_recall(
 def _histogram_bars(
     run: Run, class_name: str | None, branch: str, legend: bool = True
 ) -> list[go.Bar]:
-    """One series of bars for good pictures and one for defective ones, in shared bins."""
+    """One series of bars for good images and one for defective ones, in shared bins."""
     names = run.images["class_name"]
     rows = run.images if class_name is None else run.images.loc[names == class_name]
     scores, defective = rows[branch].to_numpy(), rows["is_defective"].to_numpy() == 1
@@ -345,7 +345,7 @@ def _histogram_bars(
 
 
 def _whole_ticks(bars: Sequence[go.Bar]) -> int | None:
-    """Step of an axis that counts pictures: 1 where Plotly's own would fall between them."""
+    """Step of an axis that counts images: 1 where Plotly's own would fall between them."""
     highest = max(max(one.y) for one in bars)  # pyright: ignore[reportArgumentType]
     return 1 if highest <= 5 else None
 

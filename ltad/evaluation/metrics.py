@@ -126,7 +126,7 @@ def pixel_auroc(masks: Iterable[np.ndarray], maps: Iterable[np.ndarray]) -> floa
 def _counted(
     labels: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Counts of anomalies and of normal pictures at each rising score."""
+    """Counts of anomalies and of normal images at each rising score."""
     labels, scores = np.asarray(labels).astype(bool), np.asarray(scores, np.float64)
     if labels.ndim != 1 or labels.shape != scores.shape:
         raise ValueError(f"labels {labels.shape} and scores {scores.shape} must both be (n,)")

@@ -28,7 +28,7 @@ VERDICT_HEADINGS = {
 
 
 def limits(run: Run, threshold: float | Mapping[str, float]) -> np.ndarray:
-    """(n,) the threshold of each test picture: one for all, or that of its class."""
+    """(n,) the threshold of each test image: one for all, or that of its class."""
     if isinstance(threshold, Mapping):
         return run.images["class_name"].map(threshold.get).to_numpy(float)
     return np.full(len(run.images), float(threshold))
@@ -37,7 +37,7 @@ def limits(run: Run, threshold: float | Mapping[str, float]) -> np.ndarray:
 def verdicts(
     run: Run, threshold: float | Mapping[str, float], branch: str | None = None
 ) -> np.ndarray:
-    """(n,) one of `VERDICTS` for each test picture.
+    """(n,) one of `VERDICTS` for each test image.
 
     Args:
         run: the run.
@@ -52,7 +52,7 @@ def verdicts(
 def confusion(
     run: Run, threshold: float | Mapping[str, float], branch: str | None = None
 ) -> pd.DataFrame:
-    """Pictures of each verdict by class, with a last row "All": columns `VERDICTS`."""
+    """Images of each verdict by class, with a last row "All": columns `VERDICTS`."""
     table = pd.crosstab(run.images["class_name"], verdicts(run, threshold, branch))
     table = table.reindex(columns=list(VERDICTS), fill_value=0).reindex(run.class_names)
     table.loc["All"] = table.sum()
@@ -62,7 +62,7 @@ def confusion(
 def worst(
     run: Run, threshold: Mapping[str, float], count: int, branch: str | None = None
 ) -> dict[str, pd.DataFrame]:
-    """"missed" and "false alarm": the `count` pictures farthest on the wrong side of the threshold.
+    """"missed" and "false alarm": the `count` images farthest on the wrong side of the threshold.
 
     Distance is measured in standard deviations of the class's good test scores, because classes
     score on different scales; it stands in the column ``distance``.
@@ -88,7 +88,7 @@ class Coverage:
     """How much of what was painted a map finds.
 
     Attributes:
-        painted: share of the picture's pixels that are painted, in [0, 1].
+        painted: share of the image's pixels that are painted, in [0, 1].
         found: share of the painted pixels above the threshold; None when nothing is painted.
         overlap: intersection over union of painted pixels and pixels above the threshold; None
             when there is neither.
@@ -142,8 +142,8 @@ class OperatingPoint:
     """Where the line between good and defective is drawn.
 
     Attributes:
-        rate: share of good pictures that may raise an alarm, in (0, 1); gives each class the
-            threshold of its held-out good pictures. A run without such pictures takes the
+        rate: share of good images that may raise an alarm, in (0, 1); gives each class the
+            threshold of its held-out good images. A run without such images takes the
             threshold of each class's best F1 on the test set, whatever the rate.
         score: one score for every class instead, or None.
         branch: whose scores; "" means the one that the run is judged by.
@@ -214,12 +214,12 @@ def record(counts: Confusion) -> dict[str, float | int | None]:
 
 
 def judge(run: Run, point: OperatingPoint) -> pd.DataFrame:
-    """The run's test pictures with what the operating point makes of them.
+    """The run's test images with what the operating point makes of them.
 
     Returns:
         ``run.images`` and ``score`` (of the branch), ``threshold`` (of the class), ``verdict`` (a
         key of `VERDICT_HEADINGS`), ``margin`` (score less threshold) and ``distance``, the margin
-        in standard deviations of the class's good test pictures, because classes score on
+        in standard deviations of the class's good test images, because classes score on
         different scales.
 
     Raises:
@@ -238,7 +238,7 @@ def judge(run: Run, point: OperatingPoint) -> pd.DataFrame:
 
 
 def count_verdicts(judged: pd.DataFrame) -> Confusion:
-    """The counts of judged pictures."""
+    """The counts of judged images."""
     counts = Counter(judged["verdict"])
     return Confusion(*(counts[verdict] for verdict in ("found", "missed", "false alarm", "passed")))
 
@@ -252,7 +252,7 @@ def confusions(judged: pd.DataFrame) -> dict[str, Confusion]:
 
 
 def other_verdicts(judged: pd.DataFrame, other: pd.DataFrame) -> pd.Series:
-    """The other run's verdict on each picture of `judged`, by class and path; "" where that run
+    """The other run's verdict on each image of `judged`, by class and path; "" where that run
     did not see it.
     """
     keys = ["class_name", "path"]

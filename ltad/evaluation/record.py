@@ -62,14 +62,14 @@ def record(
     folder: str | Path, evaluation: Evaluation, calibration: pd.DataFrame, root: str | Path,
     features: str | Path, facts: Mapping[str, Any],
 ) -> Run:
-    """Write an evaluation as the run `folder`, with small pictures of its test set.
+    """Write an evaluation as the run `folder`, with small images of its test set.
 
     Args:
         folder: of the new run.
         evaluation: what was measured.
         calibration: see `ltad.evaluation.evaluate.calibration_table`.
-        root: of the data set, above every test picture.
-        features: where the small pictures are kept for the next run on this test set.
+        root: of the data set, above every test image.
+        features: where the small images are kept for the next run on this test set.
         facts: for ``run.json``: kind, model, encoder, config, settings, seed, data (its name),
             split, training_pictures, seconds; row and group where there are such.
 
@@ -130,7 +130,7 @@ def encoder_facts(name: str, encoder: Encoder) -> dict[str, str]:
 
 
 def split_facts(name: str, counts: Mapping[str, int], listed: Sequence[str]) -> dict[str, Any]:
-    """``split`` of ``run.json``: ``listed`` is there only if a list named the pictures."""
+    """``split`` of ``run.json``: ``listed`` is there only if a list named the images."""
     return {"name": name, "counts": counts, **({"listed": list(listed)} if listed else {})}
 
 
@@ -159,13 +159,13 @@ def ship_run(run: Run, runs: Path, pictures: int) -> Path:
     Args:
         run: the run.
         runs: where it will lie.
-        pictures: test pictures to keep at most; at least one of every class and defect type stays.
+        images: test images to keep at most; at least one of every class and defect type stays.
 
     Returns:
         The new run's folder.
 
     Raises:
-        SettingError: there is such a run already, or `pictures` is less than 1.
+        SettingError: there is such a run already, or `images` is less than 1.
         CheckpointError: it cannot be written.
     """
     if pictures < 1:
@@ -215,7 +215,7 @@ class ModelEvaluation:
 
     Attributes:
         evaluation: what was measured.
-        calibration: scores of held-out good pictures.
+        calibration: scores of held-out good images.
         facts: for ``run.json``, see `ltad.evaluation.record.record`.
         root: of the data set.
         features: folder of the feature stores.
@@ -238,11 +238,11 @@ def evaluate_model(
     settings: ScoreSettings | None = None, folder: str | Path | None = None, data: str = "",
     progress: bool = True,
 ) -> ModelEvaluation:
-    """Score every test picture with its true class. High and Low go by the model's own split.
+    """Score every test image with its true class. High and Low go by the model's own split.
 
     Args:
         scorer: the model.
-        samples: a data set; only its test pictures are read.
+        samples: a data set; only its test images are read.
         root: the data set's folder.
         features: folder of the feature stores; what they hold is not encoded again.
         settings: instead of the model's own.
@@ -251,7 +251,7 @@ def evaluate_model(
         progress: show bars.
 
     Raises:
-        DatasetError: no test picture, or a class that the model does not know.
+        DatasetError: no test image, or a class that the model does not know.
     """
     began = time.monotonic()
     tests = _tests(scorer, samples, features, progress)
@@ -281,7 +281,7 @@ def evaluate_bank(
 
     Raises:
         DatasetError: as `evaluate_model`.
-        SettingError: the model's split is no named one, or a test class has no training picture.
+        SettingError: the model's split is no named one, or a test class has no training image.
     """
     began = time.monotonic()
     about, config = scorer.checkpoint.about, scorer.config
@@ -294,7 +294,7 @@ def evaluate_bank(
     tests = _tests(scorer, samples, features, progress)
     for name in sorted({sample.class_name for sample in tests.samples}):
         if not filled[name]:
-            raise SettingError(f"No training picture of {name} is there to fill a bank with.")
+            raise SettingError(f"No training image of {name} is there to fill a bank with.")
     encoded = time.monotonic()
     settings = scorer.score_settings()
     measure = bank_measure(training, filled, settings.size, settings.pool, config.training.seed)
@@ -328,10 +328,10 @@ def _tests(
 def alarm_table(
     scorer: Scorer, evaluation: Evaluation, settings: ScoreSettings, rates: Sequence[float]
 ) -> pd.DataFrame:
-    """How many test pictures lie above the thresholds for some false-alarm rates.
+    """How many test images lie above the thresholds for some false-alarm rates.
 
     Returns:
-        One row for each class and one for all: "2 of 80" good and defective pictures above, by
+        One row for each class and one for all: "2 of 80" good and defective images above, by
         rate; for all also the 95% interval (Clopper and Pearson) of the share of good ones.
     """
     from scipy.stats import binomtest
@@ -394,12 +394,12 @@ def build_thumbnails(
     ``outlines/NNNNN.png`` of every mask; found again while no file of theirs changes.
 
     Args:
-        samples: pictures.
+        samples: images.
         root: where such folders are kept.
         progress: show a bar.
 
     Raises:
-        DatasetError: a picture or a mask cannot be read.
+        DatasetError: an image or a mask cannot be read.
         CheckpointError: the folder cannot be written.
     """
     folder = Path(root) / f"thumbnails-{_state_of(samples)}"

@@ -1,4 +1,4 @@
-"""Runs as one HTML file that opens from disk: figures, tables and pictures are all inside."""
+"""Runs as one HTML file that opens from disk: figures, tables and images are all inside."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def _one_run(run: Run, rate: float, pictures: int) -> dict[str, Any]:
     return {
         "name": run.name, "facts": [*description(run).items(), ("counts", counts)],
         "histograms": _drawn(figures.score_histograms(run, thresholds)),
-        "caption": f"Scores of good and defective pictures, {run.branch} branch; the line is the "
+        "caption": f"Scores of good and defective images, {run.branch} branch; the line is the "
                    f"threshold at a false-alarm rate of {rate:.1%}",
         "errors": _errors(run, thresholds, pictures) if thresholds else None,
         "config": json.dumps(run.about["config"], indent=1),

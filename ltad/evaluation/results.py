@@ -32,7 +32,7 @@ class ClassResult:
 
     Attributes:
         class_name: the class.
-        train_count: training pictures that it had, which decides between High and Low.
+        train_count: training images that it had, which decides between High and Low.
         image, pixel: AUROC in [0, 1] by branch ("combined", "reconstruction", "semantic",
             and "reference" where there is one), or None where the test set has one label only.
         image_average_precision, image_f1_max, pixel_average_precision, pixel_f1_max, aupro: of
@@ -125,7 +125,7 @@ class Results:
     def intervals(self, metric: str) -> dict[str, tuple[float, float] | None]:
         """95% interval of the mean combined AUROC by `metric`: group -> (low, high).
 
-        Percentile bootstrap: each class's test pictures are drawn anew, and the classes' AUROC of
+        Percentile bootstrap: each class's test images are drawn anew, and the classes' AUROC of
         one draw is averaged. None where no class was resampled.
         """
         return {
@@ -165,7 +165,7 @@ class Results:
         for metric, names in self.missing().items():
             if names:
                 lines.append(
-                    f"Not in the {metric} means, because their test pictures lack "
+                    f"Not in the {metric} means, because their test images lack "
                     f"normal or defective {metric}s: {', '.join(names)}."
                 )
         return "\n".join(lines)
@@ -240,7 +240,7 @@ def class_table(results: Mapping[str, Any], branches: Sequence[str]) -> pd.DataF
 
     Returns:
         A row a class, then All, High and Low: ``name``, ``is_group``, ``train`` (training
-        pictures, NaN for a group), "image combined" and so on for each metric and branch, "image
+        images, NaN for a group), "image combined" and so on for each metric and branch, "image
         low", "image high", "pixel low" and "pixel high" (95% intervals of the first branch's
         AUROC), and the fields of `ltad.evaluation.results.FIGURES`.
     """
@@ -347,9 +347,9 @@ def description(run: Run) -> dict[str, str]:
         "kind": about["kind"],
         "made": about["created"].replace("T", " ").replace("+00:00", " UTC"),
         "data": f"{about['data']['name']} ({about['data']['layout']} layout)",
-        "split": f"{about['split']['name']}: {sum(counts)} training pictures of {len(counts)} "
+        "split": f"{about['split']['name']}: {sum(counts)} training images of {len(counts)} "
                  f"classes, {min(counts)} to {max(counts)} each",
-        "test pictures": f"{len(run.images)}, {defective} of them defective",
+        "test images": f"{len(run.images)}, {defective} of them defective",
         "judged by": f"the {run.branch} branch",
         "encoder": f"{about['encoder']['name']} ({about['encoder']['fingerprint']})",
         "model": about["model"]["name"],
@@ -389,7 +389,7 @@ def compare_runs(a: Run, b: Run, branch: str | None = None) -> pd.DataFrame:
 
 
 def differing_tests(runs: Sequence[Run]) -> str:
-    """A sentence that says on which test pictures runs were measured, "" if on the same ones.
+    """A sentence that says on which test images runs were measured, "" if on the same ones.
 
     The same are those of the same paths in data sets of one name.
     """
@@ -399,10 +399,10 @@ def differing_tests(runs: Sequence[Run]) -> str:
     if len(groups) < 2:
         return ""
     said = "; ".join(
-        f"{', '.join(run.name for run in group)} on {len(key) - 1} pictures of {key[0]}"
+        f"{', '.join(run.name for run in group)} on {len(key) - 1} images of {key[0]}"
         for key, group in groups.items()
     )
-    return f"Not the same test pictures, so the figures do not compare: {said}."
+    return f"Not the same test images, so the figures do not compare: {said}."
 
 
 def summarise(runs: Sequence[Run]) -> pd.DataFrame:

@@ -32,7 +32,7 @@ def evaluate_again(run: Run, work: str | Path, device: str = "cpu") -> ModelEval
     Raises:
         CheckpointError: what was learned is gone.
         DatasetError: its data set is gone or has changed its classes.
-        SettingError: its training pictures cannot be drawn again.
+        SettingError: its training images cannot be drawn again.
     """
     if run.about["row"]:
         return _row_again(run, Path(work), device)
@@ -75,7 +75,7 @@ def _row_again(run: Run, work: Path, device: str) -> ModelEvaluation:
     study = Study.of(samples, encoder, config, work, source)
     if not is_trained(study, row, config):
         raise CheckpointError(
-            f"What run {run.name} learned is no longer in {study.stages}, or its training pictures "
+            f"What run {run.name} learned is no longer in {study.stages}, or its training images "
             "or its encoder have changed since. Run the command again that made it."
         )
     return evaluate_row(study, row, config, about["group"])

@@ -33,16 +33,16 @@ _NAME = re.compile(r"[\w][\w.+ -]{0,119}")
 
 @dataclass(frozen=True)
 class Run:
-    """One evaluation. Arrays and pictures are read when they are asked for.
+    """One evaluation. Arrays and images are read when they are asked for.
 
     Attributes:
         folder: where it lies.
         about: ``run.json``: name, created, kind, row, group, model, encoder, config, settings,
             seed, data, split, training_pictures, seconds, versions, branches.
-        images: a row a test picture (`IMAGE_COLUMNS`): ``defect`` is "" for a good one,
+        images: a row a test image (`IMAGE_COLUMNS`): ``defect`` is "" for a good one,
             ``is_defective`` 0 or 1, the paths relative to the data's root, the image scores NaN
             for a branch that was not measured, ``recognised`` a class name or "".
-        calibration: ``class_name`` and the image scores by branch of held-out good pictures.
+        calibration: ``class_name`` and the image scores by branch of held-out good images.
         results: `Results.to_dict`, as fractions; its figures beside AUROC and its
             intervals are those of `branch`.
     """
@@ -69,7 +69,7 @@ class Run:
 
     @property
     def class_names(self) -> list[str]:
-        """The classes with test pictures, in the order of the results."""
+        """The classes with test images, in the order of the results."""
         return [entry["class_name"] for entry in self.results["classes"]]
 
     def value(self, name: str, metric: str = "image", branch: str | None = None) -> float | None:
@@ -87,7 +87,7 @@ class Run:
         return group[metric].get(branch or self.branch) if group else None
 
     def embeddings(self) -> np.ndarray:
-        """(n, d) float16: the mean patch feature of each test picture."""
+        """(n, d) float16: the mean patch feature of each test image."""
         return self._array(EMBEDDINGS_FILE)
 
     def maps(self) -> np.ndarray:
@@ -104,10 +104,10 @@ class Run:
         return path if path.exists() else None
 
     def picture(self, index: int) -> Image.Image:
-        """The test picture as RGB: from the data set, or the thumbnail where that is gone.
+        """The test image as RGB: from the data set, or the thumbnail where that is gone.
 
         Raises:
-            SettingError: no such picture in this run.
+            SettingError: no such image in this run.
             CheckpointError: neither can be read.
         """
         row = self.row(index)
@@ -118,25 +118,25 @@ class Run:
                 return read_image(path)
             return read_image(self.thumbnail(index))
         except ImageError as error:
-            raise CheckpointError(f"Picture {index} of run {self.name} is gone: {error}") from error
+            raise CheckpointError(f"Image {index} of run {self.name} is gone: {error}") from error
 
     def row(self, index: int) -> pd.Series:
         """The row of `images` with that index. Raises SettingError if there is none."""
         if not 0 <= index < len(self.images):
             raise SettingError(
-                f"Run {self.name} has no picture {index}; it has 0 to {len(self.images) - 1}."
+                f"Run {self.name} has no image {index}; it has 0 to {len(self.images) - 1}."
             )
         return self.images.iloc[index]
 
     def thresholds(self, false_alarm_rate: float, branch: str | None = None) -> dict[str, float]:
-        """Class -> the image score above which at most that share of good pictures lies.
+        """Class -> the image score above which at most that share of good images lies.
 
-        Conformal, from the class's held-out pictures; where they are too few for the rate, from
+        Conformal, from the class's held-out images; where they are too few for the rate, from
         those of all classes together.
 
         Raises:
             SettingError: the rate is not between 0 and 1, the branch was not measured, or no
-                picture was held out.
+                image was held out.
         """
         branch = branch or self.branch
         if not 0 < false_alarm_rate < 1:
@@ -150,7 +150,7 @@ class Run:
             )
         if self.calibration.empty:
             raise SettingError(
-                f"Run {self.name} has no threshold, because no good picture was held out for it. "
+                f"Run {self.name} has no threshold, because no good image was held out for it. "
                 "Choose a threshold by hand."
             )
         together = conformal_threshold(self.calibration[branch].to_numpy(), false_alarm_rate)
@@ -208,7 +208,7 @@ def write_run(
         folder: of the new run; its name becomes the run's.
         about, images, calibration, results: as `Run` has them (``format`` and ``name`` are added).
         embeddings: (n, d); maps: (n, g, g). Values beyond half precision are cut to its ends.
-        pictures: folder with ``thumbnails`` and ``outlines`` of these n pictures, whose files are
+        images: folder with ``thumbnails`` and ``outlines`` of these n images, whose files are
             linked or copied (`ltad.evaluation.record`).
 
     Raises:

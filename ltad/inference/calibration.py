@@ -1,4 +1,4 @@
-"""Thresholds and drawing scales from held-out normal pictures, for any prompts, lambda and tau."""
+"""Thresholds and drawing scales from held-out normal images, for any prompts, lambda and tau."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ adds them up."""
 
 @dataclass(frozen=True)
 class Readings:
-    """What the detector reads from n pictures before any prompt comes in.
+    """What the detector reads from n images before any prompt comes in.
 
     Attributes:
         reconstruction: S_rec on the grid, (n, G, G) float32; None where nothing was trained.
@@ -149,11 +149,11 @@ def branch_maps(
 
 @dataclass(frozen=True)
 class NormalScores:
-    """What one class's held-out normal pictures score, by branch.
+    """What one class's held-out normal images score, by branch.
 
     Attributes:
         scores: image scores, (n,).
-        peaks: each picture's highest place, (n,); upsampling never rises above it.
+        peaks: each image's highest place, (n,); upsampling never rises above it.
         low, high: quantiles of all places together (`SCALE_QUANTILES`).
     """
 
@@ -236,8 +236,8 @@ class Limits:
         medians: the middle normal score by branch.
         pixel_threshold: of the combined map.
         scale: (low, high) for drawing, by branch.
-        is_pooled: True where the class had too few pictures of its own.
-        pictures: normal pictures behind the thresholds.
+        is_pooled: True where the class had too few images of its own.
+        images: normal images behind the thresholds.
         normal_scores: their combined image scores, one each, in rising order.
         is_borrowed: these are no images of the class: they say how far new good images of other
             parts lay from a single one of theirs.
@@ -311,7 +311,7 @@ class Calibration:
         self._maps: Memory[GoodMaps] = Memory(MAPS_REMEMBERED)
 
     def limits(self, class_name: str, settings: ScoreSettings, rate: float) -> Limits:
-        """Limits of one class; pooled over all when it has too few pictures for the rate."""
+        """Limits of one class; pooled over all when it has too few images for the rate."""
         own = self._counts.get(class_name)
         if own is not None and own + 1 >= 1.0 / rate:
             own_scores = self._normal([class_name], settings)[0]

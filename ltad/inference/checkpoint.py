@@ -1,6 +1,6 @@
-"""A model folder: ``detector.safetensors``, ``model.json``, and the calibration pictures.
+"""A model folder: ``detector.safetensors``, ``model.json``, and the calibration images.
 
-Calibration keeps pictures rather than scores, because the threshold must follow every change of
+Calibration keeps images rather than scores, because the threshold must follow every change of
 the prompts, of lambda and of tau. They are stored at the model's input size, lossless. Where the
 detector learned from them too, ``second.safetensors`` holds the RM and the Phi that did not, or
 ``cross_fitted.safetensors`` what the branches without words say of each image without itself.
@@ -39,18 +39,18 @@ class Checkpoint:
 
     Attributes:
         detector: in eval mode.
-        recogniser: ranks the classes of an uploaded picture.
-        calibration: class name -> held-out normal pictures at the model's input size.
+        recogniser: ranks the classes of an uploaded image.
+        calibration: class name -> held-out normal images at the model's input size.
         encoder_name: hub name, absolute folder, or a folder relative to the model folder.
         encoder_fingerprint: of the encoder it was trained on.
         about: free facts (class counts, split, seconds, versions).
-        second: a detector with an RM and a Phi that have not seen the calibration pictures, all
+        second: a detector with an RM and a Phi that have not seen the calibration images, all
             else shared; None where `detector` itself has not seen them.
         cross_fitted: class -> branch -> raw scores on the grid, (n, G, G), of the calibration
-            pictures by a detector that does not hold them; empty where `detector` itself has not
+            images by a detector that does not hold them; empty where `detector` itself has not
             seen them.
         without_first: right after a cross-fitted training, the detector without the first fold, and
-            by class which calibration pictures that fold is; it is not kept on disk.
+            by class which calibration images that fold is; it is not kept on disk.
     """
 
     detector: Detector
@@ -183,7 +183,7 @@ def _read_second(folder: Path, detector: Detector) -> Detector | None:
     if detector.config.training.calibration != "second_training":
         return None
     path = folder / SECOND_FILE
-    if not path.exists():  # no class was large enough to hold a picture out
+    if not path.exists():  # no class was large enough to hold an image out
         return None
     parts = copy.deepcopy(_learned_in_phase_2(detector))
     try:

@@ -42,7 +42,7 @@ class FeatureStore:
     """Memory-mapped float16 features of `samples`, in their order.
 
     Attributes:
-        samples: the n pictures.
+        samples: the n images.
         patches: p on the RM's grid, (n, C, grid, grid).
         fine_patches: p on the semantic grid, (n, C, G', G'); the same array when the grids agree.
         latents: f_L, (n, C_L, h, w).
@@ -57,7 +57,7 @@ class FeatureStore:
         return len(self.samples)
 
     def indices(self, class_name: str) -> list[int]:
-        """Positions of one class's pictures."""
+        """Positions of one class's images."""
         return [i for i, sample in enumerate(self.samples) if sample.class_name == class_name]
 
 
@@ -75,7 +75,7 @@ def build_store(
     a part, and goes on with it only among as many processes.
 
     Args:
-        samples: pictures; any split, any class.
+        samples: images; any split, any class.
         encoder: the frozen encoder.
         root: folder of all stores.
         pictures_a_pass: after so many it is kept how far the computation got.
@@ -83,10 +83,10 @@ def build_store(
         view: read every image turned so, one of `ltad.inference.feature_store.VIEWS`; "" as it is.
 
     Raises:
-        DatasetError: no picture, an unreadable picture (named), or a full disk.
+        DatasetError: no image, an unreadable image (named), or a full disk.
     """
     if not samples:
-        raise DatasetError("There is no picture to read features from.")
+        raise DatasetError("There is no image to read features from.")
     suffix = f"-{view}" if view else ""
     folder = Path(root) / f"{encoder.fingerprint}-{_contents(samples)}{suffix}"
     with processes.first_goes_ahead():

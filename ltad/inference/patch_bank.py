@@ -25,11 +25,11 @@ BANK_SIZE = 4000
 
 @dataclass(frozen=True)
 class NearestNeighbourBank:
-    """Patches of normal pictures; a patch's score is its distance to the nearest of them.
+    """Patches of normal images; a patch's score is its distance to the nearest of them.
 
     Attributes:
         neighbours: fitted on the bank's patches, each channel in units of its deviation.
-        mean, scale: (C,), of the channels over the bank's pictures.
+        mean, scale: (C,), of the channels over the bank's images.
     """
 
     neighbours: NearestNeighbors

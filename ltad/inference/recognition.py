@@ -1,12 +1,12 @@
-"""Which class is this? Learned from the frozen features of the training pictures alone.
+"""Which class is this? Learned from the frozen features of the training images alone.
 
-A picture's descriptor is the mean and the standard deviation of each channel of its patch
-features, without the patches that are least like the rest of the picture: what is damaged on a part
+An image's descriptor is the mean and the standard deviation of each channel of its patch
+features, without the patches that are least like the rest of the image: what is damaged on a part
 must not hide what part it is. Classes are Gaussians with one shrunk covariance (linear discriminant
-analysis), so that a class with one picture has a place too. A picture farther from its nearest
-class than held-out pictures are from their own looks like none of them. The mean of n pictures is
-itself off by chance, so that a further picture's squared distance from it is 1 + 1/n times that
-from the true mean: a class with one picture reaches that much farther than one with many.
+analysis), so that a class with one image has a place too. An image farther from its nearest
+class than held-out images are from their own looks like none of them. The mean of n images is
+itself off by chance, so that a further image's squared distance from it is 1 + 1/n times that
+from the true mean: a class with one image reaches that much farther than one with many.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from torch import Tensor
 from ltad.inference.scoring import conformal_threshold
 
 TRIMMED = 0.2
-"""Share of a picture's patches that its descriptor leaves out. On rendered validation pictures,
+"""Share of an image's patches that its descriptor leaves out. On rendered validation images,
 among shares from 0 to 0.3, a fifth named the class most often, and strangers were no nearer."""
 NONE_OF_THEM_RATE = 0.01
 MARGIN = 1.5
-"""Held-out pictures come from the training pictures' own line; others of the same kind lie a
+"""Held-out images come from the training images' own line; others of the same kind lie a
 little farther, so the limit is this factor on the conformal distance."""
 
 
 def descriptor(patches: Tensor, trimmed: float = TRIMMED) -> Tensor:
-    """(B, 2C) mean and standard deviation of each channel over a picture's patches.
+    """(B, 2C) mean and standard deviation of each channel over an image's patches.
 
     Args:
         patches: patch features (B, C, G, G).
-        trimmed: share in [0, 1) of the patches to leave out: those farthest from the picture's
+        trimmed: share in [0, 1) of the patches to leave out: those farthest from the image's
             median patch, each channel in units of its own deviation.
     """
     flat = patches.float().flatten(2)
@@ -49,7 +49,7 @@ def descriptor(patches: Tensor, trimmed: float = TRIMMED) -> Tensor:
 
 @dataclass(frozen=True)
 class Recognition:
-    """Ranked classes of one picture: name -> probability, descending; and whether it is known."""
+    """Ranked classes of one image: name -> probability, descending; and whether it is known."""
 
     probabilities: dict[str, float]
     is_known: bool
@@ -68,8 +68,8 @@ class ClassRecogniser:
         whitening: (2C, 2C) float32 matrix W; distance is ||W (x - mean)||.
         means: (classes, 2C) float32, already whitened.
         temperature: divides the squared distances before the softmax.
-        limit: distance from a class of many pictures beyond which a picture looks like no class.
-        counts: training pictures of each class, at least 1.
+        limit: distance from a class of many images beyond which an image looks like no class.
+        counts: training images of each class, at least 1.
         trimmed: of the descriptors, see `descriptor`.
     """
 
@@ -89,7 +89,7 @@ class ClassRecogniser:
         """Fit on descriptors (n, 2C), trimmed by `TRIMMED`; the held-out ones give temperature and
         limit.
 
-        Without held-out pictures the training pictures stand in, and the limit is doubled.
+        Without held-out images the training images stand in, and the limit is doubled.
         """
         from sklearn.covariance import LedoitWolf  # who only recognises does not wait for it
 
@@ -153,7 +153,7 @@ class ClassRecogniser:
     def from_tensors(
         cls, class_names: tuple[str, ...], tensors: Mapping[str, Tensor], counts: Mapping[str, int]
     ) -> ClassRecogniser:
-        """`counts` are the training pictures by class; one where they are not known.
+        """`counts` are the training images by class; one where they are not known.
 
         Raises:
             KeyError: a tensor is missing.

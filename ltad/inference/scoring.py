@@ -35,7 +35,7 @@ def semantic_score(
 
     Args:
         projected: p^ of equation (2), (B, d, G, G).
-        normal_text, abnormal_text: t_n and t_a of each picture's class, (B, d).
+        normal_text, abnormal_text: t_n and t_a of each image's class, (B, d).
         tau: temperature, above zero.
     """
     return torch.sigmoid(semantic_logit(projected, normal_text, abnormal_text) / tau)
@@ -63,7 +63,7 @@ def pooling_matrix(grid: int, size: int, pool: int) -> Tensor:
     """A (size - pool + 1, grid) such that A g A^T is a grid map g upsampled and average-pooled.
 
     Bilinear upsampling and average pooling are both linear and separable, so the two together are
-    one small matrix on either side, and no map of the full size is needed to score a picture.
+    one small matrix on either side, and no map of the full size is needed to score an image.
     """
     upsampling = functional.interpolate(
         torch.eye(grid)[None], size=size, mode="linear", align_corners=False
@@ -97,9 +97,9 @@ def good_unit(raw: Tensor, size: int, pool: int, least: float = 1e-6) -> tuple[f
 
 
 def conformal_threshold(normal_scores: np.ndarray, false_alarm_rate: float) -> float:
-    """The ceil((n + 1)(1 - rate))-th smallest score of held-out normal pictures.
+    """The ceil((n + 1)(1 - rate))-th smallest score of held-out normal images.
 
-    A new normal picture exceeds it with probability at most `false_alarm_rate`, whatever the
+    A new normal image exceeds it with probability at most `false_alarm_rate`, whatever the
     scores' distribution. With too few scores for that promise (n + 1 < 1 / rate) it is the largest.
 
     Args:

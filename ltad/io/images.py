@@ -1,6 +1,6 @@
-"""The one place where pictures from outside are decoded, and the only one that trusts Pillow.
+"""The one place where images from outside are decoded, and the only one that trusts Pillow.
 
-A picture is refused before it is decoded when its file or its pixels are too many or its format is
+An image is refused before it is decoded when its file or its pixels are too many or its format is
 not listed; what passes comes out as plain 8-bit RGB, whatever it was.
 """
 
@@ -22,7 +22,7 @@ MAX_BYTES = 60_000_000
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 8
 LARGEST_VALUES = (255, 2**12 - 1, 2**16 - 1)
-"""White at 8, 12 and 16 bits; a picture that is not uint8 has the first that no value exceeds."""
+"""White at 8, 12 and 16 bits; an image that is not uint8 has the first that no value exceeds."""
 READING = 2
 """Raised whenever `read_image` begins to make other pixels of some file."""
 
@@ -33,7 +33,7 @@ ImageSource = FileSource | Image.Image | np.ndarray
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture at the model's input size: small enough to keep with a page.
+    """An image at the model's input size: small enough to keep with a page.
 
     Attributes:
         key: hash of its content.
@@ -45,11 +45,11 @@ class Prepared:
 
 
 def read_image(source: ImageSource, name: str | None = None) -> Image.Image:
-    """Decode a picture to RGB, upright, as a new image.
+    """Decode an image to RGB, upright, as a new image.
 
-    Pictures of more than 8 bits (one channel; Pillow itself cuts 16-bit colour files to 8 bits),
+    Images of more than 8 bits (one channel; Pillow itself cuts 16-bit colour files to 8 bits),
     and arrays that are not uint8 or bool, are divided by a fixed white and never stretched, so that
-    the same surface has the same grey in every picture of a camera: by 65535, by 4095 if no value
+    the same surface has the same grey in every image of a camera: by 65535, by 4095 if no value
     is larger (12 bits), by 255 if none is larger, and floats by 1 if none is larger. Transparent
     areas are laid on white, and an animation gives its first frame.
 
@@ -57,7 +57,7 @@ def read_image(source: ImageSource, name: str | None = None) -> Image.Image:
         source: a file's path, a file's bytes, an image, or an array (H, W), (H, W, 1), (H, W, 3)
             or (H, W, 4) of numbers. The fourth channel is alpha: up to the type's largest value
             for integers, up to 1 for floats.
-        name: what messages call the picture; by default its path, or "The picture".
+        name: what messages call the image; by default its path, or "The image".
 
     Returns:
         An RGB image with both sides at least 8 pixels and at most 50 million pixels.
@@ -80,11 +80,11 @@ def read_image(source: ImageSource, name: str | None = None) -> Image.Image:
 
 
 def read_values(source: FileSource, name: str | None = None) -> np.ndarray:
-    """The numbers of a picture that holds labels rather than light, upright and as stored.
+    """The numbers of an image that holds labels rather than light, upright and as stored.
 
     Returns:
         (H, W) of one channel, uint8, uint16, int32 or float32; or (H, W, 4) uint8 RGBA of any
-        other picture, a palette's colours included.
+        other image, a palette's colours included.
 
     Raises:
         ImageError: as `read_image`.
@@ -105,7 +105,7 @@ def read_values(source: FileSource, name: str | None = None) -> np.ndarray:
 
 
 def check_header(source: FileSource, name: str | None = None) -> tuple[int, int]:
-    """Width and height of a picture that has an accepted header, without decoding its pixels.
+    """Width and height of an image that has an accepted header, without decoding its pixels.
 
     A PNG's check sums are verified too; a JPEG that is cut off in its pixels passes.
 
@@ -121,7 +121,7 @@ def check_header(source: FileSource, name: str | None = None) -> tuple[int, int]
 
 
 def content_key(image: Image.Image) -> str:
-    """32 hexadecimal digits that depend on the picture's size and RGB pixels only."""
+    """32 hexadecimal digits that depend on the image's size and RGB pixels only."""
     image = image.convert("RGB")
     digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
     digest.update(image.tobytes())
@@ -129,11 +129,11 @@ def content_key(image: Image.Image) -> str:
 
 
 def _name_of(source: ImageSource, name: str | None) -> str:
-    return name or (str(source) if isinstance(source, str | Path) else "The picture")
+    return name or (str(source) if isinstance(source, str | Path) else "The image")
 
 
 def _open(source: FileSource | Image.Image, name: str | None) -> Image.Image:
-    """The picture with its header read and checked, its pixels not yet decoded."""
+    """The image with its header read and checked, its pixels not yet decoded."""
     name = _name_of(source, name)
     if isinstance(source, Image.Image):
         if source.format not in (None, "MPO", *FORMATS):
@@ -194,7 +194,7 @@ def _too_many_pixels(name: str, size: str = "") -> ImageError:
 
 def _wrong_format(name: str) -> ImageError:
     return ImageError(
-        f"{name} is not a picture in a known format. Save it as one of: {', '.join(FORMATS)}."
+        f"{name} is not an image in a known format. Save it as one of: {', '.join(FORMATS)}."
     )
 
 
@@ -267,7 +267,7 @@ def _to_8_bits(values: np.ndarray, name: str) -> np.ndarray:
     if low < 0 or high > LARGEST_VALUES[-1]:
         raise ImageError(
             f"{name} holds values from {low:g} to {high:g}, but they must lie between 0 and "
-            f"{LARGEST_VALUES[-1]}. Scale all pictures of the camera by the same numbers."
+            f"{LARGEST_VALUES[-1]}. Scale all images of the camera by the same numbers."
         )
     white = next(v for v in ((1,) if is_float else ()) + LARGEST_VALUES if high <= v)
     values = np.nan_to_num(values, nan=0, posinf=white, neginf=0)

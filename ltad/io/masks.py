@@ -54,23 +54,23 @@ def encode_mask(mask: np.ndarray) -> bytes:
 def decode_mask(
     data: bytes, name: str = "The mask", size: tuple[int, int] | None = None
 ) -> np.ndarray:
-    """The bool array (H, W) of a mask's picture: true where it is lighter than middle grey, or
+    """The bool array (H, W) of a mask's image: true where it is lighter than middle grey, or
     opaque where its ground is transparent.
 
     Args:
-        data: a picture file of any accepted format.
+        data: an image file of any accepted format.
         name: what messages call it.
         size: the (width, height) that it must have; None accepts any.
 
     Raises:
-        ImageError: it is no picture, or has another size.
+        ImageError: it is no image, or has another size.
     """
     levels, _ = levels_of(read_values(data, name))
     height, width = levels.shape
     if size is not None and (width, height) != tuple(size):
         raise ImageError(
-            f"{name} is {width} x {height} pixels, but its picture is "
-            f"{size[0]} x {size[1]}. Draw the mask at the picture's own size."
+            f"{name} is {width} x {height} pixels, but its image is "
+            f"{size[0]} x {size[1]}. Draw the mask at the image's own size."
         )
     top = np.iinfo(levels.dtype).max if levels.dtype.kind in "ui" else 1
     return levels > top / 2
@@ -87,7 +87,7 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def encode(
     inside: np.ndarray, left: int, top: int, picture_size: tuple[int, int]
 ) -> dict[str, object]:
-    """A part of a picture as ``{"size": [height, width], "counts": text}``.
+    """A part of an image as ``{"size": [height, width], "counts": text}``.
 
     Args:
         inside: bool (h, w), the pixels of a box that belong to it.
@@ -110,7 +110,7 @@ def decode(runs: dict[str, Any], name: str = "The mask") -> np.ndarray:
     """The bool mask (height, width) of an encoding, whose counts may be text or numbers.
 
     Raises:
-        ImageError: it is damaged, or larger than any picture that is accepted.
+        ImageError: it is damaged, or larger than any image that is accepted.
     """
     try:
         height, width = (int(side) for side in runs["size"])

@@ -38,13 +38,13 @@ FOLDER_DEPTH = 3
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of one stored picture.
+    """What is known of one stored image.
 
     Attributes:
         name: its file name in the job.
         width, height: as it came in, in pixels.
         key: hash of its content.
-        small: (64, 64) uint8, the picture in grey.
+        small: (64, 64) uint8, the image in grey.
         descriptor: (2C,) float32, mean and deviation of each channel of its patch features.
         thumbnail: a JPEG of at most 96 pixels a side.
     """
@@ -60,7 +60,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Added:
-    """What became of pictures that came in: how many were kept, and why others were not."""
+    """What became of images that came in: how many were kept, and why others were not."""
 
     kept: int
     refused: tuple[str, ...]
@@ -76,11 +76,11 @@ def add_pictures(
         part: a checked name.
         role: one of `ROLES`.
         incoming: files.
-        encoder: frozen; describes the pictures.
+        encoder: frozen; describes the images.
 
     Raises:
         SettingError: no such role.
-        DatasetError: the part would have too many pictures, or the disk is full.
+        DatasetError: the part would have too many images, or the disk is full.
     """
     _check_role(role)
     known = {f.key: f.name for r in ROLES for f in read_facts(folder, part, r)}
@@ -96,10 +96,10 @@ def add_pictures(
             continue
         key = content_key(image)
         if key in known:
-            refused.append(f"{file.name} is the same picture as {known[key]}.")
+            refused.append(f"{file.name} is the same image as {known[key]}.")
             continue
         if len(known) >= MOST_PICTURES:
-            raise DatasetError(f"{part} has {MOST_PICTURES} pictures, which are the most.")
+            raise DatasetError(f"{part} has {MOST_PICTURES} images, which are the most.")
         name = f"{number + kept:03d}_{_safe(file.name)}.png"
         known[key], kept = name, kept + 1
         batch.append((name, key, image))
@@ -112,7 +112,7 @@ def add_pictures(
 
 def _check_role(role: str) -> None:
     if role not in ROLES:
-        raise SettingError(f"Pictures cannot be used as {role!r}, only as: {', '.join(ROLES)}.")
+        raise SettingError(f"Images cannot be used as {role!r}, only as: {', '.join(ROLES)}.")
 
 
 def _safe(name: str) -> str:
@@ -120,13 +120,13 @@ def _safe(name: str) -> str:
 
 
 def _next_number(folder: Path, part: str) -> int:
-    """One more than any picture of the part ever had, as far as those still there tell."""
+    """One more than any image of the part ever had, as far as those still there tell."""
     names = [p.name for role in ROLES.values() for p in (folder / "data" / part / role).glob("*")]
     return 1 + max((int(n.split("_")[0]) for n in names if n.split("_")[0].isdigit()), default=-1)
 
 
 def _store(folder: Path, part: str, role: str, batch: list[Any], encoder: Encoder) -> None:
-    """Write each picture after its facts: a picture without facts cannot come to be."""
+    """Write each image after its facts: an image without facts cannot come to be."""
     if not batch:
         return
     described = describe([image for _, _, image in batch], encoder)
@@ -147,13 +147,13 @@ def _store(folder: Path, part: str, role: str, batch: list[Any], encoder: Encode
                 stored.save(unfinished, "PNG", compress_level=1)
     except OSError as error:
         raise DatasetError(
-            f"The pictures cannot be stored: {error.strerror}. Free some space on the server."
+            f"The images cannot be stored: {error.strerror}. Free some space on the server."
         ) from error
 
 
 @torch.inference_mode()
 def describe(images: list[Image.Image], encoder: Encoder) -> np.ndarray:
-    """(n, 2C) float32 descriptors of pictures, of all their patches: an odd one may be damaged."""
+    """(n, 2C) float32 descriptors of images, of all their patches: an odd one may be damaged."""
     pixels = torch.stack([encoder.pixels(image) for image in images])
     patches = patch_features(encoder.image_features(pixels).taps, encoder.settings.grid)
     return descriptor(patches, trimmed=0.0).float().cpu().numpy()
@@ -168,12 +168,12 @@ def _jpeg(image: Image.Image) -> bytes:
 
 
 def parts(folder: Path) -> list[str]:
-    """The parts that people brought pictures of, by name."""
+    """The parts that people brought images of, by name."""
     return sorted(p.name for p in (folder / "facts").glob("*") if p.is_dir())
 
 
 def read_facts(folder: Path, part: str, role: str = "learn") -> list[Facts]:
-    """Facts of the pictures of a part, by file name."""
+    """Facts of the images of a part, by file name."""
     found = []
     for path in sorted((folder / "data" / part / ROLES[role]).glob("*.png")):
         with np.load(
@@ -189,7 +189,7 @@ def read_facts(folder: Path, part: str, role: str = "learn") -> list[Facts]:
 
 
 def remove_part(folder: Path, part: str) -> None:
-    """Take a part out with all its pictures. Raises SettingError when there is no such part."""
+    """Take a part out with all its images. Raises SettingError when there is no such part."""
     if part not in parts(folder):
         raise SettingError(f"There is no part {part!r} here. Reload the page.")
     for kind in ("data", "facts"):
@@ -197,11 +197,11 @@ def remove_part(folder: Path, part: str) -> None:
 
 
 def remove_picture(folder: Path, part: str, role: str, name: str) -> None:
-    """Take one picture out. Raises SettingError when there is none of that name."""
+    """Take one image out. Raises SettingError when there is none of that name."""
     _check_role(role)
     known = read_facts(folder, part, role) if part in parts(folder) else []
     if name not in [facts.name for facts in known]:
-        raise SettingError(f"There is no picture {name!r} of {part!r}. Reload the page.")
+        raise SettingError(f"There is no image {name!r} of {part!r}. Reload the page.")
     (folder / "data" / part / ROLES[role] / name).unlink()
     (folder / "facts" / part / ROLES[role] / name).with_suffix(".npz").unlink(missing_ok=True)
 
@@ -230,7 +230,7 @@ def from_server_folder(folder: str, allowed: Sequence[Path]) -> Iterator[Incomin
 
 
 def from_review(workspace: Workspace, class_name: str | None = None) -> Iterator[Incoming]:
-    """The good pictures that people chose for training in Review, of one class or of all.
+    """The good images that people chose for training in Review, of one class or of all.
 
     Raises:
         DatasetError: none is chosen.
@@ -239,14 +239,14 @@ def from_review(workspace: Workspace, class_name: str | None = None) -> Iterator
         if workspace.database.is_file() else []
     if not items:
         raise DatasetError(
-            "No picture is chosen for training yet. In Review, mark good pictures for training."
+            "No image is chosen for training yet. In Review, mark good images for training."
         )
     store = ImageStore(workspace.pictures)
     return (Incoming(Path(item.file_name).name, store.bytes(item.content_key)) for item in items)
 
 
 def server_choices(allowed: Sequence[Path]) -> list[str]:
-    """The allowed folders, and those up to three levels below, that hold pictures."""
+    """The allowed folders, and those up to three levels below, that hold images."""
     found: list[str] = []
     level = [Path(folder) for folder in allowed if Path(folder).is_dir()]
     for _ in range(FOLDER_DEPTH + 1):

@@ -29,10 +29,10 @@ MOST_PICTURES = 100
 
 @dataclass(frozen=True)
 class Trial:
-    """Good pictures against defective ones under the model's threshold.
+    """Good images against defective ones under the model's threshold.
 
     Attributes:
-        good, defective: pictures.
+        good, defective: images.
         false_alarms: good ones above the threshold.
         found: defective ones above it.
         auroc: of the image scores, in [0, 1]; None without both kinds.
@@ -52,15 +52,15 @@ class ClassFigures:
     Attributes:
         class_name: as the model calls it.
         is_new: brought by a person, rather than kept from before.
-        training, held_out: pictures learnt from, and kept back for the threshold.
+        training, held_out: images learnt from, and kept back for the threshold.
         is_pooled: the threshold comes from all classes together.
-        recognised: share of the good pictures tried whose class the model ranked first.
-        is_cross_fitted: each picture was held out in turn; the painted ones are a fifth of them,
+        recognised: share of the good images tried whose class the model ranked first.
+        is_cross_fitted: each image was held out in turn; the painted ones are a fifth of them,
             judged without that fifth.
-        are_held_out: False where none was held out and pictures learnt from stand in.
-        painted: held-out good pictures against themselves with damage painted on.
-        test: the person's own test pictures, or None when there are none.
-        explained: share of the good pictures' features that the reconstruction module rebuilds.
+        are_held_out: False where none was held out and images learnt from stand in.
+        painted: held-out good images against themselves with damage painted on.
+        test: the person's own test images, or None when there are none.
+        explained: share of the good images' features that the reconstruction module rebuilds.
     """
 
     class_name: str
@@ -85,7 +85,7 @@ def measure_class(
         scorer: the new model.
         class_name: one of its classes.
         is_new: for the record.
-        samples: every picture of that class, training and test.
+        samples: every image of that class, training and test.
         rate: false-alarm rate of the threshold, in (0, 1).
     """
     counts = scorer.checkpoint.about
@@ -117,13 +117,13 @@ def measure_class(
 
 
 def model_input(source: ImageSource, scorer: Scorer) -> Image.Image:
-    """A picture at the model's input size, (S, S) RGB."""
+    """An image at the model's input size, (S, S) RGB."""
     size = scorer.config.features.image_size
     return read_image(source).resize((size, size), Image.Resampling.BILINEAR)
 
 
 def painted(good: Sequence[Image.Image]) -> list[Image.Image]:
-    """Every kind of damage on every picture; the same pictures get the same damage."""
+    """Every kind of damage on every image; the same images get the same damage."""
     return [paint_damage(image, kind, seed)[0]
             for seed, image in enumerate(good) for kind in DAMAGE]
 
@@ -142,7 +142,7 @@ def _trial(
 def image_scores(
     scorer: Scorer, images: Sequence[ImageSource | Prepared], class_name: str
 ) -> np.ndarray:
-    """(n,) combined image scores of pictures whose class is known."""
+    """(n,) combined image scores of images whose class is known."""
     if not len(images):
         return np.zeros(0)
     settings = scorer.score_settings()
@@ -176,7 +176,7 @@ def read_figures(folder: Path) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A picture to compare models on.
+    """An image to compare models on.
 
     Attributes:
         title: what it is called.
@@ -193,7 +193,7 @@ class Exhibit:
 
 @dataclass(frozen=True)
 class Pair:
-    """What both models say of one picture."""
+    """What both models say of one image."""
 
     exhibit: Exhibit
     first: Detection
@@ -202,15 +202,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class Row:
-    """Both models on one part's pictures of known kind; each figure is (first, second).
+    """Both models on one part's images of known kind; each figure is (first, second).
 
     Attributes:
         part: which.
-        good, defective: pictures.
+        good, defective: images.
         auroc: of the scores, in [0, 1], or None without both kinds.
-        false_alarms: good pictures called anomalous.
+        false_alarms: good images called anomalous.
         found: defective ones called anomalous.
-        not_judged: pictures of both kinds that look like none of the model's classes.
+        not_judged: images of both kinds that look like none of the model's classes.
     """
 
     part: str
@@ -223,17 +223,17 @@ class Row:
 
 
 def uploaded(images: Sequence[tuple[str, Image.Image]]) -> list[Exhibit]:
-    """Exhibits of (name, picture) pairs of which nobody said what they show."""
+    """Exhibits of (name, image) pairs of which nobody said what they show."""
     if len(images) > MOST_PICTURES:
-        raise SettingError(f"{len(images)} pictures; at most {MOST_PICTURES} are compared at once.")
+        raise SettingError(f"{len(images)} images; at most {MOST_PICTURES} are compared at once.")
     return [Exhibit(name, "", None, image) for name, image in images]
 
 
 def own_exhibits(workspace: Workspace, scorer: Scorer) -> list[Exhibit]:
     """What a taught model can be tried on without an upload.
 
-    The test pictures that came with its job; for parts without any, its held-out good pictures,
-    plain and with damage painted on; where none was held out, pictures that it learnt from.
+    The test images that came with its job; for parts without any, its held-out good images,
+    plain and with damage painted on; where none was held out, images that it learnt from.
     """
     classes = scorer.checkpoint.about.get("new_classes") or scorer.class_names
     exhibits = []
@@ -276,7 +276,7 @@ def compare(
         SettingError: nothing to compare on.
     """
     if not exhibits:
-        raise SettingError("There are no pictures to compare on. Upload some.")
+        raise SettingError("There are no images to compare on. Upload some.")
     found = []
     for model in (first, second):
         images = [exhibit.image for exhibit in exhibits]
@@ -285,7 +285,7 @@ def compare(
 
 
 def rows_of(pairs: Sequence[Pair]) -> list[Row]:
-    """One row a part, of the pictures of which it is known what they show."""
+    """One row a part, of the images of which it is known what they show."""
     rows = []
     for part in dict.fromkeys(p.exhibit.part for p in pairs):
         own = [p for p in pairs if p.exhibit.part == part and p.exhibit.is_defective is not None]
@@ -310,7 +310,7 @@ def _pair(values: Iterable[T]) -> tuple[T, T]:
 
 
 def reduced(image: Image.Image) -> Image.Image:
-    """A picture at most as large as jobs keep them."""
+    """An image at most as large as jobs keep them."""
     small = image.copy()
     small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     return small

@@ -30,7 +30,7 @@ _ALLOWED = re.compile(r"[^\W_][\w -]*")
 BEGUN = "begun"
 STAGES = {
     "waiting": "Waiting for another training to end", "begun": "Loading the encoder",
-    "rendering": "Rendering the old parts", "pictures": "Reading the pictures",
+    "rendering": "Rendering the old parts", "pictures": "Reading the images",
     "phase 1": "Phase 1: class names and synthesis",
     "phase 2": "Phase 2: reconstruction and semantics", "figures": "Measuring the new model",
 }
@@ -227,11 +227,11 @@ class Job:
         return dataset.parts(self.folder)
 
     def facts(self, role: str = "learn") -> dict[str, list[Facts]]:
-        """part -> facts of its pictures in that role."""
+        """part -> facts of its images in that role."""
         return {part: dataset.read_facts(self.folder, part, role) for part in self.parts()}
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """part -> role -> number of pictures."""
+        """part -> role -> number of images."""
         return {
             part: {
                 role: len(list((self.folder / "data" / part / place).glob("*.png")))
@@ -241,7 +241,7 @@ class Job:
         }
 
     def oddities(self) -> list[Oddity]:
-        """Warnings about the pictures to learn from."""
+        """Warnings about the images to learn from."""
         return find_oddities(self.facts(), self.record()["config"]["features"]["image_size"])
 
     def progress(self) -> Progress:
@@ -249,10 +249,10 @@ class Job:
         return self.log.read()
 
     def require_editable(self) -> None:
-        """Raises SettingError while pictures must stay as they are."""
+        """Raises SettingError while images must stay as they are."""
         if self.state in (STARTED, FINISHED):
             raise SettingError(
-                f"The pictures of {self.name!r} cannot change any more: it is "
+                f"The images of {self.name!r} cannot change any more: it is "
                 f"{'training' if self.state == STARTED else 'finished'}. Begin a new model."
             )
 
@@ -269,11 +269,11 @@ class Job:
         """Raises SettingError where the job cannot be trained as it is."""
         counts = self.counts()
         if not counts:
-            raise SettingError("There is no part yet. Name one and bring good pictures of it.")
+            raise SettingError("There is no part yet. Name one and bring good images of it.")
         for part, roles in counts.items():
             if roles["learn"] < FEWEST:
                 raise SettingError(
-                    f"{part} has {roles['learn']} pictures to learn from. Bring at least {FEWEST}."
+                    f"{part} has {roles['learn']} images to learn from. Bring at least {FEWEST}."
                 )
             if keep_old:
                 checked_name("part", part, self.old_classes())
@@ -283,7 +283,7 @@ class Job:
         return [name for name in self.record()["first_classes"] if name in PART_CLASSES]
 
     def discard(self) -> None:
-        """Delete the job with its pictures; a finished model stays.
+        """Delete the job with its images; a finished model stays.
 
         Raises:
             SettingError: it is training.

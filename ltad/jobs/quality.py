@@ -1,4 +1,4 @@
-"""Pictures that may not belong: near twins, another part, another size, blank ones, too few.
+"""Images that may not belong: near twins, another part, another size, blank ones, too few.
 
 Everything here is a warning for a person to judge; nothing is left out by itself.
 """
@@ -14,13 +14,13 @@ from scipy.spatial.distance import cdist
 from ltad.jobs.dataset import Facts
 
 FEWEST, HOLDABLE, BETTER = 4, 10, 20
-"""Pictures of a part: what training asks for, what lets some be held out, what is recommended."""
+"""Images of a part: what training asks for, what lets some be held out, what is recommended."""
 TWIN_LEVELS = 2.0
-"""Grey levels by which two pictures, cut to 64 x 64, differ (root mean square) when they are
+"""Grey levels by which two images, cut to 64 x 64, differ (root mean square) when they are
 saved twice from one photograph; two photographs of a part on one fixture differ by more."""
 BLANK_LEVELS = 2.0
 OUTLIER = 1.6
-"""Distance to the part's other pictures, as a multiple of what is usual in that part."""
+"""Distance to the part's other images, as a multiple of what is usual in that part."""
 ASPECT = 0.1
 
 
@@ -30,7 +30,7 @@ class Oddity:
 
     Attributes:
         part: whose.
-        picture: the file it is about; "" for the part as a whole.
+        image: the file it is about; "" for the part as a whole.
         kind: "twin", "another part", "size", "blank" or "few".
         text: the warning as a sentence.
     """
@@ -42,10 +42,10 @@ class Oddity:
 
 
 def find_oddities(facts: Mapping[str, Sequence[Facts]], image_size: int) -> list[Oddity]:
-    """Warnings about the pictures to learn from.
+    """Warnings about the images to learn from.
 
     Args:
-        facts: part -> its pictures.
+        facts: part -> its images.
         image_size: side of the model's input in pixels.
     """
     found = []
@@ -58,16 +58,16 @@ def find_oddities(facts: Mapping[str, Sequence[Facts]], image_size: int) -> list
 
 def _few(part: str, count: int, is_any_holdable: bool) -> list[Oddity]:
     if count < FEWEST:
-        text = f"{count} of the {FEWEST} pictures that training needs at least."
+        text = f"{count} of the {FEWEST} images that training needs at least."
     elif count < HOLDABLE:
         source = (
             "this part's threshold comes from the other parts" if is_any_holdable else
-            "the threshold comes from the very pictures learnt from and raises more false alarms"
+            "the threshold comes from the very images learnt from and raises more false alarms"
         )
-        text = (f"With {count} pictures none can be held out, so {source}. {HOLDABLE} are enough "
+        text = (f"With {count} images none can be held out, so {source}. {HOLDABLE} are enough "
                 f"for a threshold of its own, {BETTER} are better.")
     elif count < BETTER:
-        text = f"{count} pictures will do; {BETTER} give a steadier threshold."
+        text = f"{count} images will do; {BETTER} give a steadier threshold."
     else:
         return []
     return [Oddity(part, "", "few", text)]
@@ -87,9 +87,9 @@ def _sizes(part: str, own: Sequence[Facts], image_size: int) -> list[Oddity]:
     for f in own:
         aspect, side, size = f.width / f.height, min(f.width, f.height), f"{f.width} x {f.height}"
         if abs(np.log(aspect / usual_aspect)) > ASPECT:
-            text = f"Is {size}: its proportions are not those of this part's other pictures."
+            text = f"Is {size}: its proportions are not those of this part's other images."
         elif side < usual_side / 2:
-            text = f"Is {size}: less than half as large as this part's other pictures."
+            text = f"Is {size}: less than half as large as this part's other images."
         elif side < image_size / 2:
             text = f"Is {size}: much smaller than the {image_size} pixels that the model looks at."
         else:
@@ -99,7 +99,7 @@ def _sizes(part: str, own: Sequence[Facts], image_size: int) -> list[Oddity]:
 
 
 def _twins(facts: Mapping[str, Sequence[Facts]]) -> list[Oddity]:
-    """Pictures that are all but the same as an earlier one, of any part; also if one is brighter
+    """Images that are all but the same as an earlier one, of any part; also if one is brighter
     than the other throughout."""
     every = [(part, f) for part, own in facts.items() for f in own]
     if len(every) < 2:
@@ -114,12 +114,12 @@ def _twins(facts: Mapping[str, Sequence[Facts]]) -> list[Oddity]:
             other_part, other = every[int(earlier[0])]
             where = "" if other_part == part else f" of {other_part}"
             found.append(Oddity(part, f.name, "twin",
-                                f"Is nearly the same picture as {other.name}{where}."))
+                                f"Is nearly the same image as {other.name}{where}."))
     return found
 
 
 def _strangers(facts: Mapping[str, Sequence[Facts]]) -> list[Oddity]:
-    """Pictures that look unlike the others of their part, or more like another part."""
+    """Images that look unlike the others of their part, or more like another part."""
     facts = {part: own for part, own in facts.items() if len(own) >= FEWEST}
     if not facts:
         return []
@@ -136,9 +136,9 @@ def _strangers(facts: Mapping[str, Sequence[Facts]]) -> list[Oddity]:
         for index, f in enumerate(own):
             nearest = min(others, key=lambda p, i=index: others[p][i], default=None)
             if nearest is not None and others[nearest][index] < usual[index]:
-                text = f"Looks more like {nearest} than like the other pictures of {part}."
+                text = f"Looks more like {nearest} than like the other images of {part}."
             elif usual[index] > OUTLIER * np.median(usual):
-                text = f"Looks unlike the other pictures of {part}. Is it the same part, and good?"
+                text = f"Looks unlike the other images of {part}. Is it the same part, and good?"
             else:
                 continue
             found.append(Oddity(part, f.name, "another part", text))

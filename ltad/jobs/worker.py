@@ -46,12 +46,12 @@ from ltad.workspace import Workspace
 
 PRESET = "demo"
 PHASE1_STEPS, PHASE2_STEPS = 150, 480
-"""Optimiser steps of each phase for one part; an epoch of few pictures is little."""
+"""Optimiser steps of each phase for one part; an epoch of few images is little."""
 PHASE1_STEPS_PER_PART, PHASE2_STEPS_PER_PART = 15, 40
 HELD_OUT = 0.25
-"""Share of the pictures that set the thresholds: of 20 pictures, five."""
+"""Share of the images that set the thresholds: of 20 images, five."""
 RENDERED_PER_CLASS = 20
-"""Pictures of each rendered part that are trained again where the old classes are kept."""
+"""Images of each rendered part that are trained again where the old classes are kept."""
 
 
 FOR_PHOTOGRAPHS = ("standardize", "residual", "reference_size", "reference_weight", "good_units",
@@ -69,11 +69,11 @@ def few_pictures(base: Config, counts: dict[str, int]) -> Config:
 
     Args:
         base: of the model that the page started with; its encoder, sizes and prompts are kept.
-        counts: part -> pictures to learn from, old parts among them.
+        counts: part -> images to learn from, old parts among them.
     """
     total = sum(counts.values())
     per_epoch = -(-total // base.training.batch_size)
-    even = -(-total // per_epoch)  # else 34 pictures would be a batch of 32 and one of 2
+    even = -(-total // per_epoch)  # else 34 images would be a batch of 32 and one of 2
     steps = (PHASE1_STEPS + PHASE1_STEPS_PER_PART * len(counts),
              PHASE2_STEPS + PHASE2_STEPS_PER_PART * len(counts))
     chosen = _flat(preset(PRESET))
@@ -88,7 +88,7 @@ def few_pictures(base: Config, counts: dict[str, int]) -> Config:
 def training_command(
     config: Config, data: str | Path, encoder: str, out: str | Path
 ) -> str:
-    """The command line that trains the same model from the same pictures.
+    """The command line that trains the same model from the same images.
 
     Settings that differ from the preset's are named one by one.
     """
@@ -176,7 +176,7 @@ def _checkpoint(
         log.write(stage, step, steps, losses)
         _stop_if_asked(job)
 
-    about = {"data": "own pictures", "new_classes": job.parts(),
+    about = {"data": "own images", "new_classes": job.parts(),
              "old_classes": record["old_classes"]}
     return train(samples, encoder, config, out, _reference(record["encoder"], job),
                  record["features"], report, about)
@@ -214,7 +214,7 @@ def _stop_if_asked(job: Job) -> None:
 
 
 def _render_old(job: Job, record: dict[str, Any]) -> None:
-    """Put the old parts' pictures beside the new ones; they are rendered once for all jobs."""
+    """Put the old parts' images beside the new ones; they are rendered once for all jobs."""
     rendered = write_parts(
         record["rendered"], "none", train_per_class=RENDERED_PER_CLASS, test_good=0,
         test_defective=0, size=RENDERED_SIZE,
@@ -253,7 +253,7 @@ def start(
         false_alarm_rate: at which the new model's figures are taken, in (0, 1).
 
     Raises:
-        SettingError: there is no such job, it runs or is finished, or lacks pictures.
+        SettingError: there is no such job, it runs or is finished, or lacks images.
     """
     job = find_job(workspace, name)
     if job.state == FINISHED:
@@ -273,7 +273,7 @@ def start(
 
 
 def _prepare(job: Job, keep_old: bool, rate: float) -> None:
-    """Settle what is trained. A half-finished model of other pictures is thrown away."""
+    """Settle what is trained. A half-finished model of other images is thrown away."""
     old = job.old_classes() if keep_old else []
     counts = {part: roles["learn"] for part, roles in job.counts().items()}
     counts |= dict.fromkeys(old, RENDERED_PER_CLASS)

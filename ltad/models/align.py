@@ -98,7 +98,7 @@ class Encoder(Protocol):
         ...
 
     def pixels(self, image: Image.Image) -> Tensor:
-        """(3, S, S) float32 in [-1, 1] of an RGB picture."""
+        """(3, S, S) float32 in [-1, 1] of an RGB image."""
         ...
 
     def image_features(self, pixels: Tensor, with_latent: bool = False) -> ImageFeatures:

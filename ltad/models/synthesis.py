@@ -92,7 +92,7 @@ class FeatureSynthesizer(nn.Module):
 
         Args:
             latent: z = f_L.
-            text: t_c of each picture's class, (B, d).
+            text: t_c of each image's class, (B, d).
             noise: standard normal, of z's shape (reparameterisation); unused by an autoencoder.
         """
         mean = self.mean(latent)

@@ -1,4 +1,4 @@
-"""The language side: captions for rendered pictures, and the words that they are made of.
+"""The language side: captions for rendered images, and the words that they are made of.
 
 All functions are pure; those that choose take a numpy generator. Captions are lower-case English
 words with single spaces and no punctuation, so that every word can be one token.
@@ -176,7 +176,7 @@ def _conditions(
 def twin_captions(
     subject: str, attributes: Mapping[str, str], defect: str | None, rng: np.random.Generator
 ) -> tuple[str, str]:
-    """Captions (normal, abnormal) of a pair of twin pictures.
+    """Captions (normal, abnormal) of a pair of twin images.
 
     Both have the same template, subject words and attributes and differ in the words for the
     condition alone (and in "a" or "an" before them). About a quarter of the pairs are "a SUBJECT"
@@ -227,7 +227,7 @@ def caption(
     subject: str, attributes: Mapping[str, str], defect: str | None, flawed: bool,
     rng: np.random.Generator,
 ) -> str:  # fmt: skip
-    """One picture's caption, good or flawed; arguments and errors as for twin_captions."""
+    """One image's caption, good or flawed; arguments and errors as for twin_captions."""
     return twin_captions(subject, attributes, defect, rng)[bool(flawed)]
 
 

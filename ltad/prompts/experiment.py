@@ -56,7 +56,7 @@ class Experiment:
 
     def command(self, checkpoint: str, data: str | None = None, image: str | None = None,
                 class_name: str | None = None) -> str:
-        """The command line that repeats it on a data set or on one picture."""
+        """The command line that repeats it on a data set or on one image."""
         words = ["python", "-m", "ltad", "prompts", "--checkpoint", checkpoint]
         words += ["--data", data] if data else []
         words += ["--image", image] if image else []
@@ -139,7 +139,7 @@ def run_experiment(
         scorer: the model; it is not changed.
         bench: its test set.
         experiment: what is tried.
-        training: gives the training pictures; called for a refit only, which needs it.
+        training: gives the training images; called for a refit only, which needs it.
 
     Raises:
         ValueError: a refit without `training`.
@@ -153,7 +153,7 @@ def run_experiment(
     refits, after, seconds = (), None, before.seconds
     if experiment.refit is not None:
         if training is None:
-            raise ValueError("A refit needs the training pictures, but `training` is None.")
+            raise ValueError("A refit needs the training images, but `training` is None.")
         data = training()
         refits = tuple(refit(changed, data, pair, experiment.refit) for pair in pairs)
         each = [

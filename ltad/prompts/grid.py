@@ -56,14 +56,14 @@ def all_pairs(normal_prompts: Sequence[str], abnormal_prompts: Sequence[str]) ->
 
 @dataclass(frozen=True)
 class PictureReading:
-    """What one pair says of one picture.
+    """What one pair says of one image.
 
     Attributes:
         pair: the prompts.
         maps: branch -> (S, S) float32.
         scores: image scores by branch.
-        thresholds: by branch, from the held-out good pictures under the same pair.
-        scale: branch -> (low, high) for drawing, from the same pictures.
+        thresholds: by branch, from the held-out good images under the same pair.
+        scale: branch -> (low, high) for drawing, from the same images.
     """
 
     pair: Pair
@@ -77,11 +77,11 @@ def read_picture(
     scorer: Scorer, image: ImageSource | Prepared, class_name: str, pairs: Sequence[Pair],
     lam: float | None = None, tau: float | None = None, rate: float = FALSE_ALARM_RATE,
 ) -> tuple[PictureReading, ...]:
-    """Maps, scores and thresholds of one picture under each pair.
+    """Maps, scores and thresholds of one image under each pair.
 
     Args:
         scorer: the model.
-        image: the picture.
+        image: the image.
         class_name: its class.
         pairs: the prompts.
         lam, tau: instead of the model's own.
@@ -104,7 +104,7 @@ def read_picture(
 
 
 def common_scale(readings: Sequence[PictureReading], branch: str) -> tuple[float, float]:
-    """One (low, high) for the maps of all pairs: the widest that any pair's good pictures need."""
+    """One (low, high) for the maps of all pairs: the widest that any pair's good images need."""
     lows, highs = zip(*(reading.scale[branch] for reading in readings), strict=True)
     return min(lows), max(highs)
 

@@ -158,7 +158,7 @@ class PromptLab:
         self, model: str | None, experiment: Experiment, data_name: str | None = None,
         image: str | None = None, class_name: str | None = None,
     ) -> str:
-        """The command line that repeats an experiment on a data set or a picture.
+        """The command line that repeats an experiment on a data set or an image.
 
         A refitted model that is only in memory is made again first.
         """
@@ -211,7 +211,7 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _signature(samples: Sequence[Sample]) -> int:
-    """Changes when a picture is added, taken away or replaced."""
+    """Changes when an image is added, taken away or replaced."""
     facts = ((s.path, s.path.stat()) for s in samples if s.path.exists())
     return hash(tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in facts))
 

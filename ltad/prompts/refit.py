@@ -27,7 +27,7 @@ from ltad.types import CheckpointError, SettingError
 
 MOST_STEPS = 5_000
 POOL = 512
-"""Training pictures whose patches are drawn from, at most."""
+"""Training images whose patches are drawn from, at most."""
 PATCHES = 512
 """Patches a step."""
 _BATCH = 32
@@ -86,12 +86,12 @@ def refit(
 ) -> Refit:
     """Minimise equation (8) under the texts of `pair`, from the model's present Phi.
 
-    Each step takes patches at random from a pool of training pictures, real or synthesised as in
+    Each step takes patches at random from a pool of training images, real or synthesised as in
     phase 2. All draws follow the model's seed. The model itself is not changed.
 
     Args:
         scorer: the model.
-        data: the training pictures, with classes in the model's order.
+        data: the training images, with classes in the model's order.
         pair: the prompts.
         settings: steps and learning rate.
 

@@ -39,7 +39,7 @@ PIXEL_BINS = 2**16
 
 
 def read_samples(scorer: Scorer, data: str | Path, work: str | Path) -> list[Sample]:
-    """Every picture of a data set.
+    """Every image of a data set.
 
     Args:
         scorer: the model, whose split the rendered parts take if it was trained on them.
@@ -60,17 +60,17 @@ def read_samples(scorer: Scorer, data: str | Path, work: str | Path) -> list[Sam
 def training_data(
     scorer: Scorer, samples: Sequence[Sample], features: str | Path
 ) -> TrainingData:
-    """The good pictures that the model learns from, under its own split and without those that it
+    """The good images that the model learns from, under its own split and without those that it
     holds out; their features are computed, or found under `features`.
 
     Raises:
-        DatasetError: no training picture of any class that the model knows.
-        SettingError: the model was trained on a list of pictures that it does not carry.
+        DatasetError: no training image of any class that the model knows.
+        SettingError: the model was trained on a list of images that it does not carry.
     """
     known = [s for s in samples if s.class_name in scorer.class_names]
     if not any(s.split == "train" for s in known):
         raise DatasetError(
-            "The data set holds no training picture of the model's classes, so there is nothing to "
+            "The data set holds no training image of the model's classes, so there is nothing to "
             "refit on (MVTec AD: CLASS/train/good/*.png). Choose another data set."
         )
     about = scorer.checkpoint.about
@@ -80,7 +80,7 @@ def training_data(
     except SettingError as error:
         raise SettingError(
             f"The model was trained on the list {about['split']!r}, which it does not carry, so it "
-            "cannot be refitted on the same pictures. Choose a model that was trained on a split."
+            "cannot be refitted on the same images. Choose a model that was trained on a split."
         ) from error
     store = build_store(training_pictures(used), scorer.encoder, features)
     learned, _ = learned_and_held_out(store, scorer.class_names, scorer.config)
@@ -102,11 +102,11 @@ class Bench:
     """Frozen features of a test set with all that no prompt changes.
 
     Attributes:
-        store: features of the n test pictures.
-        positions: class -> its pictures' places in the store.
-        labels: (n,) bool, True for a defective picture.
+        store: features of the n test images.
+        positions: class -> its images' places in the store.
+        labels: (n,) bool, True for a defective image.
         masks: (n, s, s) bool, the defects' pixels.
-        has_mask: (n,) bool, False for a defective picture without a published mask.
+        has_mask: (n,) bool, False for a defective image without a published mask.
         reconstruction: S_rec, (n, G, G) float32.
         left_out: classes of the test set that the model does not know.
         seconds: how long it took to read.
@@ -138,7 +138,7 @@ class PairGrid:
     Attributes:
         pairs: in the order asked for.
         results: of each pair, per class and branch; the reconstruction branch is always the same.
-        pictures: how many were scored.
+        images: how many were scored.
         pixel_size: side of the maps whose pixels were counted.
         seconds: of the measurement, without reading the test set.
     """
@@ -153,17 +153,17 @@ class PairGrid:
 def read_bench(
     scorer: Scorer, samples: Sequence[Sample], features: str | Path, pixel_size: int | None = None
 ) -> Bench:
-    """Read the test pictures of a data set, or find their features under `features`.
+    """Read the test images of a data set, or find their features under `features`.
 
     Args:
         scorer: the model.
-        samples: a data set; only test pictures of classes that the model knows are read.
+        samples: a data set; only test images of classes that the model knows are read.
         features: folder of the feature stores.
         pixel_size: side of the maps whose pixels are counted, by default `MAP_SCALE` grids, and
             never above the model's input size.
 
     Raises:
-        DatasetError: no test picture of any class that the model knows, or an unreadable one.
+        DatasetError: no test image of any class that the model knows, or an unreadable one.
         SettingError: `pixel_size` is below 2.
     """
     began, sizes = time.monotonic(), scorer.config.features
@@ -173,7 +173,7 @@ def read_bench(
     tests = sorted((s for s in samples if s.split == "test"), key=lambda s: s.class_name)
     names = dict.fromkeys(sample.class_name for sample in tests)
     if not names:
-        raise DatasetError("The data set holds no test pictures (MVTec AD: CLASS/test/TYPE/*.png).")
+        raise DatasetError("The data set holds no test images (MVTec AD: CLASS/test/TYPE/*.png).")
     known = [name for name in names if name in scorer.class_names]
     if not known:
         raise DatasetError(
@@ -228,7 +228,7 @@ def measure_pairs(
     scorer: Scorer, bench: Bench, pairs: Sequence[Pair], lam: float | None = None,
     tau: float | None = None,
 ) -> PairGrid:
-    """AUROC of each pair on a test set, every picture under its true class.
+    """AUROC of each pair on a test set, every image under its true class.
 
     Args:
         scorer: the model, or one with other names or another Phi: S_rec is the bench's.
@@ -286,7 +286,7 @@ class _Tally:
         ]
 
     def add(self, chosen: list[int], logits: Tensor) -> None:
-        """Score the pictures at `chosen`; `logits` is (pairs, b, G', G')."""
+        """Score the images at `chosen`; `logits` is (pairs, b, G', G')."""
         views = {b: self._views(grid[chosen].to(logits.device)) for b, grid in self._free.items()}
         masked = self._bench.has_mask[chosen]
         masks = self._bench.masks[chosen][masked]

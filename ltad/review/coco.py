@@ -146,7 +146,7 @@ def write_coco(
     Args:
         path: the file.
         batch, items: what to write.
-        database, pictures: where masks and pictures are kept.
+        database, images: where masks and images are kept.
         scorer: the batch's model; None annotates corrected masks only.
         thresholds: that count now.
 

@@ -54,7 +54,7 @@ _FROM_ITEMS = "FROM items LEFT JOIN decisions ON decisions.id = items.decision_i
 _BY_SUSPICION = "ORDER BY status IN ('failed', 'cancelled'), margin DESC, position"
 NAME_LENGTH = 300
 KEPT_DAYS = 30
-"""So long a deleted batch keeps its pictures, unless somebody erases it before."""
+"""So long a deleted batch keeps its images, unless somebody erases it before."""
 DEFECT_TYPE_LENGTH = 100
 NOTE_LENGTH = 2000
 
@@ -107,9 +107,9 @@ def item_columns() -> str:
 
 
 def free_pictures(database: Database, pictures: ImageStore) -> int:
-    """Take the pictures of erased batches off the disk; returns how many bytes that freed.
+    """Take the images of erased batches off the disk; returns how many bytes that freed.
 
-    A picture that somebody brought again a moment ago stays for now: its new batch may be about to
+    An image that somebody brought again a moment ago stays for now: its new batch may be about to
     be written. It is looked at again later, if this process lives, or at the next start.
     """
     freed = [pictures.remove(key) for key in database.unwanted_pictures()]
@@ -128,7 +128,7 @@ def _free_later(database: Database, pictures: ImageStore) -> None:
 
 
 def days_left(batches: Sequence[Batch]) -> dict[int, float]:
-    """Batch number -> days until its pictures are erased; 0 when they are."""
+    """Batch number -> days until its images are erased; 0 when they are."""
     today = datetime.now(UTC)
     return {
         batch.id: 0.0 if batch.erased else max(
@@ -304,7 +304,7 @@ class Database(Store):
         return found[0][1:] if found else (0, 0, 0, 0)
 
     def add_items(self, batch_id: int, items: Iterable[NewItem]) -> list[int]:
-        """Append pictures to a batch; returns their ids.
+        """Append images to a batch; returns their ids.
 
         Content that the batch holds already, not yet scored, becomes a duplicate of it.
         """
@@ -485,7 +485,7 @@ class Database(Store):
         return self.batch(batch_id)
 
     def restore_batch(self, batch_id: int) -> Batch:
-        """List a deleted batch again; pictures that were erased stay away."""
+        """List a deleted batch again; images that were erased stay away."""
         with self._writing() as connection:
             connection.execute(
                 "UPDATE batches SET deleted = '', deleted_by = '', erased = '' WHERE id = ?",
@@ -499,10 +499,10 @@ class Database(Store):
         return [batch_of(row, self._counts(row[0])) for row in rows]
 
     def mark_erased(self, batch_id: int | None = None, kept_days: float = KEPT_DAYS) -> None:
-        """Give up the pictures of a deleted batch; None: of all deleted so many days ago.
+        """Give up the images of a deleted batch; None: of all deleted so many days ago.
 
         Raises:
-            DeskError: the batch is not deleted, so its pictures are still wanted.
+            DeskError: the batch is not deleted, so its images are still wanted.
         """
         if batch_id is not None and not self.batch(batch_id).deleted:
             raise DeskError(
@@ -646,11 +646,11 @@ class Database(Store):
         return rows[0][0]
 
     def set_ignore_region(self, class_name: str, png: bytes | None, person: str) -> None:
-        """From now on ignore the white pixels of a mask in all pictures of a class.
+        """From now on ignore the white pixels of a mask in all images of a class.
 
         Args:
             class_name: the class.
-            png: a mask of any size that covers the whole picture; None ignores nothing again.
+            png: a mask of any size that covers the whole image; None ignores nothing again.
             person: who says so.
         """
         key = self.put_blob(png) if png else None
@@ -718,7 +718,7 @@ class Database(Store):
         """Choose an item for training, or take it out again.
 
         Raises:
-            DeskError: nobody called it good; only good pictures may teach a model.
+            DeskError: nobody called it good; only good images may teach a model.
         """
         item = self.item(item_id)
         if is_chosen and item.verdict != "good":

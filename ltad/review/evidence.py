@@ -1,4 +1,4 @@
-"""One item looked at again for an export: its picture, its maps, and the regions that count."""
+"""One item looked at again for an export: its image, its maps, and the regions that count."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Evidence:
     """What an export shows of one item.
 
     Attributes:
-        picture: upright RGB, or None where it was not needed.
+        image: upright RGB, or None where it was not needed.
         detection: with the class's ignored places left out, or None without a model.
         regions: those that count, see `gather`.
         source: whose regions they are, "person" or "model"; "" where there are none.
@@ -52,20 +52,20 @@ def gather(
     scorer: Scorer | None,
     thresholds: Thresholds | None = None,
 ) -> Evidence:
-    """The picture, the maps and the regions of a scored item.
+    """The image, the maps and the regions of a scored item.
 
     The regions are those of the person's corrected mask if there is one, else the model's. A part
     that was called good has none, nor has one on which nobody decided and the model is silent.
 
     Args:
         item, batch: as the database gives them.
-        database, pictures: where masks, ignored places and pictures are kept.
+        database, images: where masks, ignored places and images are kept.
         scorer: the batch's model; None leaves the maps and the model's regions out.
         thresholds: that decide whether the model is silent, and where its regions end
             (`move_threshold`).
 
     Raises:
-        ImageError, DeskError: the picture or the mask is gone or damaged.
+        ImageError, DeskError: the image or the mask is gone or damaged.
     """
     size = (item.width, item.height)
     mask = decode_mask(
@@ -92,7 +92,7 @@ def gather(
 def look(
     picture: Image.Image, class_name: str, batch: Batch, database: Database, scorer: Scorer
 ) -> Detection:
-    """Score a picture of a batch under its settings, without the places its class ignores."""
+    """Score an image of a batch under its settings, without the places its class ignores."""
     names = ("normal_prompt", "abnormal_prompt", "lam", "tau")
     detection = scorer.score(
         picture, class_name or None, **{name: batch.settings.get(name) for name in names},

@@ -43,19 +43,19 @@ COLUMNS = (
 )
 PARTS = ("masks", "heatmaps", "maps")
 HEATMAP_SIDE = 640
-"""The longer side of a heatmap picture at most, in pixels."""
+"""The longer side of a heatmap image at most, in pixels."""
 _LARGEST_HALF = float(np.finfo(np.float16).max)
-_README = """{name}: {count} of {total} pictures ({part}), scored by the model {model}.
+_README = """{name}: {count} of {total} images ({part}), scored by the model {model}.
 
-batch.csv, batch.json   one row a picture; batch.csv opens in a spreadsheet. A leading apostrophe
+batch.csv, batch.json   one row an image; batch.csv opens in a spreadsheet. A leading apostrophe
                         in a text keeps the spreadsheet from running it.
 coco.json               regions with boxes and masks, and every decision (COCO).
-masks/                  1-bit PNG of the picture's size: white where a region counts, that is the
+masks/                  1-bit PNG of the image's size: white where a region counts, that is the
                         person's corrected mask, else the model's regions. Good parts have none.
-heatmaps/               the combined map on the model's fixed scale over the picture.
+heatmaps/               the combined map on the model's fixed scale over the image.
 maps/                   raw maps, NumPy, (3, height, width) of the model's input: {branches}.
 
-Files of one picture share a name, which stands in batch.csv as archive_name. batch.csv without the
+Files of one image share a name, which stands in batch.csv as archive_name. batch.csv without the
 masks, coco.json or this whole zip can be imported again.
 {problems}"""
 
@@ -149,7 +149,7 @@ class ArchiveReport:
     """What came of an archive.
 
     Attributes:
-        items: pictures in it.
+        items: images in it.
         bytes: size of the file.
         problems: a sentence for each thing that had to be left out.
     """
@@ -172,21 +172,21 @@ def write_archive(
     map_type: str = "float32",
     progress: Callable[[int, int], None] | None = None,
 ) -> ArchiveReport:
-    """Write a batch, or a part of it, as one zip; one picture at a time is in memory.
+    """Write a batch, or a part of it, as one zip; one image at a time is in memory.
 
-    Maps are computed again from the features that the model keeps. A picture that is gone, or a
+    Maps are computed again from the features that the model keeps. An image that is gone, or a
     model that is gone, leaves its files out and is named in the zip's README.txt.
 
     Args:
         path: the zip; appears when it is whole.
         batch, items: what to write.
-        database, pictures, registry: where masks, pictures and the batch's model are kept.
+        database, images, registry: where masks, images and the batch's model are kept.
         part: one of `ltad.review.evidence.SUBSETS`.
         contents: of `PARTS`; tables and COCO are always written.
         thresholds: that count now.
         map_type: "float32", or "float16" for half the size; a map whose values do not fit stays
             float32.
-        progress: called with (done, total) after every picture; what it raises ends the writing
+        progress: called with (done, total) after every image; what it raises ends the writing
             and leaves no file.
 
     Raises:
@@ -258,7 +258,7 @@ def _write_item(
 
 
 def _heatmap_png(detection: Detection, picture: Image.Image) -> bytes:
-    """The combined map over the picture on the model's fixed scale, a PNG of at most
+    """The combined map over the image on the model's fixed scale, a PNG of at most
     `HEATMAP_SIDE`."""
     picture = picture.copy()
     picture.thumbnail((HEATMAP_SIDE, HEATMAP_SIDE), Image.Resampling.BILINEAR)

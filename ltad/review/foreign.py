@@ -32,7 +32,7 @@ class Imported:
     """One decision as a file tells it.
 
     Attributes:
-        file_name, content_key: of its picture; the key is "" where the file does not say it.
+        file_name, content_key: of its image; the key is "" where the file does not say it.
         verdict: one of `VERDICTS`.
         defect_type, note, person, model: or "".
         created: when it was made, in UTC, or None where the file does not say it.
@@ -116,7 +116,7 @@ def mask_of(imported: Imported, picture_size: tuple[int, int]) -> np.ndarray | N
     What another program drew on an image of another size, but of the same shape, is scaled.
 
     Raises:
-        ImageError: it is damaged, of another shape than the picture (width, height), or a part of
+        ImageError: it is damaged, of another shape than the image (width, height), or a part of
             another program's marks no pixel of it.
     """
     if not imported.segmentations:
@@ -130,7 +130,7 @@ def mask_of(imported: Imported, picture_size: tuple[int, int]) -> np.ndarray | N
             runs = masks.decode(segmentation)
             if runs.shape != size[::-1]:
                 raise ImageError(
-                    f"The mask is {runs.shape[1]} x {runs.shape[0]} pixels, but the picture is "
+                    f"The mask is {runs.shape[1]} x {runs.shape[0]} pixels, but the image is "
                     f"{size[0]} x {size[1]}."
                 )
             part = resize_mask(runs, picture_size)
@@ -138,7 +138,7 @@ def mask_of(imported: Imported, picture_size: tuple[int, int]) -> np.ndarray | N
             part = _filled(segmentation, (width / size[0], height / size[1]), picture_size)
         if imported.is_foreign and not part.any():
             raise ImageError(
-                f"An annotation marks no pixel of the picture ({width} x {height}). Draw it again."
+                f"An annotation marks no pixel of the image ({width} x {height}). Draw it again."
             )
         mask |= part
     return mask
@@ -151,8 +151,8 @@ def _check_shape(drawn_on: tuple[int, int], picture_size: tuple[int, int]) -> No
     slack = 0.5 / min(drawn_on) + 0.5 / min(picture_size)
     if abs(scales[0] / scales[1] - 1) > slack:
         raise ImageError(
-            f"It was annotated on an image of {width} x {height} pixels, but the picture is "
-            f"{real_width} x {real_height}. Annotate the picture itself, or a scaled one."
+            f"It was annotated on an image of {width} x {height} pixels, but the image is "
+            f"{real_width} x {real_height}. Annotate the image itself, or a scaled one."
         )
 
 

@@ -1,4 +1,4 @@
-"""The pictures of the batches: each file under the hash of its bytes, so a content is kept once."""
+"""The images of the batches: each file under the hash of its bytes, so a content is kept once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ltad.io.images import read_image
 from ltad.review.records import DeskError
 
 RECENT_SECONDS = 600.0
-"""A picture that came in since may belong to a batch that is being brought; it is not removed."""
+"""An image that came in since may belong to a batch that is being brought; it is not removed."""
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
@@ -23,14 +23,14 @@ class ImageStore:
     """Files by content in a folder, safe for threads and processes.
 
     Args:
-        folder: made when the first picture comes.
+        folder: made when the first image comes.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
     def put(self, content: bytes) -> str:
-        """Keep a picture's file; returns its key, the SHA-256 of its bytes in hexadecimal."""
+        """Keep an image's file; returns its key, the SHA-256 of its bytes in hexadecimal."""
         key = hashlib.sha256(content).hexdigest()
         path = self.path(key)
         try:
@@ -43,14 +43,14 @@ class ImageStore:
                 part.write_bytes(content)
         except OSError as error:
             raise DeskError(
-                f"A picture cannot be kept in {self.folder} ({error.strerror}). Free some space."
+                f"An image cannot be kept in {self.folder} ({error.strerror}). Free some space."
             ) from error
         return key
 
     def path(self, key: str) -> Path:
         """The file of a key, whether it is there or not. Raises DeskError for what is no key."""
         if not _KEY.fullmatch(key):
-            raise DeskError(f"{key[:80]!r} is not the key of a picture.")
+            raise DeskError(f"{key[:80]!r} is not the key of an image.")
         return self.folder / key[:2] / key
 
     def bytes(self, key: str) -> bytes:
@@ -59,11 +59,11 @@ class ImageStore:
             return self.path(key).read_bytes()
         except OSError as error:
             raise DeskError(
-                f"The picture {key[:12]} is no longer there. Bring it again in a new batch."
+                f"The image {key[:12]} is no longer there. Bring it again in a new batch."
             ) from error
 
     def remove(self, key: str) -> int | None:
-        """Free a picture's file; returns its bytes, 0 if there was none, None if it must stay.
+        """Free an image's file; returns its bytes, 0 if there was none, None if it must stay.
 
         It stays while it was brought less than `RECENT_SECONDS` ago. The file is put aside before
         it is judged, so that whoever brings the same content meanwhile writes it anew.
@@ -86,5 +86,5 @@ class ImageStore:
         return None
 
     def image(self, key: str) -> Image.Image:
-        """The picture, RGB and upright. Raises ImageError when it cannot be decoded."""
-        return read_image(self.bytes(key), f"The picture {key[:12]}")
+        """The image, RGB and upright. Raises ImageError when it cannot be decoded."""
+        return read_image(self.bytes(key), f"The image {key[:12]}")

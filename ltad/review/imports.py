@@ -1,6 +1,6 @@
 """Decisions brought back into a batch from a COCO, CSV, JSON or zip export.
 
-An item is found by the content of its picture if the file says it, else by its file name, whatever
+An item is found by the content of its image if the file says it, else by its file name, whatever
 its slashes and Unicode form; and where no whole name fits, by the end of it (``images/a.png`` is
 ``a.png``) if that end is unique in the batch and in the file. Nothing that was decided later than
 the file is overwritten unless that is asked for; what is replaced stays in the item's history. A
@@ -36,7 +36,7 @@ class ImportReport:
     Attributes:
         restored: decisions that were written.
         unchanged: decisions that stood already.
-        unmatched: a sentence for each that belongs to no picture of the batch, or cannot be used.
+        unmatched: a sentence for each that belongs to no image of the batch, or cannot be used.
         conflicts: a sentence for each that would have replaced a newer one and was left out.
         verdicts: verdict -> how many of the restored ones.
         masks, boxes: restored ones with a mask, and how many parts of these masks were boxes.
@@ -61,7 +61,7 @@ class ImportReport:
         what = f" ({', '.join(kinds)})" if kinds else ""
         return (
             f"{self.restored} decisions restored{what}, {self.unchanged} already there, "
-            f"{len(self.unmatched)} without their picture, {len(self.conflicts)} left out because "
+            f"{len(self.unmatched)} without their image, {len(self.conflicts)} left out because "
             "somebody decided later."
         )
 
@@ -182,19 +182,19 @@ def _matched(
         key = imported.content_key
         same = by_content[key] if key else by_name.find(imported.file_name)
         left = [item for item in same if item.id not in used]
-        # Among pictures of one content the one of the same name comes first.
+        # Among images of one content the one of the same name comes first.
         left.sort(key=lambda item: item.file_name != imported.file_name)
         if not left:
             what = "of this content" if key else "of this name"
             unmatched.append(
                 f"{imported.file_name}: "
-                + (f"it stands in the file more often than pictures {what} in the batch."
-                   if same else f"the batch has no picture {what}.")
+                + (f"it stands in the file more often than images {what} in the batch."
+                   if same else f"the batch has no image {what}.")
             )
             continue
         if not key and len(same) > 1:
             unmatched.append(
-                f"{imported.file_name}: the batch has {len(same)} pictures of this name, and the "
+                f"{imported.file_name}: the batch has {len(same)} images of this name, and the "
                 "file does not say which (it has no content_key)."
             )
             continue

@@ -31,7 +31,7 @@ class ConflictError(DeskError):
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures that were brought together, and the settings they are scored under.
+    """Images that were brought together, and the settings they are scored under.
 
     Attributes:
         id: counts up from 1.
@@ -44,7 +44,7 @@ class Batch:
         state: one of `BATCH_STATES`.
         total, scored, failed, decided: counts of items; decided ones have a verdict.
         deleted, deleted_by: when and by whom it was deleted, or "" (`ltad.review.database`).
-        erased: when its pictures were given up, or "".
+        erased: when its images were given up, or "".
     """
 
     id: int
@@ -65,7 +65,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class NewItem:
-    """A picture on its way into a batch.
+    """An image on its way into a batch.
 
     Attributes:
         file_name: as the person knows it, with folders of a zip.
@@ -132,21 +132,21 @@ class Decision:
 
 @dataclass(frozen=True)
 class Item:
-    """A picture of a batch: what the model says, and what people say.
+    """An image of a batch: what the model says, and what people say.
 
     Attributes:
         id, batch_id, position: position counts from 0 in the order of arrival.
         file_name, content_key: as in `NewItem`.
         status: "waiting", "scored", "failed" or "cancelled".
         reason: why it failed, or "".
-        width, height: of the upright picture in pixels; 0 before it is scored.
+        width, height: of the upright image in pixels; 0 before it is scored.
         class_name: the class it was scored as, or "".
         class_probability: of that class, in [0, 1].
-        is_recognised: False when the picture looks like none of the classes.
+        is_recognised: False when the image looks like none of the classes.
         score, reconstruction_score, semantic_score: as in `ltad.types.Detection`; None before.
         threshold: the model's own at scoring time; the one that counts now may be another
             (`ltad.review.thresholds`).
-        regions: left, top, right, bottom, area (picture pixels) and score of each, highest first.
+        regions: left, top, right, bottom, area (image pixels) and score of each, highest first.
         duplicate_of: id of the item with the same content that was scored in its place, or None.
         is_judged: as in `ltad.types.Detection`; False when it looks like none of the classes and
             the batch names none.

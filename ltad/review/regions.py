@@ -1,6 +1,6 @@
-"""Suspicious regions in the pixels of the picture itself, and the places that are to be ignored.
+"""Suspicious regions in the pixels of the image itself, and the places that are to be ignored.
 
-A region is a connected part (by its four neighbours) of a mask as large as the picture. The mask is
+A region is a connected part (by its four neighbours) of a mask as large as the image. The mask is
 the model's, where the stretched anomaly map lies above a threshold, or the person's own; the
 person's wins.
 """
@@ -23,14 +23,14 @@ from ltad.io.masks import connected_areas, resize_mask
 from ltad.types import Detection, SettingError
 
 MINIMUM_AREA = 0.0003
-"""Share of the picture below which a region is left out; 15 pixels of 224 x 224."""
+"""Share of the image below which a region is left out; 15 pixels of 224 x 224."""
 _SCORES = {"anomaly_map": "score", "reconstruction_map": "reconstruction_score",
            "semantic_map": "semantic_score", "reference_map": "reference_score"}
 
 
 @dataclass(frozen=True)
 class PictureRegion:
-    """A connected area of a picture.
+    """A connected area of an image.
 
     Attributes:
         left, top, right, bottom: pixel edges of its box; right and bottom exclusive.
@@ -59,7 +59,7 @@ class PictureRegion:
 
 
 def stretch(anomaly_map: np.ndarray, picture_size: tuple[int, int]) -> np.ndarray:
-    """A map (H, W) on the picture's (width, height), float32, bilinear as the model's own maps."""
+    """A map (H, W) on the image's (width, height), float32, bilinear as the model's own maps."""
     width, height = picture_size
     values = torch.from_numpy(np.ascontiguousarray(anomaly_map, dtype=np.float32))
     return functional.interpolate(
@@ -73,14 +73,14 @@ def find_regions(
     minimum_area: float,
     picture_size: tuple[int, int],
 ) -> tuple[PictureRegion, ...]:
-    """Connected areas above `threshold` in the picture's pixels, highest score first.
+    """Connected areas above `threshold` in the image's pixels, highest score first.
 
     Args:
-        anomaly_map: (H, W) of any size; it covers the whole picture.
+        anomaly_map: (H, W) of any size; it covers the whole image.
         threshold: in the map's units.
-        minimum_area: the smallest region that is kept, as a share of the picture in [0, 1), so
-            that it means the same for every picture of a batch.
-        picture_size: (width, height) of the upright picture.
+        minimum_area: the smallest region that is kept, as a share of the image in [0, 1), so
+            that it means the same for every image of a batch.
+        picture_size: (width, height) of the upright image.
 
     Raises:
         SettingError: the minimum area is no such share.
@@ -120,7 +120,7 @@ def regions_of_mask(
 def move_threshold(detection: Detection, threshold: float) -> Detection:
     """`detection` under another image threshold; the limit of its outlines moves as far with it.
 
-    Both limits are in the map's units, so a picture that becomes suspicious shows what made it so
+    Both limits are in the map's units, so an image that becomes suspicious shows what made it so
     (`scoring.region_limit`), and the other way round. No outline surrounds what the map leaves
     at 0, such as ignored places.
     """
@@ -162,11 +162,11 @@ def check_minimum_area(minimum_area: float) -> float:
     """`minimum_area` itself.
 
     Raises:
-        SettingError: it is no share of the picture.
+        SettingError: it is no share of the image.
     """
     if not 0 <= minimum_area < 1:
         raise SettingError(
-            f"The smallest region is {minimum_area}, but it must be a share of the picture from 0 "
+            f"The smallest region is {minimum_area}, but it must be a share of the image from 0 "
             f"to below 1, for example {MINIMUM_AREA}."
         )
     return minimum_area
@@ -222,7 +222,7 @@ def _corners(loop: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 def fill(polygon: Sequence[tuple[float, float]], picture_size: tuple[int, int]) -> np.ndarray:
     """The mask (height, width) of the pixels whose middle lies in a closed polygon of (x, y).
 
-    Even-odd rule; what lies outside the picture is cut off.
+    Even-odd rule; what lies outside the image is cut off.
     """
     width, height = picture_size
     flips = np.zeros((height, width + 1), dtype=bool)
@@ -236,15 +236,15 @@ def fill(polygon: Sequence[tuple[float, float]], picture_size: tuple[int, int]) 
 
 
 def apply_ignore(detection: Detection, ignore: np.ndarray, pool: int) -> Detection:
-    """`detection` as if the ignored places were not part of the picture.
+    """`detection` as if the ignored places were not part of the image.
 
     The maps are 0 there. The image scores are the highest means over those pool x pool windows
     that hold no ignored pixel, so ignoring more can only lower them and the threshold keeps its
     promise. Where no such window is left, the scores are 0 and the verdict is good.
 
     Args:
-        detection: of the whole picture.
-        ignore: bool (h, w) of any size, relative to the picture; true is ignored.
+        detection: of the whole image.
+        ignore: bool (h, w) of any size, relative to the image; true is ignored.
         pool: side of the model's score windows (``config.model.score_pool``).
     """
     height, width = detection.anomaly_map.shape
@@ -274,11 +274,11 @@ def _highest_window(values: np.ndarray, is_free: torch.Tensor, window: int) -> f
 
 
 def _explanation(was_anomalous: bool, is_anomalous: bool, is_any_left: bool, share: float) -> str:
-    ignored = f"{100 * share:.0f}% of the picture is ignored in this class"
+    ignored = f"{100 * share:.0f}% of the image is ignored in this class"
     if not is_any_left:
         return f"Nothing is left to judge: {ignored}."
     if is_anomalous:
         return f"The alarm comes from the part that counts; {ignored}."
     if was_anomalous:
         return f"No alarm: all that was suspicious lies where nothing counts; {ignored}."
-    return f"No alarm: the score lies within the range of good pictures; {ignored}."
+    return f"No alarm: the score lies within the range of good images; {ignored}."

@@ -23,7 +23,7 @@ from ltad.review.records import VERDICTS, Batch, Item
 from ltad.types import LTADError
 
 FIGURES = 200
-"""So many parts are shown with pictures; a browser still opens the file at once."""
+"""So many parts are shown with images; a browser still opens the file at once."""
 PHOTO_SIDE = 420
 
 
@@ -38,22 +38,22 @@ def write_report(
     figures: int = FIGURES,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Write the report of a batch; one picture at a time is in memory.
+    """Write the report of a batch; one image at a time is in memory.
 
     Parts that a person rejected or was unsure of, and those that the model suspects and nobody
-    reviewed, are shown with pictures, in the order of `items`; all stand in the list.
+    reviewed, are shown with images, in the order of `items`; all stand in the list.
 
     Args:
         path: the HTML file; appears when it is whole.
         batch, items: what to write.
-        database, pictures: where masks and pictures are kept.
+        database, images: where masks and images are kept.
         scorer: the batch's model; None leaves the heatmaps out.
         thresholds: that count now, by class name.
-        figures: at most so many pictures.
-        progress: called with (done, total) after every picture.
+        figures: at most so many images.
+        progress: called with (done, total) after every image.
 
     Returns:
-        How many parts are shown with pictures.
+        How many parts are shown with images.
 
     Raises:
         DeskError: the file cannot be written.
@@ -133,7 +133,7 @@ def _agreement(
 def _classes(
     items: Sequence[Item], thresholds: Thresholds | None
 ) -> list[tuple[str, int, float | None]]:
-    """Class name, number of pictures and threshold of every class that occurs."""
+    """Class name, number of images and threshold of every class that occurs."""
     counted = Counter(item.class_name for item in items if item.status == "scored")
     known = {item.class_name: item.threshold for item in items if item.status == "scored"}
     known |= thresholds or {}

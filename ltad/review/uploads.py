@@ -1,4 +1,4 @@
-"""Pictures on their way into a batch: from single files, from zips, from a folder of the server.
+"""Images on their way into a batch: from single files, from zips, from a folder of the server.
 
 Nothing is unpacked to disk under a name that somebody else chose, one file at a time is in memory,
 and whatever cannot be used becomes an item that says why.
@@ -34,11 +34,11 @@ _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, 
 
 
 def collect(sources: Iterable[str | Path], pictures: ImageStore) -> list[NewItem]:
-    """Take files into the store: pictures and zips of pictures, in order.
+    """Take files into the store: images and zips of images, in order.
 
     Args:
         sources: plain files on this machine that the caller vouches for, such as uploads.
-        pictures: where the usable ones are kept.
+        images: where the usable ones are kept.
 
     Raises:
         DeskError: there is nothing in them, more than `MAX_FILES` files, or something else than a
@@ -56,7 +56,7 @@ def _limited(found: Iterable[NewItem]) -> list[NewItem]:
             )
         items.append(item)
     if not items:
-        raise DeskError("There are no files in that. Bring pictures, a zip or a folder of them.")
+        raise DeskError("There are no files in that. Bring images, a zip or a folder of them.")
     return items
 
 
@@ -127,7 +127,7 @@ def _zip_problem(entries: Sequence[zipfile.ZipInfo], size: int) -> str:
     unpacked = sum(entry.file_size for entry in entries)
     packed = sum(entry.compress_size for entry in entries)
     if not entries:
-        return "holds no files. Put pictures into it."
+        return "holds no files. Put images into it."
     if len(entries) > MAX_FILES:
         return f"holds {len(entries):,} files, but at most {MAX_FILES:,} fit. Make several zips."
     if unpacked > MAX_UNPACKED:

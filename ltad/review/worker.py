@@ -28,7 +28,7 @@ _SCORE_SETTINGS = (
 _log = logging.getLogger(__name__)
 Outcomes = dict[int, ItemResult | str]
 FIRST_CHUNK = 4
-"""Few pictures first, so that something is to be seen soon."""
+"""Few images first, so that something is to be seen soon."""
 CHUNK = 16
 SPEED_MEMORY = 0.7
 """Weight of the past in the images per second."""
@@ -78,7 +78,7 @@ def score_items(
         try:
             image = read_image(pictures.bytes(key), name)
             prepared[item_id], sizes[item_id] = scorer.prepare(image), image.size
-        except Exception as error:  # one broken picture must not stop the others
+        except Exception as error:  # one broken image must not stop the others
             outcomes[item_id] = reason_of(error)
     detections = _detect(scorer, prepared, settings)
     masks = _IgnoreRegions(database)
@@ -99,7 +99,7 @@ def item_result(
     detection: Detection, size: tuple[int, int], minimum_area: float,
     ignore: np.ndarray | None, pool: int,
 ) -> ItemResult:
-    """What is kept of a Detection on a picture of `size` (width, height); see `apply_ignore`."""
+    """What is kept of a Detection on an image of `size` (width, height); see `apply_ignore`."""
     if ignore is not None:
         detection = apply_ignore(detection, ignore, pool)
     found = find_regions(detection.anomaly_map, detection.pixel_threshold, minimum_area, size)
@@ -146,10 +146,10 @@ class _IgnoreRegions:
 
 
 def reason_of(error: Exception) -> str:
-    """Why a picture has no result, for its row."""
+    """Why an image has no result, for its row."""
     if isinstance(error, LTADError):
         return str(error)
-    _log.warning("A picture could not be scored", exc_info=error)
+    _log.warning("An image could not be scored", exc_info=error)
     return f"It could not be scored ({type(error).__name__}: {error}). Score it again."
 
 
@@ -158,7 +158,7 @@ class BatchRunner:
 
     Args:
         database: where batches wait and results go.
-        pictures: the pictures' files.
+        images: the images' files.
         registry: the models by name (`ltad.inference.registry.ModelRegistry`).
         turn: held while a chunk is scored; shared by runners that must not score at once.
     """
@@ -178,7 +178,7 @@ class BatchRunner:
         self, name: str, person: str, model: str | None, settings: Mapping[str, Any],
         items: Sequence[NewItem],
     ) -> Batch:
-        """Make a batch of collected pictures and begin to score it.
+        """Make a batch of collected images and begin to score it.
 
         Raises:
             LTADError: no such model or class, or a setting out of its range.

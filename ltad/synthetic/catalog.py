@@ -60,7 +60,7 @@ class Kind:
 
     @property
     def fills_picture(self) -> bool:
-        """Whether the part is a surface without an outline in the picture."""
+        """Whether the part is a surface without an outline in the image."""
         return self.backgrounds == (NO_BACKGROUND,)
 
 

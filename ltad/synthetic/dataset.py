@@ -22,25 +22,25 @@ from ltad.types import DatasetError, SettingError
 
 RECIPE_FILE = "parts.json"
 FIRST_DEFECTIVE = 1_000_000
-"""Test index of the first defective picture, so that none is the twin of a good test picture."""
+"""Test index of the first defective image, so that none is the twin of a good test image."""
 PRETRAINING_SEED = 1_000_000_000
 TRAIN_SEED = 2_000_000_000
 TEST_SEED = 3_000_000_000
 SEED_STRIDE = 10_000_000
-"""Pictures of one class under one benchmark seed; ranges of two benchmark seeds never meet."""
+"""Images of one class under one benchmark seed; ranges of two benchmark seeds never meet."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What `parts.json` records beside the classes: everything the pictures depend on.
+    """What `parts.json` records beside the classes: everything the images depend on.
 
     Attributes:
-        seed: benchmark seed of the training pictures (the test set is always the same).
+        seed: benchmark seed of the training images (the test set is always the same).
         split: e.g. ``"exp100"``.
-        size: side of the pictures in pixels.
-        train_per_class: training pictures of a class before the split.
-        test_good, test_defective: test pictures of each class.
-        counts: class -> training pictures, ranked in the order of ``PART_CLASSES``.
+        size: side of the images in pixels.
+        train_per_class: training images of a class before the split.
+        test_good, test_defective: test images of each class.
+        counts: class -> training images, ranked in the order of ``PART_CLASSES``.
     """
 
     seed: int
@@ -54,7 +54,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class _Picture:
-    """One picture to render: where it goes and what it shows."""
+    """One image to render: where it goes and what it shows."""
 
     path: Path
     mask_path: Path | None
@@ -80,16 +80,16 @@ def write_parts(
 ) -> Path:
     """Render every part class into `folder`, or go on where an earlier call was stopped.
 
-    Pictures are 8-bit RGB PNG, ``size`` x ``size``; masks ``ground_truth/TYPE/NNN_mask.png`` are
-    0 and 255. The defects of a class are taken in turn. Only the training pictures that the split
+    Images are 8-bit RGB PNG, ``size`` x ``size``; masks ``ground_truth/TYPE/NNN_mask.png`` are
+    0 and 255. The defects of a class are taken in turn. Only the training images that the split
     keeps are rendered. ``parts.json`` records the recipe.
 
     Args:
-        folder: missing, empty, or with the same recipe; existing pictures are kept.
+        folder: missing, empty, or with the same recipe; existing images are kept.
         split_name: as `ltad.data.splits.parse_split`; the first of ``PART_CLASSES`` has rank 0.
-        seed: 0 to 99, of the training pictures.
-        train_per_class: training pictures of a class before the split, at least 1.
-        test_good, test_defective: test pictures of each class, zero or more.
+        seed: 0 to 99, of the training images.
+        train_per_class: training images of a class before the split, at least 1.
+        test_good, test_defective: test images of each class, zero or more.
         size: at least 32 pixels.
         progress: show a progress bar.
         workers: processes; by default one per processor.
@@ -175,7 +175,7 @@ def _pictures(folder: Path, recipe: Recipe) -> Iterator[_Picture]:
 
 
 def _write_all(pictures: list[_Picture], progress: bool, workers: int) -> None:
-    bar = tqdm(total=len(pictures), desc="rendering", unit="pictures", disable=not progress)
+    bar = tqdm(total=len(pictures), desc="rendering", unit="images", disable=not progress)
     with bar:
         if workers == 1 or len(pictures) <= workers:
             for picture in pictures:
@@ -203,12 +203,12 @@ def _save(path: Path, pixels: np.ndarray) -> None:
 
 
 def train_seed(index: int, seed: int = 0) -> int:
-    """Renderer seed of training picture `index` under benchmark seed `seed`."""
+    """Renderer seed of training image `index` under benchmark seed `seed`."""
     return TRAIN_SEED + _offset(index, seed)
 
 
 def test_seed(index: int) -> int:
-    """Renderer seed of test picture `index`; the test set is the same for every benchmark seed."""
+    """Renderer seed of test image `index`; the test set is the same for every benchmark seed."""
     return TEST_SEED + _offset(index, 0)
 
 

@@ -18,9 +18,9 @@ Lines = Iterable[ArrayLike]
 
 @dataclass(frozen=True)
 class Frame:
-    """Coordinates of every pixel, in the picture (x, y) and on the part (u, v).
+    """Coordinates of every pixel, in the image (x, y) and on the part (u, v).
 
-    ``x`` and ``y`` run from -1 to 1 over the picture, ``y`` downwards. ``u`` and ``v`` are the
+    ``x`` and ``y`` run from -1 to 1 over the image, ``y`` downwards. ``u`` and ``v`` are the
     same points after undoing the part's shift, turn and scale. All are (size, size) float32.
     """
 
@@ -49,7 +49,7 @@ class Frame:
     def near(self, place: Point, reach: float) -> tuple[Frame, tuple[slice, slice]]:
         """The frame cropped to a square about a part point, and the crop's pixels.
 
-        Drawing small pieces inside their own window costs a fraction of the full picture.
+        Drawing small pieces inside their own window costs a fraction of the full image.
         """
         x, y = self.to_picture(np.array([[place[0], place[1]]]))[0]
         half = reach * self.scale + 2.0 / self.size
@@ -67,7 +67,7 @@ class Frame:
         return cropped, window
 
     def to_picture(self, points: np.ndarray) -> np.ndarray:
-        """(n, 2) part points as (n, 2) picture points."""
+        """(n, 2) part points as (n, 2) image points."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         turned = points @ np.array([[cos, sin], [-sin, cos]])
         return turned * self.scale + np.array(self.center)
@@ -98,7 +98,7 @@ def ink(
     size: int, lines: Lines = (), width: float = 0.02, polygons: Lines = (),
     widths: Sequence[float] | np.ndarray | None = None,
 ) -> np.ndarray:
-    """Antialiased ink of polylines and polygons given in picture units."""
+    """Antialiased ink of polylines and polygons given in image units."""
     large = size * SUPERSAMPLING
     sheet = Image.new("L", (large, large), 0)
     pen = ImageDraw.Draw(sheet)
@@ -246,7 +246,7 @@ def cover_of(distance: np.ndarray, soft: float | None = None) -> np.ndarray:
 def wander(
     rng: np.random.Generator, spot: Point, length: float, kink: float, curl: float
 ) -> np.ndarray:
-    """(n, 2) picture points of a line about ``spot``: ``kink`` jagged, ``curl`` bowed."""
+    """(n, 2) image points of a line about ``spot``: ``kink`` jagged, ``curl`` bowed."""
     count = 14
     heading = rng.uniform(0, 2 * np.pi)
     turns = np.cumsum(np.full(count, curl / count)) + rng.normal(0, kink, count)

@@ -43,9 +43,9 @@ class Stroke:
     """One pull of the brush.
 
     Attributes:
-        kind: one of `KINDS`; "erase" brings the good picture back.
-        points: (x, y) in [0, 1] of the picture's width and height, at least one.
-        width: of the brush, as a share of the picture's shorter side, within `WIDTHS`.
+        kind: one of `KINDS`; "erase" brings the good image back.
+        points: (x, y) in [0, 1] of the image's width and height, at least one.
+        width: of the brush, as a share of the image's shorter side, within `WIDTHS`.
         strength: opacity, within `STRENGTHS`.
         seed: of the stroke's roughness, 0 or more.
         colour: "#rrggbb"; "" is the kind's own in `COLOURS`.
@@ -118,10 +118,10 @@ def _read_stroke(number: int, record: Any) -> Stroke:
 def draw_strokes(
     picture: Image.Image, strokes: Sequence[Stroke]
 ) -> tuple[Image.Image, np.ndarray]:
-    """Paint the strokes on a picture, in order.
+    """Paint the strokes on an image, in order.
 
     Returns:
-        The painted RGB picture, and the mask of what stayed painted, (H, W) bool.
+        The painted RGB image, and the mask of what stayed painted, (H, W) bool.
     """
     good = np.asarray(picture.convert("RGB"), np.float32)
     painted, mask = good.copy(), np.zeros(good.shape[:2], bool)
@@ -132,7 +132,7 @@ def draw_strokes(
 
 @dataclass(frozen=True)
 class _Sheet:
-    """What the painters write on: the good picture, the painted one and the mask."""
+    """What the painters write on: the good image, the painted one and the mask."""
 
     good: np.ndarray
     painted: np.ndarray
@@ -249,7 +249,7 @@ def _smooth(random: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _field(random: np.random.Generator, shape: tuple[int, ...], cells: int) -> np.ndarray:
-    """Soft noise in [0, 1] that looks alike at every size of the picture, (H, W)."""
+    """Soft noise in [0, 1] that looks alike at every size of the image, (H, W)."""
     height, width = shape
     coarse = Image.fromarray(random.uniform(0, 1, (cells, cells)).astype(np.float32))
     return np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).clip(0, 1)
@@ -282,7 +282,7 @@ def _ink(
 def _box_around(
     pixels: np.ndarray, reach: float, shape: tuple[int, ...]
 ) -> tuple[slice, slice]:
-    """The part of the picture within `reach` of a line, at least one pixel."""
+    """The part of the image within `reach` of a line, at least one pixel."""
     def span(values: np.ndarray, limit: int) -> slice:
         first = min(max(int(values.min() - reach), 0), limit - 1)
         return slice(first, max(first + 1, min(int(values.max() + reach) + 1, limit)))
@@ -291,7 +291,7 @@ def _box_around(
 
 
 def paint_damage(image: Image.Image, kind: str, seed: int) -> tuple[Image.Image, np.ndarray]:
-    """A square picture with one visible flaw, and where it is.
+    """A square image with one visible flaw, and where it is.
 
     Args:
         image: (S, S) RGB of a good part.
@@ -299,7 +299,7 @@ def paint_damage(image: Image.Image, kind: str, seed: int) -> tuple[Image.Image,
         seed: the same seed paints the same flaw.
 
     Returns:
-        The damaged picture and its mask, (S, S) bool, of pixels that changed visibly.
+        The damaged image and its mask, (S, S) bool, of pixels that changed visibly.
     """
     pixels = np.asarray(image.convert("RGB"), dtype=FLOAT) / 255
     canvas = Canvas(pixels, _disc(len(pixels)), "part")
@@ -322,7 +322,7 @@ def _disc(size: int) -> np.ndarray:
 def _visible(
     pixels: np.ndarray, changed: np.ndarray, area: np.ndarray
 ) -> tuple[Image.Image, np.ndarray | None]:
-    """The flawed picture; no mask where the flaw would be overlooked, or covers too much."""
+    """The flawed image; no mask where the flaw would be overlooked, or covers too much."""
     changed = np.where(area[..., None], np.clip(changed, 0, 1), pixels)
     difference = np.abs(changed - pixels).max(axis=-1)
     mask = difference > LEAST_CHANGE / 2

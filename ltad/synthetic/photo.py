@@ -46,8 +46,8 @@ class Paint:
 class Layers:
     """What covers each pixel, all float32 and (size, size) except albedo (size, size, 3).
 
-    ``cover``: 0 background to 1 part. ``height``: above the table, in picture units (2 is the
-    picture's width). ``albedo``: linear 0 to 1. ``gloss``: 0 dull to 1 mirror-like.
+    ``cover``: 0 background to 1 part. ``height``: above the table, in image units (2 is the
+    image's width). ``albedo``: linear 0 to 1. ``gloss``: 0 dull to 1 mirror-like.
     ``metal``: 0 to 1, how far the surface reflects its surroundings instead of scattering.
     """
 
@@ -89,7 +89,7 @@ class Layers:
             self.metal += weight * (np.float32(metal) - self.metal)
 
     def lift(self, weight: np.ndarray, amount: np.ndarray | float) -> None:
-        """Raise (or lower) the surface by ``weight`` times ``amount`` picture units."""
+        """Raise (or lower) the surface by ``weight`` times ``amount`` image units."""
         self.height += weight * np.float32(amount)
 
 
@@ -143,7 +143,7 @@ def draw_light(rng: np.random.Generator) -> Light:
 
 
 def shade(layers: Layers, backdrop: np.ndarray, light: Light) -> np.ndarray:
-    """Lit picture in linear light, (size, size, 3) float32.
+    """Lit image in linear light, (size, size, 3) float32.
 
     ``backdrop`` is the background's linear albedo, the table at height 0.
     """
@@ -241,7 +241,7 @@ def _open_sky(solid: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Camera:
-    """One shot's settings; ``blur`` is a share of the picture's side, ``noise`` in grey levels."""
+    """One shot's settings; ``blur`` is a share of the image's side, ``noise`` in grey levels."""
 
     exposure: float
     white: np.ndarray

@@ -57,7 +57,7 @@ class RenderedPart:
 
     ``image``: (size, size, 3) uint8. ``mask``: (size, size) bool, exact defect pixels, all
     False for a good part. ``defect``: name or None. ``attributes``: the words "color",
-    "material" and "background", true of this image ("none" when the part fills the picture).
+    "material" and "background", true of this image ("none" when the part fills the image).
     """
 
     image: np.ndarray
@@ -98,7 +98,7 @@ def render_part(
 ) -> RenderedPart:
     """Photograph a part of ``part_class``; with ``defect``, the same part with that defect.
 
-    The same arguments give the same bytes. Pictures that share class, seed and size are twins:
+    The same arguments give the same bytes. Images that share class, seed and size are twins:
     same pose, light, background and noise. ``seed`` is any integer from 0, ``size`` at least 32.
     Raises ValueError for an unknown class, an unknown or inapplicable defect, a negative seed
     or a size that is too small.
@@ -166,7 +166,7 @@ def _draw_scene(part_class: str, seed: int, size: int) -> Scene:
 
 
 def _mostly_first(rng: np.random.Generator, count: int) -> int:
-    """Index of a variant: the usual one in two thirds of the pictures."""
+    """Index of a variant: the usual one in two thirds of the images."""
     draw, other = rng.random(), int(rng.integers(1, max(2, count)))
     return 0 if count == 1 or draw < 0.67 else other
 
@@ -225,7 +225,7 @@ def _draw_change(rng: np.random.Generator, missing: bool, strength: float) -> Ch
 
 
 def _visible(good: np.ndarray, bad: np.ndarray, mask: np.ndarray, camera: Camera) -> np.ndarray:
-    """The captured picture of the defect, its contrast raised as far as an eye needs it."""
+    """The captured image of the defect, its contrast raised as far as an eye needs it."""
     reference = capture(good, camera)[mask].astype(np.float32)
     for _ in range(4):
         image = capture(bad, camera)

@@ -32,7 +32,7 @@ def steps_of(pictures: int, epochs: int, settings: TrainingSettings) -> int:
 
 
 def batch_indices(pictures: int, step: int, settings: TrainingSettings, phase: int) -> np.ndarray:
-    """The pictures of one step: a new permutation every epoch, cut into batches."""
+    """The images of one step: a new permutation every epoch, cut into batches."""
     per_epoch = -(-pictures // settings.batch_size)
     epoch, part = divmod(step, per_epoch)
     order = generator(settings.seed, phase, 0, epoch).permutation(pictures)
@@ -106,7 +106,7 @@ def run_phase(
             if not math.isfinite(sum(values.values())):
                 raise CheckpointError(
                     f"{title}: the loss became {sum(values.values())} at step {step}. "
-                    "Lower the learning rate, or look for broken pictures."
+                    "Lower the learning rate, or look for broken images."
                 )
             optimizer.step()
             if not tells:
@@ -130,7 +130,7 @@ def _resume(
     tensors, about = read_tensors(state)
     if about["key"] != dict(key):
         raise SettingError(
-            f"{state} belongs to a training with other settings or other pictures. Delete it to "
+            f"{state} belongs to a training with other settings or other images. Delete it to "
             "begin anew, or choose another output folder."
         )
     learned.load_state_dict(

@@ -42,7 +42,7 @@ def align(head: SemanticHead, data: TrainingData) -> None:
     ALIGN's image embedding is the mean of its last map, so the positions of that map lie in the
     joint space where t_n and t_a were trained to tell good from broken. Phi is there to bring
     patches into that space; from this start, S_sem carries the encoder's own idea of damage before
-    the first step. Only the normal training pictures are used.
+    the first step. Only the normal training images are used.
 
     Raises:
         ValueError: the last map has another number of channels than the joint space.
@@ -77,13 +77,13 @@ def _ridge(inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The pictures one training learns from: positions in a store, and their classes.
+    """The images one training learns from: positions in a store, and their classes.
 
     Attributes:
-        store: frozen features of all pictures.
-        positions: (n,) int, the training pictures' places in the store.
+        store: frozen features of all images.
+        positions: (n,) int, the training images' places in the store.
         classes: (n,) int64 tensor, their class indices.
-        class_counts: training pictures per class index.
+        class_counts: training images per class index.
         device: where batches go.
     """
 

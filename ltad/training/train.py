@@ -62,14 +62,14 @@ def train(
     report: Report | None = None,
     about: dict[str, Any] | None = None,
 ) -> Checkpoint:
-    """Train LTAD on the normal training pictures of `samples` and write a model folder.
+    """Train LTAD on the normal training images of `samples` and write a model folder.
 
     Killed at any moment, the same call goes on where it stopped and ends with the same weights.
     Processes that torchrun started and that have met (`ltad.io.processes.joined`) divide features
     and steps among themselves.
 
     Args:
-        samples: training pictures (test pictures among them are ignored), every one normal.
+        samples: training images (test images among them are ignored), every one normal.
         encoder: frozen; its settings must be the config's.
         config: all settings.
         out: the model folder.
@@ -79,7 +79,7 @@ def train(
         about: facts to keep with the model, e.g. the split.
 
     Raises:
-        DatasetError: no training picture, an unreadable one, a full disk.
+        DatasetError: no training image, an unreadable one, a full disk.
         SettingError: `out` holds a half-finished training of something else.
     """
     began = time.monotonic()
@@ -176,16 +176,16 @@ def _fit_units(
 
 
 def training_pictures(samples: Sequence[Sample]) -> list[Sample]:
-    """The training pictures of a data set in a fixed order.
+    """The training images of a data set in a fixed order.
 
     Raises:
-        DatasetError: a defective picture is among them.
+        DatasetError: a defective image is among them.
     """
     training = sorted(
         (s for s in samples if s.split == "train"), key=lambda s: (s.class_name, str(s.path))
     )
     if any(sample.is_defective for sample in training):
-        raise DatasetError("A defective picture is among the training pictures.")
+        raise DatasetError("A defective image is among the training images.")
     return training
 
 
@@ -194,7 +194,7 @@ def hold_out(
 ) -> tuple[list[int], dict[str, list[int]]]:
     """Positions outside the calibration, and per class the positions kept for it.
 
-    A class gives its share only while that leaves it ten pictures to learn from for each one held
+    A class gives its share only while that leaves it ten images to learn from for each one held
     out or more; the smallest give none, and are calibrated with all others' pooled. Where all are
     that small, each gives a quarter if there is a reference branch: images that it holds itself
     cannot say how far a new one lies.
@@ -239,9 +239,9 @@ def _untrained_copy(detector: Detector) -> Detector:
 def calibration_positions(
     store: FeatureStore, kept: list[int], held_out: dict[str, list[int]]
 ) -> dict[str, list[int]]:
-    """The held-out positions; where no class could hold any out, the training pictures instead.
+    """The held-out positions; where no class could hold any out, the training images instead.
 
-    Scores on training pictures are too low, so thresholds from them are too: the model says so.
+    Scores on training images are too low, so thresholds from them are too: the model says so.
     """
     if any(held_out.values()):
         return held_out
@@ -272,7 +272,7 @@ def _recogniser(
     store: FeatureStore, class_names: tuple[str, ...], learned: list[int], kept: list[int],
     held_out: dict[str, list[int]],
 ) -> ClassRecogniser:
-    """Fitted on the pictures learned from; temperature and limit from held-out ones under a fit
+    """Fitted on the images learned from; temperature and limit from held-out ones under a fit
     without them."""
     index = {name: i for i, name in enumerate(class_names)}
     descriptors = torch.cat([
@@ -303,7 +303,7 @@ def _plain(key: dict[str, Any]) -> dict[str, Any]:
 
 
 def pictures_hash(store: FeatureStore, positions: Iterable[int]) -> str:
-    """Of the classes and the contents of pictures, as the encoder saw them."""
+    """Of the classes and the contents of images, as the encoder saw them."""
     digest = hashlib.sha256()
     for position in positions:
         digest.update(store.samples[position].class_name.encode() + b"\n")
@@ -354,7 +354,7 @@ def train_stages(
     Args:
         detector: as built; changed in place.
         encoder: frozen.
-        data: the pictures to learn from.
+        data: the images to learn from.
         stages: keys of `STAGE_SETTINGS` in order, phase 1 among them unless it is skipped.
         folder: of all stages' files.
         identity: of this encoder and this data, from `training_identity`.

@@ -1,4 +1,4 @@
-"""The page's address: read, checked, restored; pictures that the server keeps; several models."""
+"""The page's address: read, checked, restored; images that the server keeps; several models."""
 
 from __future__ import annotations
 

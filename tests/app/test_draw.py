@@ -147,7 +147,7 @@ def test_the_endpoint_tells_before_after_and_coverage(tiny_scorer, part):
     assert json.loads(json.dumps(record["strokes"]))[0]["width"] == 0.3
     untouched = draw.draw_defect(ModelRegistry(tiny_scorer), part, None, *settings, False)
     assert untouched["before"] == untouched["after"] and not untouched["is_found"]
-    with pytest.raises(LTADError, match="no picture"):
+    with pytest.raises(LTADError, match="no image"):
         draw.draw_defect(ModelRegistry(tiny_scorer), None, [], *settings, False)
 
 

@@ -1,4 +1,4 @@
-"""Nobody's pictures but one's own: every named endpoint against every way to name another's file.
+"""Nobody's images but one's own: every named endpoint against every way to name another's file.
 
 The table of endpoint x attack is the list of this module's tests (``pytest -v``). An attack is
 refused, or it is taken as the words that it consists of and opens nothing.
@@ -160,7 +160,7 @@ def refuses(page: Page, endpoint: str, attack: str, canary) -> None:
         if has_file:
             assert answer.status_code == 500, opened
             assert "not uploaded here by you" in answer.json()["error"], opened
-        assert "base64," not in answer.text, opened  # no picture
+        assert "base64," not in answer.text, opened  # no image
         if SECRET not in page.attacks[attack]:  # else an answer may repeat the words
             assert SECRET not in answer.text, opened
     assert not canary.asked
@@ -200,7 +200,7 @@ def test_ones_own_upload_is_taken_and_only_by_its_own_key(public, secret):
     assert stranger.status_code == 500 and f"Send a header {HEADER}" in stranger.json()["error"]
     unkeyed = {"path": public.upload(secret, {}), "meta": {"_type": "gradio.FileData"}}
     assert public.call("score", unkeyed, *settings, who={}).status_code == 500
-    # Bo holds the same picture himself: the place is then his too.
+    # Bo holds the same image himself: the place is then his too.
     assert public.upload(secret, BO) == public.anns
     assert public.call("score", mine, *settings, who=BO).status_code == 200
 

@@ -245,8 +245,8 @@ def test_broken_file_is_refused_with_a_message(page: Page, folder: Path):
     wait_for_answer(page)
     show(page, folder / "broken.png")
     expect(page.locator(".toast-body").first).to_contain_text("broken.png", timeout=PATIENCE)
-    expect(page.locator("#lt-answer")).to_contain_text("This picture cannot be used")
-    expect(page.locator("#lt-answer")).to_contain_text("broken.png is not a picture")
+    expect(page.locator("#lt-answer")).to_contain_text("This image cannot be used")
+    expect(page.locator("#lt-answer")).to_contain_text("broken.png is not an image")
     expect(page.locator(".lt-verdict")).to_have_count(0)
     assert page.locator(".toast-body").inner_text().count("broken.png") == 1
     assert str(folder) not in page.locator("body").inner_text()
@@ -341,7 +341,7 @@ def test_state_stands_in_the_address_and_comes_back(page: Page, address: str):
 def test_another_tab_opens_a_picture_in_inspect(page: Page):
     open_tab(page, "Class names")
     page.evaluate("window.ltad.openInInspect({source: 'item:7', class_name: 'screw', lam: 3})")
-    expect(page.locator(".toast-body")).to_contain_text("picture 7", timeout=PATIENCE)
+    expect(page.locator(".toast-body")).to_contain_text("image 7", timeout=PATIENCE)
     expect(page.get_by_label("Class of the part")).to_have_value("screw", timeout=PATIENCE)
     expect(page.get_by_role("spinbutton", name="λ")).to_have_value("3")
 

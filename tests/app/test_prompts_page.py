@@ -139,7 +139,7 @@ def test_measured_grid_becomes_a_heat_table(lab, parts_folder):
     low = frame[frame["name"] == "Low"]["image_combined"]
     assert all(f"<b>{value:.2f}</b>" in html for value in low)
     assert html.count("lt-prompts-best") == (low == low.max()).sum()
-    assert "21 pictures" in html and "--abnormal 'a broken'" in markup.unescape(exports)
+    assert "21 images" in html and "--abnormal 'a broken'" in markup.unescape(exports)
     assert "Nothing measured yet" in prompts_panels.show_heat(None, "image", "combined", "All")[0]
 
 

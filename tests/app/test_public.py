@@ -123,12 +123,12 @@ def test_a_visitor_may_bring_so_much_and_no_more(desks, picture, tmp_path, monke
     with zipfile.ZipFile(tmp_path / "four.zip", "w") as archive:
         for index in range(4):
             archive.write(picture, f"{index}.png")
-    with pytest.raises(DeskError, match=r"keep 3 pictures .* with these it would be 4 pictures"):
+    with pytest.raises(DeskError, match=r"keep 3 images .* with these it would be 4 images"):
         bring([str(tmp_path / "four.zip")], None, "", "", "Ann", "", {})
     assert not desk.workspace.root.exists()
     for _ in range(3):
         bring([str(picture)], ["a.png"], "", "", "Ann", "", {})
-    with pytest.raises(DeskError, match="it would be 4 pictures"):
+    with pytest.raises(DeskError, match="it would be 4 images"):
         bring([str(picture)], ["a.png"], "", "", "Ann", "", {})
     monkeypatch.setattr(visitors, "MOST_PICTURES", 100)
     monkeypatch.setattr(visitors, "MOST_BYTES", picture.stat().st_size)

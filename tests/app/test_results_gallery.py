@@ -1,4 +1,4 @@
-"""Operating points on runs, and the gallery of their pictures, without a browser."""
+"""Operating points on runs, and the gallery of their images, without a browser."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_selection_is_read_or_refused():
     assert results_gallery.read_chosen(text, "first") == {1, 2}
     assert results_gallery.read_chosen(text, "second") is None
     assert results_gallery.read_chosen("", "first") is None
-    for wrong in ("[1]", "{", '{"run": "first", "pictures": ["a"]}'):
+    for wrong in ("[1]", "{", '{"run": "first", "images": ["a"]}'):
         with pytest.raises(SettingError, match="selection"):
             results_gallery.read_chosen(wrong, "first")
 
@@ -185,7 +185,7 @@ def test_gallery_page_shows_pictures_outlines_and_what_inspect_needs(reader: Run
     assert html.count("class='lt-run-shot-outline'") == judged["is_defective"].iloc[-shown:].sum()
     assert "run:first/" in html and "{" not in html
     empty, page = results_gallery.gallery_html(run, judged.iloc[:0], 3, opening)
-    assert page == 1 and "No picture is like that" in empty
+    assert page == 1 and "No image is like that" in empty
 
 
 def test_outline_lies_around_the_defect(reader: RunReader):

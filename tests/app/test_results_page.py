@@ -55,7 +55,7 @@ def address(workspace: Workspace) -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
-    """The tab with its pictures and figures loaded; afterwards no script may have failed."""
+    """The tab with its images and figures loaded; afterwards no script may have failed."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(PATIENCE)
     complaints: list[str] = []
@@ -72,7 +72,7 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 def shown(page: Page, count: int) -> None:
     expect(page.locator(".lt-run-shots-count")).to_contain_text(
-        f"of {count} pictures", timeout=PATIENCE
+        f"of {count} images", timeout=PATIENCE
     )
 
 

@@ -183,7 +183,7 @@ def test_unreachable_server_loses_no_decision(
     page: Page, server: SimpleNamespace, files: list[Path]
 ):
     batch = bring(page, server, files[1:5])
-    # Before all are scored, a key may find no next picture and meet the same one again.
+    # Before all are scored, a key may find no next image and meet the same one again.
     expect(page.get_by_text("0 of 4 decided")).to_be_visible(timeout=60_000)
     page.route("**/run/desk_decide", lambda route: route.abort())
     for key in "ara":
@@ -218,10 +218,10 @@ def test_unsent_decisions_of_another_batch_are_named_with_it_and_counted_there(
     expect(unsaved).to_contain_text(f" in {name}: good")
     page.get_by_role("button", name="Batches").click()
     mine = page.locator("[data-panel=batches] li").first
-    expect(mine).to_contain_text("2 pictures, 0 decided")
+    expect(mine).to_contain_text("2 images, 0 decided")
     page.unroute("**/run/desk_decide")
     page.get_by_role("button", name="Try now").click()
-    expect(mine).to_contain_text("2 pictures, 1 decided")
+    expect(mine).to_contain_text("2 images, 1 decided")
     assert verdicts(server, batch) == ["good"] and verdicts(server, other) == []
 
 
@@ -292,13 +292,13 @@ def test_page_waits_for_the_next_picture_while_scoring_goes_on(
         expect(page.locator(CURRENT)).to_have_text("part 3.png")
         page.keyboard.press("u")
         page.keyboard.press("a")
-        expect(page.get_by_text("Every picture in this list is decided")).to_be_visible()
+        expect(page.get_by_text("Every image in this list is decided")).to_be_visible()
         expect(page.locator(SAVED)).to_have_count(4)
     history = [[d.verdict for d in database.history(one)] for one in ids]
     assert history == [["good"], ["good"], ["defective"], ["unsure"]]
     page.keyboard.press("z")
     expect(page.locator(SAVED)).to_have_count(3)
-    page.keyboard.press("a")  # after an undo the picture is open again
+    page.keyboard.press("a")  # after an undo the image is open again
     expect(page.locator(SAVED)).to_have_count(4)
 
 
@@ -418,7 +418,7 @@ def test_mask_is_painted_without_a_pointer(
     expect(page.locator(SAVED)).to_have_count(1)
     mask = decode_mask(server.database.blob(server.database.item(item.id).decision.mask_key))
     rows, columns = mask.nonzero()
-    assert 44 <= rows.min() <= rows.max() <= 52  # a brush of 3 pixels, in a picture of 96
+    assert 44 <= rows.min() <= rows.max() <= 52  # a brush of 3 pixels, in an image of 96
     assert 44 <= columns.min() < 48 and 58 <= columns.max() <= 72
 
 
@@ -435,7 +435,7 @@ def test_ignored_area_is_painted_up_to_the_edge_and_counts_at_once(
     page.keyboard.press("i")
     expect(page.locator(".lt-review-editor")).to_contain_text("Ignored on every")
     expect(page.get_by_role("button", name="Brush", exact=True)).to_be_visible()
-    page.wait_for_timeout(200)  # the picture has made room for the bar
+    page.wait_for_timeout(200)  # the image has made room for the bar
     box = page.locator(".lt-review-canvas").bounding_box()
     across = box["x"] + box["width"] / 2
     page.mouse.move(across - 150, box["y"] + 3)
@@ -525,7 +525,7 @@ def test_a_deleted_batch_comes_back_and_its_pictures_leave_the_disk(
     press("Free the disk now")
     assert stored.is_file()  # one press is not enough
     press("Press again")
-    expect(page.locator("[data-panel=batches]")).to_contain_text("Its pictures are gone")
+    expect(page.locator("[data-panel=batches]")).to_contain_text("Its images are gone")
     assert not stored.exists()
     press("Restore")
     expect(page.locator(SAVED)).to_have_count(1)
@@ -541,7 +541,7 @@ def test_keys_rest_while_another_tab_is_open(
         page.keyboard.press(key)
     page.get_by_role("tab", name="Review").click()
     page.get_by_role("searchbox").fill("aru")
-    expect(page.locator(".lt-review-none")).to_contain_text("No picture passes")
+    expect(page.locator(".lt-review-none")).to_contain_text("No image passes")
     assert verdicts(server, batch) == []
 
 
@@ -592,7 +592,7 @@ def test_a_thousand_pictures_stay_quick(page: Page, server: SimpleNamespace, fil
     chosen = time.perf_counter() - start
     heap = page.evaluate("performance.memory.usedJSHeapSize") / 2**20
     print(
-        f"\n1,000 items: first picture after {first:.2f} s, scroll step {scroll['median']:.0f} ms "
+        f"\n1,000 items: first image after {first:.2f} s, scroll step {scroll['median']:.0f} ms "
         f"(longest {scroll['longest']:.0f}), search {1000 * search:.0f} ms, "
         f"filter {1000 * chosen:.0f} ms, heap {heap:.0f} MB, {scroll['rows']} rows drawn"
     )
@@ -601,7 +601,7 @@ def test_a_thousand_pictures_stay_quick(page: Page, server: SimpleNamespace, fil
 
 
 def fill(server: SimpleNamespace, files: list[Path], count: int) -> int:
-    """A scored batch of copies of a few pictures, each under a name of its own."""
+    """A scored batch of copies of a few images, each under a name of its own."""
     database = server.database
     keys = [
         ImageStore(server.workspace.pictures).put(path.read_bytes())

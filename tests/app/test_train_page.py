@@ -37,7 +37,7 @@ WAIT = 240  # seconds, for a slow machine
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten good gears, one piece of leather, and a file that is no picture."""
+    """Ten good gears, one piece of leather, and a file that is no image."""
     folder = tmp_path_factory.mktemp("brought")
     for index in range(10):
         picture = render_part("gear", 900 + index, 96).image
@@ -114,7 +114,7 @@ def test_every_loss_of_a_training_has_words():
 
 def test_good_pictures_chosen_in_review_are_taken_and_no_others(address, folder, workspace):
     client = Client(address, download_files=False, verbose=False)
-    with pytest.raises(Exception, match="No picture is chosen for training yet"):
+    with pytest.raises(Exception, match="No image is chosen for training yet"):
         client.predict("from review", "cog", api_name="/teach_review")
     assert "from review" not in job_names(workspace)
     database, store = Database(workspace.database), ImageStore(workspace.pictures)
@@ -194,7 +194,7 @@ def teach(page: Any, address: str, folder: Path, workspace: Workspace) -> None:
     expect(page.locator("#lt-train-figures")).to_contain_text("train --data")
     expect(page.locator("#lt-losses .main-svg").first).to_be_visible()
     expect(page.locator(".lt-shot button")).to_have_count(0)
-    page.get_by_text("Compare two models on the same pictures").click()
+    page.get_by_text("Compare two models on the same images").click()
     page.get_by_role("button", name="Compare", exact=True).click()
     expect(page.locator(".lt-pair")).to_have_count(20)
     expect(page.locator(".lt-pair img.lt-heat")).to_have_count(40)

@@ -98,7 +98,7 @@ def make_vocabulary() -> SimpleNamespace:
 PHOTO = detection_view.Photo("data:image/jpeg;base64,", width=320, height=120)
 
 
-# --- pictures ------------------------------------------------------------------------------------
+# --- images ------------------------------------------------------------------------------------
 
 
 def test_colour_scale_grows_lighter_and_more_solid():
@@ -283,7 +283,7 @@ def test_a_picture_made_ready_for_another_model_waits():
 
 
 def sent(width: int, height: int) -> dict:
-    """A picture as the browser sends it."""
+    """An image as the browser sends it."""
     buffer = io.BytesIO()
     Image.new("RGB", (width, height)).save(buffer, "PNG")
     return {"url": heatmap.data_url(buffer.getvalue(), "image/png"), "orig_name": "part.png"}
@@ -294,7 +294,7 @@ def test_a_refused_picture_leaves_its_reason_in_the_answers_place():
     refused = inspect.load_photo(registry, "", sent(4, 4))
     verdict, maps, _ = inspect.inspect_photo(
         registry, True, refused, "", "", "a", "a b", 1.0, 1.0, 0.1)
-    assert "This picture cannot be used" in verdict and maps == ""
+    assert "This image cannot be used" in verdict and maps == ""
     assert "part.png is 4 x 4 pixels, but both sides must be at least 8." in verdict
 
 

@@ -79,12 +79,12 @@ def test_inline_picture_goes_through_the_same_decoder(upload_folder):
     assert picture.size == (20, 10)
     assert "base64" in refusal(ImageData(url="data:image/svg+xml,<svg/>"))
     assert "damaged" in refusal(ImageData(url="data:image/png;base64,%%%"))
-    assert "The picture" in refusal(ImageData(url="data:image/png;base64,aGVsbG8="))
+    assert "The image" in refusal(ImageData(url="data:image/png;base64,aGVsbG8="))
 
 
 def test_broken_upload_is_named_by_the_visitors_own_name(upload_folder):
     path = upload_folder / "stored.png"
-    path.write_bytes(b"not a picture")
+    path.write_bytes(b"not an image")
     message = refusal(ImageData(path=str(path), orig_name="a/b/<mine>.png"))
     assert "&lt;mine&gt;.png" in message and str(upload_folder) not in message
 

@@ -117,7 +117,7 @@ def test_only_good_parts_are_a_data_set_but_a_test_folder_is_none(tmp_path):
     with pytest.raises(DatasetError, match=r"plain folders \(CLASS/good"):
         load_dataset(tmp_path / "other" / "test")
     touch(tmp_path, "nut/OK/7.png")
-    with pytest.raises(DatasetError, match="nut has good pictures in OK and good"):
+    with pytest.raises(DatasetError, match="nut has good images in OK and good"):
         load_dataset(tmp_path / "nut")
 
 
@@ -198,11 +198,11 @@ def test_wrong_lists(root, tmp_path):
     with pytest.raises(DatasetError, match=r"list\.txt cannot be read"):
         read_list(path, root)
     path.write_text("\n")
-    with pytest.raises(DatasetError, match="names no picture"):
+    with pytest.raises(DatasetError, match="names no image"):
         read_list(path, root)
     samples = load_folder(root)
     for listed, message in (
-        (["nut/test/good/000.png"], "test picture"),
+        (["nut/test/good/000.png"], "test image"),
         (["nut/train/good/001.png", "other/train/good/1.png"], "other/train/good/1.png"),
         (["nut/train/good/001.png"], "my cable"),
     ):

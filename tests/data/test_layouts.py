@@ -120,7 +120,7 @@ def test_counts_classes_labels_and_masks(layout, tell):
             assert stem == sample.path.stem and sample.class_name in sample.mask_path.parts
     assert check_dataset(iter(samples)) == []
     masks = sum(sample.mask_path is not None for sample in samples)
-    tell(f"{name}: {len(samples)} pictures, {masks} masks found by name\n{count_table(samples)}")
+    tell(f"{name}: {len(samples)} images, {masks} masks found by name\n{count_table(samples)}")
 
 
 def test_masks_are_where_they_are_not_black(layout):
@@ -148,7 +148,7 @@ def test_counts_and_faults_are_told_before_training(tmp_path, capsys):
     tell_counts(samples, about)
     tell_faults(samples)
     printed = capsys.readouterr().out
-    assert "data-step3: 2 classes, 4 pictures, 3 / 1 = 3.0" in printed
+    assert "data-step3: 2 classes, 4 images, 3 / 1 = 3.0" in printed
     assert "  High (1): bottle 3\n  Low (1): cable 1\n" in printed
     assert printed.count("fault: ") == 1 and "has no mask of its name" in printed
 
@@ -413,7 +413,7 @@ def test_wrong_lists_of_visa(tmp_path):
     path = root / "split_csv" / "1cls.csv"
     for content, message in (
         (b"object,split,image,mask\n", "no column 'label'"),
-        (b"object,split,label,image,mask\n", "lists no picture"),
+        (b"object,split,label,image,mask\n", "lists no image"),
         (b"object,split,label,image,mask\npcb1,train\n", "has no label"),
         (b"\xff\xfe", "cannot be read"),
     ):
@@ -439,17 +439,17 @@ def test_a_defective_row_without_a_mask(tmp_path):
 def test_wrong_folders_of_dagm(tmp_path):
     root = make_dagm(tmp_path)
     stray = mask(root / "Class2" / "Train" / "Label" / "0777_label.PNG", 255)
-    with pytest.raises(DatasetError, match=r"0777_label\.PNG is named after no picture"):
+    with pytest.raises(DatasetError, match=r"0777_label\.PNG is named after no image"):
         load_dataset(root)
     stray.rename(stray.with_name("0001.PNG"))
-    with pytest.raises(DatasetError, match=r"0001\.PNG is named after no picture"):
+    with pytest.raises(DatasetError, match=r"0001\.PNG is named after no image"):
         load_dataset(root)
     (root / "Class2" / "Train" / "Label" / "0001.PNG").unlink()
     (root / "Class10" / "Train" / "Label" / "Labels.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(DatasetError, match=r"Labels\.txt cannot be read"):
         load_dataset(root)
     shutil.rmtree(root / "Class10" / "Train")
-    with pytest.raises(DatasetError, match="Class10/Train holds no normal pictures"):
+    with pytest.raises(DatasetError, match="Class10/Train holds no normal images"):
         load_dataset(root)
 
 
@@ -457,7 +457,7 @@ def test_a_class_without_training_pictures(tmp_path):
     samples = [s for s in load_dataset(make_mvtec(tmp_path)) if s.split == "test"]
     faults = check_dataset(samples)
     assert len(faults) == 2
-    assert "bottle" in faults[0] and all("has no training pictures" in f for f in faults)
+    assert "bottle" in faults[0] and all("has no training images" in f for f in faults)
 
 
 def test_check_prints_counts(layout, capsys):
@@ -469,7 +469,7 @@ def test_check_prints_counts(layout, capsys):
         assert [class_name, split, str(count), defect or "good"] in [
             line.split() for line in printed.splitlines()
         ]
-    assert f"No faults in {sum(COUNTS[name].values())} pictures." in printed
+    assert f"No faults in {sum(COUNTS[name].values())} images." in printed
     assert main(["check", str(root / "nowhere")]) == 1
 
 

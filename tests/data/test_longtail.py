@@ -119,7 +119,7 @@ def test_wrong_orders_and_empty_classes():
     for order in (["a"], ["a", "a"], ["a", "b", "c"]):
         with pytest.raises(SettingError, match="exactly once"):
             long_tail_counts({"a": 1, "b": 1}, parse_split("none"), order)
-    with pytest.raises(SettingError, match="'b' has no pictures"):
+    with pytest.raises(SettingError, match="'b' has no images"):
         long_tail_counts({"a": 1, "b": 0}, parse_split("none"))
 
 

@@ -58,4 +58,4 @@ def test_any_split_of_a_folder_is_counted_and_plotted(parts_folder, tmp_path, ca
     page = plot.read_text("utf-8")
     assert '"y":[4,7,2]' in page and "Plotly.newPlot" in page
     assert main(["splits", "--dataset", "visa", "--split", "none"]) == 0
-    assert "visa-none: 12 classes, 8659 pictures" in capsys.readouterr().out
+    assert "visa-none: 12 classes, 8659 images" in capsys.readouterr().out

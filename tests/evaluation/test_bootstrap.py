@@ -1,4 +1,4 @@
-"""Bootstrap intervals: against pictures drawn and ranked one draw after another, and in tables."""
+"""Bootstrap intervals: against images drawn and ranked one draw after another, and in tables."""
 
 import json
 import zlib
@@ -19,7 +19,7 @@ from ltad.types import BRANCHES
 
 
 def pictures(seed: int, count: int = 7, side: int = 80, power: int = 1) -> tuple[list, list]:
-    """Maps with a square that rises; the first two pictures are good. More `power`: longer tail."""
+    """Maps with a square that rises; the first two images are good. More `power`: longer tail."""
     rng = np.random.default_rng(seed)
     masks = [np.zeros((side, side), bool) for _ in range(count)]
     for mask in masks[2:]:
@@ -37,7 +37,7 @@ def pixels_of(masks, maps) -> PicturePixels:
 
 
 def drawn_one_by_one(masks, maps, name: str, seed: int = 0) -> list[float]:
-    """The definition: whole pictures are drawn, and all their pixels ranked."""
+    """The definition: whole images are drawn, and all their pixels ranked."""
     key = np.random.SeedSequence((seed, zlib.crc32(name.encode())))
     rng, found = np.random.default_rng(key), []
     while len(found) < RESAMPLES:
@@ -73,7 +73,7 @@ def test_pixels_of_one_kind_have_no_values():
     assert PicturePixels().resampled_auroc("nut") is None
     for mask in (np.zeros((3, 3)), np.ones((3, 3)), None):
         assert pixels_of([mask], [np.eye(3)]).resampled_auroc("nut") is None
-    # one good picture and one defective one: a draw of both, or of the second alone
+    # one good image and one defective one: a draw of both, or of the second alone
     masks = [np.zeros((1, 2)), np.array([[0, 1]])]
     values = pixels_of(masks, [np.array([[1.0, 3.0]]), np.array([[0.0, 2.0]])])
     assert set(values.resampled_auroc("nut")) == {2 / 3, 1.0}
@@ -91,7 +91,7 @@ def test_resampling_is_seeded_by_class():
     assert low < image_auroc(labels, scores) < high and 0.1 < high - low < 0.4
     assert resampled_image_auroc([1, 1], [1, 2], "nut") is None
     assert set(resampled_image_auroc([0, 1], [1, 2], "nut")) == {1.0}
-    # pictures of one pixel: both figures see the same draws
+    # images of one pixel: both figures see the same draws
     pixels = pixels_of(labels[:, None, None], np.float32(scores)[:, None, None])
     assert pixels.resampled_auroc("nut") == pytest.approx(
         resampled_image_auroc(labels, np.float32(scores), "nut"), abs=1e-12

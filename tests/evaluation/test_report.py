@@ -181,7 +181,7 @@ def look_at_the_report(browser, tmp_path):
     page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length >= 10",
                            timeout=60_000)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.evaluate("[...document.images].every(picture => picture.naturalWidth > 0)")
+    assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
     assert errors == []
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
     context.close()

@@ -228,7 +228,7 @@ def test_a_run_that_came_with_the_program_is_shown_and_never_changed(tmp_path):
     assert {(row.class_name, row.defect) for row in run.images.itertuples()} == kinds
     assert len(kinds) <= len(run.images) <= 30 < len(made.images)
     assert run.results == made.results and run.maps().shape[0] == len(run.images)
-    for place, row in run.images.iterrows():  # each picture is still its own row's
+    for place, row in run.images.iterrows():  # each image is still its own row's
         old = made.images[made.images["path"] == row["path"]].iloc[0]
         assert row["combined"] == old["combined"]
         assert run.thumbnail(place).is_file() and run.picture(place).size

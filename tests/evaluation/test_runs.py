@@ -126,7 +126,7 @@ def test_scores_and_figures_are_those_of_the_scorer(run, tiny_scorer, samples):
 
 
 def test_thresholds_are_conformal_and_pooled_for_small_classes(run, tiny_scorer):
-    # hex_nut and leather hold out 3 of 24 pictures each, screw none
+    # hex_nut and leather hold out 3 of 24 images each, screw none
     assert run.calibration["class_name"].value_counts().to_dict() == {"hex_nut": 3, "leather": 3}
     found = run.thresholds(0.3)
     for name in ("hex_nut", "leather"):
@@ -209,8 +209,8 @@ def test_runs_of_other_test_pictures_are_not_compared_silently(run, copy):
     other = replace(copy, images=copy.images.iloc[:-1])
     said = differing_tests([run, copy, other])
     count, data = len(run.images), run.about["data"]["name"]
-    assert said.endswith(f": first, copy on {count} pictures of {data}; copy on {count - 1} "
-                         f"pictures of {data}.")
+    assert said.endswith(f": first, copy on {count} images of {data}; copy on {count - 1} "
+                         f"images of {data}.")
     assert said.split(":")[0] in printed_comparison(run, other)
 
 
@@ -289,7 +289,7 @@ def test_a_run_without_its_data_shows_the_thumbnail(run):
     outside = run.images.copy()
     outside.loc[0, "path"] = "../../../etc/passwd"
     assert replace(run, images=outside).picture(0).size == (96, 96)
-    with pytest.raises(SettingError, match="no picture 999"):
+    with pytest.raises(SettingError, match="no image 999"):
         run.picture(999)
 
 

@@ -69,11 +69,11 @@ def test_a_class_with_one_picture_reaches_farther(recogniser):
     far = replace(recogniser, whitening=torch.eye(2), limit=1.0, means=torch.tensor(
         [[0.0, 0.0], [10.0, 0.0], [20.0, 0.0]]
     ))
-    def known(mean: float) -> bool:  # of a picture whose values are all alike
+    def known(mean: float) -> bool:  # of an image whose values are all alike
         return far.recognise(torch.full((1, 1, 4, 4), mean))[0].is_known
 
-    assert known(1.0) and not known(1.1)  # 40 pictures: up to the square root of 1 + 1/40
-    assert known(21.4) and not known(21.5)  # one picture: up to the square root of 2
+    assert known(1.0) and not known(1.1)  # 40 images: up to the square root of 1 + 1/40
+    assert known(21.4) and not known(21.5)  # one image: up to the square root of 2
     assert not known(18.5) and not known(4.0)
 
 

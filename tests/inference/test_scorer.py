@@ -170,7 +170,7 @@ def test_errors_name_the_value_and_the_cure(tiny_scorer, picture, arguments, err
 
 def test_a_text_file_is_refused(tiny_scorer, tmp_path):
     path = tmp_path / "notes.png"
-    path.write_text("no picture")
+    path.write_text("no image")
     with pytest.raises(ImageError, match=r"notes\.png"):
         tiny_scorer.score(path)
 

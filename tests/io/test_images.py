@@ -1,4 +1,4 @@
-"""Decoding: every kind of picture file, made on the fly, and every kind of broken one."""
+"""Decoding: every kind of image file, made on the fly, and every kind of broken one."""
 
 import contextlib
 import io
@@ -221,7 +221,7 @@ def test_unusable_arrays(array, message):
     "data, message",
     [
         (b"", "empty"),
-        (b"not a picture at all, just text", "known format"),
+        (b"not an image at all, just text", "known format"),
         (encoded(Image.fromarray(COLOR), "PPM"), "known format"),
         (encoded(Image.fromarray(COLOR), "ICO"), "known format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "known format"),
@@ -235,8 +235,8 @@ def test_refused_files_are_named(tmp_path, reader, data, message):
     with pytest.raises(ImageError, match=message) as caught:
         reader(path)
     assert str(path) in str(caught.value)
-    with pytest.raises(ImageError, match="my picture"):
-        reader(data, "my picture")
+    with pytest.raises(ImageError, match="my image"):
+        reader(data, "my image")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"])

@@ -95,7 +95,7 @@ def test_uploads_come_from_files_and_zips_and_bad_ones_say_why(job, tmp_path, ti
         [tmp_path / "some.zip", tmp_path / "wide.png"]), tiny_encoder)
     assert added.kept == 3
     assert any("broken.png" in text for text in added.refused)
-    assert any("the same picture" in text for text in added.refused)
+    assert any("the same image" in text for text in added.refused)
     stored = sorted((job.folder / "data/gear/train/good").iterdir())
     assert [path.suffix for path in stored] == [".png"] * 3
     assert max(Image.open(path).size for path in stored) == (1024, 512)
@@ -139,7 +139,7 @@ def test_odd_ones_out_are_named(job, tiny_encoder):
 def test_a_small_part_is_told_where_its_threshold_comes_from(job, tiny_encoder):
     add_pictures(job.folder, "screw", "learn", good("screw", 4), tiny_encoder)
     (alone,) = [one.text for one in job.oddities() if one.kind == "few"]
-    assert "With 4 pictures none can be held out" in alone and "learnt from" in alone
+    assert "With 4 images none can be held out" in alone and "learnt from" in alone
     add_pictures(job.folder, "leather", "learn", good("leather", 10), tiny_encoder)
     beside = next(o.text for o in job.oddities() if (o.part, o.kind) == ("screw", "few"))
     assert "comes from the other parts" in beside
@@ -150,7 +150,7 @@ def test_a_part_with_too_few_pictures_is_not_trained(job, workspace, tiny_encode
         worker.start(workspace, job.name)
     add_pictures(job.folder, "gear", "learn", good("gear", 4), tiny_encoder)
     remove_picture(job.folder, "gear", "learn", "000_0.png")
-    with pytest.raises(SettingError, match="gear has 3 pictures"):
+    with pytest.raises(SettingError, match="gear has 3 images"):
         worker.start(workspace, job.name)
     for part, name in (("gear", "../../job.json"), ("..", "job.json")):
         with pytest.raises(SettingError):

@@ -128,7 +128,7 @@ def test_unknown_classes_are_left_out_and_named(tiny_scorer, samples, features):
     assert read_bench(tiny_scorer, known + alien, features).left_out == ("alien",)
     with pytest.raises(DatasetError, match="knows none of them"):
         read_bench(tiny_scorer, alien, features)
-    with pytest.raises(DatasetError, match="no training picture"):
+    with pytest.raises(DatasetError, match="no training image"):
         training_data(tiny_scorer, [s for s in samples if s.split == "test"], features)
 
 
@@ -334,7 +334,7 @@ def test_command_repeats_the_experiment(
     )
     pd.testing.assert_frame_equal(found[ties], expected[ties], check_dtype=False, atol=10.0)
     printed = capsys.readouterr().out
-    assert "1 pairs on 21 pictures" in printed and "Refit for a / a broken" in printed
+    assert "1 pairs on 21 images" in printed and "Refit for a / a broken" in printed
     picture = next(parts_folder.glob("screw/test/good/*.png"))
     assert main(["prompts", "--checkpoint", str(tiny_model_folder), "--image", str(picture),
                  "--normal", "a", "--abnormal", "a frobbed"]) == 0

@@ -92,8 +92,8 @@ def test_items_are_sorted_by_how_far_the_score_is_above_its_own_threshold(databa
 def test_a_duplicate_gets_the_result_of_its_original(database: Database):
     batch = database.create_batch("b", "anna", "demo", {})
     ids = database.add_items(batch.id, [
-        NewItem("a.png", "1" * 64), NewItem("broken", "", "No picture."),
-        NewItem("copy.png", "1" * 64), NewItem("broken too", "", "No picture."),
+        NewItem("a.png", "1" * 64), NewItem("broken", "", "No image."),
+        NewItem("copy.png", "1" * 64), NewItem("broken too", "", "No image."),
     ])
     assert database.waiting(batch.id, 10) == [(ids[0], "a.png", "1" * 64)]
     database.record_result(ids[0], **vars(_result(3.0)))

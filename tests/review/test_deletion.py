@@ -1,4 +1,4 @@
-"""A deleted batch: out of sight, back when asked, its pictures off the disk in the end."""
+"""A deleted batch: out of sight, back when asked, its images off the disk in the end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def desk(tmp_path, tiny_scorer, files):
 
 
 def grow_old(desk, seconds=RECENT_SECONDS + 1):
-    """As if every picture had come in so long ago."""
+    """As if every image had come in so long ago."""
     for path in desk.pictures.folder.glob("*/*"):
         past = path.stat().st_mtime - seconds
         os.utime(path, (past, past))

@@ -66,7 +66,7 @@ def test_coco_loads_in_pycocotools_with_equal_masks(reviewed, tmp_path):
             mask = coco.annToMask(annotation).astype(bool)
             rows, columns = np.nonzero(mask)
             assert annotation["area"] == mask.sum() > 0
-            # A region's score is the map's largest value in it, on the picture's pixels.
+            # A region's score is the map's largest value in it, on the image's pixels.
             values = stretch(evidence.detection.anomaly_map, (item.width, item.height))
             assert annotation["ltad"]["score"] == values[mask].max() > 0
             assert annotation["bbox"] == [

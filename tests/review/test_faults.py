@@ -72,7 +72,7 @@ def test_a_full_disk_refuses_decisions_and_pictures_and_keeps_what_was_acknowled
         for act in (
             lambda: [database.decide(i, "defective", "Ann", note="x" * 900) for i in items],
             lambda: database.create_batch("next", "Ann" * 30, "demo", {"a": "b" * 9000}),
-            lambda: ImageStore(folder / "pictures").put(bytes(9000)),
+            lambda: ImageStore(folder / "images").put(bytes(9000)),
         ):
             try:
                 act()
@@ -83,7 +83,7 @@ def test_a_full_disk_refuses_decisions_and_pictures_and_keeps_what_was_acknowled
         filler.unlink()
         database.decide(items[-1], "unsure", "Ann")
         print(database.item(items[0]).verdict, database.item(items[-1]).verdict)
-        print(database._rows("PRAGMA integrity_check"), list((folder / "pictures").rglob("*.png")))
+        print(database._rows("PRAGMA integrity_check"), list((folder / "images").rglob("*.png")))
     """)
     decision, batch, picture, decided, verdicts, whole = said.splitlines()
     for refusal in (decision, batch):
@@ -141,7 +141,7 @@ def test_a_folder_that_turns_read_only_says_so_and_still_shows_what_is_there(tmp
         except DeskError as error:
             print(error)
         try:
-            ImageStore(folder / "pictures").put(b"picture")
+            ImageStore(folder / "images").put(b"image")
         except DeskError as error:
             print(error)
     """, "4m")
@@ -195,7 +195,7 @@ class NoModel:
     def scorer(self, name):
         raise archive.DeskError("gone")
 archive.write_archive(folder / "out.zip", database.batch(1), database.items(1), database,
-                      ImageStore(folder / "pictures"), NoModel(), progress=pause)
+                      ImageStore(folder / "images"), NoModel(), progress=pause)
 """
 IMPORTER = """
 import sys

@@ -89,7 +89,7 @@ def test_an_older_decision_is_replaced_and_stays_in_the_history(desk):
     assert report.restored == 1
     (_, decision) = desk.database.history(item.id)
     assert decision.created <= decision.imported  # no decision is made in the year 2999
-    assert report.unmatched == ("elsewhere.png: the batch has no picture of this name.",)
+    assert report.unmatched == ("elsewhere.png: the batch has no image of this name.",)
     assert [(d.verdict, d.person) for d in desk.database.history(item.id)] == [
         ("good", "Ada"), ("defective", "Bo")
     ]
@@ -120,7 +120,7 @@ def test_coco_of_other_programs_is_understood(desk):
     assert np.array_equal(mask, expected)
     foreign["annotations"][1]["segmentation"]["size"] = [48, 192]
     report = import_decisions(desk.database, desk.id, json.dumps(foreign).encode())
-    assert "192 x 48 pixels, but the picture is 96 x 96" in report.unmatched[0]
+    assert "192 x 48 pixels, but the image is 96 x 96" in report.unmatched[0]
 
 
 SQUARE = [[16, 32, 48, 32, 48, 64, 16, 64]]
@@ -129,7 +129,7 @@ SQUARE = [[16, 32, 48, 32, 48, 64, 16, 64]]
 
 @pytest.fixture
 def named(tmp_path, tiny_scorer, files):
-    """Makes a batch of the first pictures under other names."""
+    """Makes a batch of the first images under other names."""
     def make(*names):
         database, pictures = Database(tmp_path / "n.sqlite"), ImageStore(tmp_path / "n")
         new = [NewItem(n, pictures.put(f.read_bytes())) for n, f in zip(names, files, strict=False)]
@@ -197,7 +197,7 @@ def test_annotations_of_a_scaled_image_are_scaled(named):
 
 
 @pytest.mark.parametrize(("annotation", "image", "message"), [
-    ({"segmentation": SQUARE}, {"width": 640, "height": 480}, "640 x 480 pixels, but the picture"),
+    ({"segmentation": SQUARE}, {"width": 640, "height": 480}, "640 x 480 pixels, but the image"),
     ({"segmentation": [[600, 600, 640, 600, 640, 640]]}, {}, "marks no pixel"),
     ({"segmentation": [[600, 600, 640, 600, 640, 640]]}, {"width": None}, "marks no pixel"),
     ({"segmentation": [[10, 10, 50, 50]]}, {}, "three points or more"),

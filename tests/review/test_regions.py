@@ -96,7 +96,7 @@ def test_regions_stand_in_picture_pixels():
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, 16, float("nan")])
 def test_minimum_area_is_a_share(share):
-    with pytest.raises(SettingError, match="share of the picture"):
+    with pytest.raises(SettingError, match="share of the image"):
         find_regions(np.ones((8, 8), np.float32), 0.5, share, (8, 8))
 
 
@@ -211,10 +211,10 @@ def test_masks_survive_a_file():
     content = encode_mask(mask)
     assert Image.open(io.BytesIO(content)).mode == "1"
     assert np.array_equal(decode_mask(content, size=(53, 37)), mask)
-    with pytest.raises(ImageError, match=r"bolt\.png is 53 x 37 pixels, but its picture is 54 x"):
+    with pytest.raises(ImageError, match=r"bolt\.png is 53 x 37 pixels, but its image is 54 x"):
         decode_mask(content, "bolt.png", (54, 37))
     with pytest.raises(ImageError, match=r"bolt\.png"):
-        decode_mask(b"no picture", "bolt.png")
+        decode_mask(b"no image", "bolt.png")
 
 
 def test_a_transparent_ground_is_no_part_of_a_mask():

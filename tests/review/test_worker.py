@@ -1,4 +1,4 @@
-"""Pictures from files, zips and folders, through the queue, to results, whatever happens."""
+"""Images from files, zips and folders, through the queue, to results, whatever happens."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _part(name: str, seed: int, defect: str | None = None) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def mixed() -> dict[str, bytes]:
-    """Name -> bytes of pictures of every kind, and of files that are none."""
+    """Name -> bytes of images of every kind, and of files that are none."""
     plain = [_encoded(_part("hex_nut", seed)) for seed in range(4)]
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -84,7 +84,7 @@ def database(tmp_path: Path) -> Database:
 
 
 class CountingShelf(ModelRegistry):
-    """Counts the pictures that are really scored; may be told to hold each chunk back."""
+    """Counts the images that are really scored; may be told to hold each chunk back."""
 
     scored = 0
     seconds = 0.0

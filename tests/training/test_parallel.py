@@ -47,7 +47,7 @@ def test_two_processes_find_what_one_finds(
     training = ("train", *common, "--encoder", str(tiny_encoder_folder), "--set", *SETTINGS)
     assert main([*training, "--out", str(tmp_path / "one"), "--work", str(tmp_path / "w1")]) == 0
     told = torchrun(tmp_path / "w2", *training, "--out", str(tmp_path / "two"))
-    assert told.count("Trained on 52 pictures") == 1  # by the first process alone
+    assert told.count("Trained on 52 images") == 1  # by the first process alone
     one, two = (load_checkpoint(tmp_path / name, tiny_encoder) for name in ("one", "two"))
     found = two.detector.state_dict()
     for name, expected in one.detector.state_dict().items():

@@ -159,7 +159,7 @@ def test_distribution_aware_sampling_follows_the_counts():
 @pytest.fixture(scope="module")
 def trained_on_all(tiny_encoder, tiny_config, parts_folder, tmp_path_factory):
     """Settings without phase 1, so that phase 2 alone decides the weights; and three trainings:
-    with pictures held out, with none, and with a second training for the thresholds."""
+    with images held out, with none, and with a second training for the thresholds."""
     base = tiny_config.replace(skip_phase1=True, real_probability=1.0, phase2_epochs=2)
     samples, features = load_folder(parts_folder), tmp_path_factory.mktemp("features")
     changes = {"held out": {}, "none held out": {"validation_fraction": 0.0},

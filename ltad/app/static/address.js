@@ -33,7 +33,7 @@
     write({ model: model === firstModel ? null : model, ...Object.fromEntries(different) });
   };
 
-  // A picture of the visitor's own has no name that could be shared.
+  // An image of the visitor's own has no name that could be shared.
   const picture = (kind, name) => write({ example: null, source: null, ...(kind && { [kind]: name }) });
 
   const tab = (id, isFirst) => {
@@ -41,9 +41,9 @@
     write({ tab: isFirst ? null : id });
   };
 
-  // --- reading: once at the start, and whenever another tab asks for a picture in Inspect ------
+  // --- reading: once at the start, and whenever another tab asks for an image in Inspect ------
   let wanted = location.search; // settings and tab, until they are taken
-  let picturesIn = wanted; // the query whose picture is still to be shown
+  let picturesIn = wanted; // the query whose image is still to be shown
   const take = () => {
     const query = wanted;
     wanted = "";

@@ -1,11 +1,11 @@
-// Painting on a good picture. The strokes live here; the server renders and judges all of them.
+// Painting on a good image. The strokes live here; the server renders and judges all of them.
 (() => {
   const PAUSE = 250; // milliseconds between two questions while the brush moves
   const STEP = 0.003; // a shorter move adds no point
   const MOST_POINTS = 2000, MOST_STROKES = 200;
 
   let strokes = []; // each as ltad.drawing.Stroke, with the version in which it last grew
-  let version = 0, shown = 0; // of the drawing, and of what the picture on the stage shows
+  let version = 0, shown = 0; // of the drawing, and of what the image on the stage shows
   let current = null; // the stroke being painted
   let cursor = { x: 0.5, y: 0.5 }; // of the arrow keys
   let timer = 0;
@@ -91,7 +91,7 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
 
-  // What the server has not rendered yet is sketched over the picture.
+  // What the server has not rendered yet is sketched over the image.
   function preview(withCursor = false) {
     const canvas = stage()?.querySelector("canvas");
     if (!canvas) return;

@@ -56,7 +56,7 @@
     visitor,
     press,
     answered,
-    load: () => press("lt-load", 50), // Gradio announces a replaced picture twice
+    load: () => press("lt-load", 50), // Gradio announces a replaced image twice
     ask: () => press("lt-ask", 0),
     askSoon: () => press("lt-ask", 250), // while somebody types
   };

@@ -58,7 +58,7 @@
   // --- gallery --------------------------------------------------------------------------------
   function open(card) {
     window.ltad.openInInspect?.(JSON.parse(card.dataset.ltOpen));
-    window.scrollTo(0, 0); // the picture stands at the head of the other tab
+    window.scrollTo(0, 0); // the image stands at the head of the other tab
   }
 
   results.turned = () => {
@@ -67,7 +67,7 @@
     gallery?.querySelector(".lt-run-shot")?.focus({ preventScroll: true });
   };
 
-  // Choices about the look stay on the root, so that they outlive a new page of pictures.
+  // Choices about the look stay on the root, so that they outlive a new page of images.
   document.addEventListener("input", (event) => {
     const { dataset, value, checked } = event.target, choice = dataset?.ltShots;
     if (!choice) return;
@@ -76,7 +76,7 @@
     document.documentElement.style.setProperty(...chosen);
   });
 
-  // Arrows go from picture to picture; up and down to the nearest one in the next row.
+  // Arrows go from image to image; up and down to the nearest one in the next row.
   document.addEventListener("keydown", (event) => {
     const card = event.target.closest?.(".lt-run-shot");
     if (!card) return;
@@ -159,7 +159,7 @@
     else results.pickedScore = String(Number(Number(score).toPrecision(5)));
     press(isOneOfMany ? "lt-run-pick-line" : "lt-run-pick-score");
   }
-  // The slider was not let go of by hand, which is what the map and the pictures wait for.
+  // The slider was not let go of by hand, which is what the map and the images wait for.
   results.released = () => ["lt-ask-map", "lt-ask-shots"].forEach(press);
   document.addEventListener("pointerdown", (event) => {
     const handle = event.target.closest?.(".lt-run-handle");

@@ -28,11 +28,11 @@
       problem: "", // why the thresholds that people chose do not count
       shown: [], // ids that pass the filter
       current: null, // id of the item on show
-      isUntouched: true, // until the person does something, the worst picture is on show
-      isResting: false, // nothing was left to decide; until the person turns to a picture
+      isUntouched: true, // until the person does something, the worst image is on show
+      isResting: false, // nothing was left to decide; until the person turns to an image
       filter: { kind: "all", text: "", className: "" },
       layers: { map: true, boxes: true, opacity: Number(kept("opacity", 0.6)) },
-      smallest: Number(kept("smallest", 0.0003)), // share of the picture
+      smallest: Number(kept("smallest", 0.0003)), // share of the image
       person: kept("person", `inspector-${Math.random().toString(16).slice(2, 6)}`),
       conflicts: new Map(), // item id -> { mine, theirs }
     },
@@ -75,7 +75,7 @@
       + `${two(date.getHours())}:${two(date.getMinutes())}`;
   };
   review.readable = (name) => name.replaceAll("_", " ");
-  // The end tells pictures of one camera apart, so a long name is cut before it.
+  // The end tells images of one camera apart, so a long name is cut before it.
   review.fileName = (name) => name.length <= 16 ? [name] : [
     review.make("span", { class: "lt-review-start" }, name.slice(0, -12)),
     review.make("span", {}, name.slice(-12))];

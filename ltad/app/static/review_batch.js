@@ -25,12 +25,12 @@
     const zone = make("div", { class: "lt-review-drop",
       ondragover: (event) => { event.preventDefault(); zone.classList.add("lt-review-over"); },
       ondragleave: () => zone.classList.remove("lt-review-over"), ondrop: drop },
-    make("h2", {}, "Bring a batch of pictures"),
-    make("p", {}, "Drop pictures, folders or a zip here. They are scored one by one and come up "
+    make("h2", {}, "Bring a batch of images"),
+    make("p", {}, "Drop images, folders or a zip here. They are scored one by one and come up "
       + "worst first; with A, R and U you accept, reject or leave each one, and every decision is "
       + "on disk before the page says so. At the end the batch leaves as a table, COCO or a "
       + "report."),
-    make("div", { class: "lt-review-line" }, pick("Choose pictures or a zip", files),
+    make("div", { class: "lt-review-line" }, pick("Choose images or a zip", files),
       pick("Choose a folder", folder)), view.server, view.upload, view.note,
     view.terms);
     async function drop(event) {

@@ -1,5 +1,5 @@
 // The list of batches: opened, deleted, brought back. Deleting asks nothing and can be undone; only
-// the pictures of a deleted batch can be lost, and that takes two presses at another place.
+// the images of a deleted batch can be lost, and that takes two presses at another place.
 (() => {
   const { review } = window.ltad;
   const { state, make } = review;
@@ -24,14 +24,14 @@
 
   function draw() {
     review.fill(view.batches, state.batches.map((one) => row(one.name,
-      `${day(one.created)}, ${one.person}: ${one.total} pictures, ${one.decided} decided`,
+      `${day(one.created)}, ${one.person}: ${one.total} images, ${one.decided} decided`,
       button("Open", () => open(one.id)), button("Delete", () => remove(one)))));
     const deleted = state.deleted ?? [];
     view.title.hidden = !deleted.length;
     view.title.textContent = "Deleted";
     review.fill(view.deleted, deleted.map((one) => row(one.name,
-      `${one.decided} decisions, kept for good. ` + (one.erased ? "Its pictures are gone."
-        : `Its ${one.total} pictures leave the disk in ${Math.ceil(one.days_left)} days.`),
+      `${one.decided} decisions, kept for good. ` + (one.erased ? "Its images are gone."
+        : `Its ${one.total} images leave the disk in ${Math.ceil(one.days_left)} days.`),
       button("Restore", () => restore(one)),
       !one.erased && button("Free the disk now", (event) => erase(one, event.currentTarget)))));
   }
@@ -55,7 +55,7 @@
     await review.outbox.flush();
     await review.call("desk_delete", one.id, state.person);
     if (one.id === state.batch?.id) await leave(one.id);
-    review.say(`${one.name} is deleted. Its decisions are kept for good, its pictures for a while.`,
+    review.say(`${one.name} is deleted. Its decisions are kept for good, its images for a while.`,
       "", ["Undo", () => restore(one)]);
   });
 
@@ -76,7 +76,7 @@
   const erase = (one, pressed) => {
     if (!pressed.dataset.sure) {
       pressed.dataset.sure = "yes";
-      pressed.textContent = `Press again: ${one.total} pictures are gone then`;
+      pressed.textContent = `Press again: ${one.total} images are gone then`;
       setTimeout(draw, SURE_WITHIN);
       return null;
     }
@@ -84,7 +84,7 @@
       const { bytes } = await review.call("desk_erase", one.id);
       review.forgetDetails();
       review.say(`${(bytes / 1e6).toFixed(1)} MB are free again. `
-        + "Pictures that came in a moment ago follow within minutes.");
+        + "Images that came in a moment ago follow within minutes.");
     });
   };
 

@@ -1,18 +1,18 @@
-// Painting on the picture: the mask of a defect, or the areas that a class ignores. A painting is
+// Painting on the image: the mask of a defect, or the areas that a class ignores. A painting is
 // a start (what was saved) and the steps since: strokes, the model's regions that the person asked
 // for, and clearing. Undoing one is repainting without it.
 (() => {
   const { review } = window.ltad;
   const { state, make } = review;
-  const SIDE = 1600; // the painting's longer side at most; the server brings it to the picture's
+  const SIDE = 1600; // the painting's longer side at most; the server brings it to the image's
   const COLOURS = { mask: [79, 124, 255], ignore: [120, 128, 140] };
   let layer = null; // the painting
   let start = null; // what it started from
   let strokes = [];
   let stroke = null;
-  let pointer = null; // where the brush hovers, in picture pixels
+  let pointer = null; // where the brush hovers, in image pixels
 
-  // A black-and-white picture as colour on nothing, `width` x `height`.
+  // A black-and-white image as colour on nothing, `width` x `height`.
   function tint(image, colour, width, height) {
     const sheet = new OffscreenCanvas(width, height);
     const context = sheet.getContext("2d");
@@ -31,18 +31,18 @@
     return [Math.round(width * shrink), Math.round(height * shrink)];
   };
 
-  // The person's saved mask over the picture while nobody paints.
+  // The person's saved mask over the image while nobody paints.
   review.tintMask = (detail) => {
     if (!detail.mask) return (detail.tinted = null);
     const sheet = tint(detail.mask, COLOURS.mask, ...sizeOf(detail));
     const context = sheet.getContext("2d");
     context.globalCompositeOperation = "destination-out";
-    context.fillStyle = "#0008"; // half of it, so that the picture shines through
+    context.fillStyle = "#0008"; // half of it, so that the image shines through
     context.fillRect(0, 0, sheet.width, sheet.height);
     return (detail.tinted = sheet);
   };
 
-  // The item's picture once it is on show: a key may be pressed while it is still on its way, and
+  // The item's image once it is on show: a key may be pressed while it is still on its way, and
   // what was fetched may be forgotten and fetched again meanwhile.
   async function arrived(id) {
     if (review.shownDetail()?.id !== id) await review.detail(id);
@@ -96,7 +96,7 @@
     // Added to what is painted; nothing of the model enters a mask unasked.
     fromModel() {
       const regions = review.visibleRegions();
-      if (!regions.length) return review.say("The model outlines no region on this picture.");
+      if (!regions.length) return review.say("The model outlines no region on this image.");
       strokes.push({ regions: regions.map(({ path }) => path) });
       repaint();
     },
@@ -218,7 +218,7 @@
     },
   });
 
-  // What a class ignores, now or by an earlier setting, as a picture; null is nothing.
+  // What a class ignores, now or by an earlier setting, as an image; null is nothing.
   async function ignored(detail, settingId = 0) {
     const { mask } = await review.call("desk_ignore", detail.class_name, settingId);
     if (!mask) return null;
@@ -239,7 +239,7 @@
   }
 
   async function scoredAgain(word, className, { items }, action = null) {
-    review.say(`${word}. ${items} pictures of ${review.readable(className)} are scored again.`,
+    review.say(`${word}. ${items} images of ${review.readable(className)} are scored again.`,
       "good", action);
     review.forgetDetails();
     await review.refresh();
@@ -271,7 +271,7 @@
     review.draw();
   }
 
-  // --- the bar in place of the picture's own while somebody paints ----------------------------
+  // --- the bar in place of the image's own while somebody paints ----------------------------
   review.editorBar = () => {
     const button = (text, title, act) =>
       make("button", { type: "button", class: "lt-review-button", title, onclick: act }, text);

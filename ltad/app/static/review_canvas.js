@@ -1,11 +1,11 @@
-// The picture large: zoom, pan, and the layers over it. All layers share the picture's pixels as
+// The image large: zoom, pan, and the layers over it. All layers share the image's pixels as
 // coordinates, whatever the size of the file that is drawn.
 (() => {
   const { review } = window.ltad;
   const { state, make } = review;
-  const MOST = 40; // screen pixels to a picture pixel
-  const DETAILS = 12; // pictures kept ready
-  const BLANK_AFTER = 150; // milliseconds that the last picture may stay while the next one loads
+  const MOST = 40; // screen pixels to an image pixel
+  const DETAILS = 12; // images kept ready
+  const BLANK_AFTER = 150; // milliseconds that the last image may stay while the next one loads
   const details = new Map(); // item id -> promise of { item, image, map }
   const view = { scale: 1, left: 0, top: 0, isFitted: true };
   let canvas, shown = null;
@@ -13,7 +13,7 @@
   review.view = view;
   review.shownDetail = () => shown;
 
-  // --- pictures -------------------------------------------------------------------------------
+  // --- images -------------------------------------------------------------------------------
   const picture = async (url) => {
     const image = new Image();
     image.src = url;
@@ -25,7 +25,7 @@
     const item = await review.call("desk_item", id, 1600);
     const detail = { ...item, id, image: item.picture && await picture(item.picture) };
     detail.mask = item.mask && await picture(item.mask);
-    delete detail.picture; // the decoded picture is enough
+    delete detail.picture; // the decoded image is enough
     detail.map = item.status === "scored" ? loadMap(id) : null;
     return detail;
   }
@@ -57,7 +57,7 @@
     for (const id of details.keys()) if (!keep(id)) details.delete(id);
   };
 
-  // Thresholds moved: outlines are fetched anew, while zoom and picture stay as they are.
+  // Thresholds moved: outlines are fetched anew, while zoom and image stay as they are.
   review.forgetMaps = async (isStale) => {
     const detail = shown;
     review.forgetDetails((id) => !isStale(id) || id === detail?.id);
@@ -86,7 +86,7 @@
   review.on("item", async () => {
     const id = state.current;
     review.stopEditing?.();
-    // Nobody may judge one picture by the sight of another.
+    // Nobody may judge one image by the sight of another.
     const isMissing = () => state.current === id && shown?.id !== id;
     const late = setTimeout(() => { if (isMissing()) blank(); }, BLANK_AFTER);
     try {
@@ -267,7 +267,7 @@
 
   review.stageCanvas = () => {
     canvas = make("canvas", { class: "lt-review-canvas", tabIndex: 0, role: "img",
-      "aria-label": "The picture. Plus and minus zoom, Shift with arrows moves it.",
+      "aria-label": "The image. Plus and minus zoom, Shift with arrows moves it.",
       onpointerdown: press, onpointermove: drag, onpointerup: release, onpointercancel: release,
       oncontextmenu: (event) => event.preventDefault(),
       ondblclick: (event) => {
@@ -281,7 +281,7 @@
     }, { passive: false });
     const label = canvas.ariaLabel;
     review.on("editor", () => {
-      canvas.ariaLabel = review.editor.isOn ? "The picture to paint on. Arrow keys move the "
+      canvas.ariaLabel = review.editor.isOn ? "The image to paint on. Arrow keys move the "
         + "brush, space lowers and lifts it, Enter saves." : label;
     });
     new ResizeObserver(() => {

@@ -3,11 +3,11 @@
   const { review } = window.ltad;
   const { state, make } = review;
   const KINDS = [
-    ["csv", "CSV", "one row a picture: scores, verdicts, people"],
+    ["csv", "CSV", "one row an image: scores, verdicts, people"],
     ["json", "JSON", "the same with the boxes of the regions"],
     ["coco", "COCO", "boxes, masks and categories for other tools"],
     ["zip", "Zip", "tables, masks, heatmaps and raw maps"],
-    ["report", "Report", "a printable page with pictures"],
+    ["report", "Report", "a printable page with images"],
     ["backup", "Backup", "the whole database, all batches"],
   ];
   let view;

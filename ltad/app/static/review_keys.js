@@ -32,7 +32,7 @@
     ["Decide", [["A", "accept: good"], ["R", "reject: defective"], ["U", "unsure"],
       ["Z", "undo your last decision"], ["N", "note"], ["T", "use for training"]]],
     ["Move", [["J →", "next"], ["K ←", "previous"], ["+ −", "zoom"], ["0", "fit"],
-      ["Shift ← → ↑ ↓", "move the picture"], ["F", "fill the window"]]],
+      ["Shift ← → ↑ ↓", "move the image"], ["F", "fill the window"]]],
     ["Show", [["H", "map"], ["B", "boxes and outlines"], ["?", "these keys"],
       ["Esc", "close, leave a text box"]]],
     ["Paint", [["E", "mask of the defect"], ["I", "areas this class ignores"],

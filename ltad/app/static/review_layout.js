@@ -1,4 +1,4 @@
-// The frame around queue, picture and verdict: the bar, the panels that open below it, messages.
+// The frame around queue, image and verdict: the bar, the panels that open below it, messages.
 (() => {
   const { review } = window.ltad;
   const { state, make } = review;
@@ -90,8 +90,8 @@
     view.rest.textContent = state.problem || (deleted
       ? `${who} deleted this batch. Decisions on it are still kept; under Batches it is restored.`
       : review.isScoring()
-      ? "Every picture scored so far is decided. The next one opens as soon as it is scored."
-      : "Every picture in this list is decided. To change one, choose it in the queue; Z takes "
+      ? "Every image scored so far is decided. The next one opens as soon as it is scored."
+      : "Every image in this list is decided. To change one, choose it in the queue; Z takes "
         + "your last decision back.");
   }
 
@@ -122,7 +122,7 @@
       conflicts.length > 3 ? make("p", {}, `And on ${conflicts.length - 3} more.`) : "");
   }
 
-  // --- queue, picture, verdict ----------------------------------------------------------------
+  // --- queue, image, verdict ----------------------------------------------------------------
   function desk() {
     const opacity = make("input", { type: "range", min: 0, max: 100, "aria-label": "Map opacity",
       value: 100 * state.layers.opacity, oninput: () => {
@@ -148,7 +148,7 @@
       button("−", () => review.zoom(1 / 1.5), { ariaLabel: "Zoom out" }), view.zoom,
       button("+", () => review.zoom(1.5), { ariaLabel: "Zoom in" }));
     view.empty = make("div", { class: "lt-review-unreadable", hidden: true });
-    const stage = make("section", { class: "lt-review-stage", "aria-label": "Picture" },
+    const stage = make("section", { class: "lt-review-stage", "aria-label": "Image" },
       head, review.editorBar(), make("div", { class: "lt-review-frame" },
         review.stageCanvas(), view.empty), tools);
     view.desk = make("div", { class: "lt-review-desk", hidden: true },
@@ -175,7 +175,7 @@
   function drawStage() {
     const row = review.row();
     view.empty.hidden = !row || row.status === "scored" || row.status === "waiting";
-    view.empty.textContent = row?.reason || "This picture was not scored.";
+    view.empty.textContent = row?.reason || "This image was not scored.";
     const at = state.shown.indexOf(state.current);
     view.place.textContent = at < 0 ? "" : `${at + 1} of ${state.shown.length}`;
     view.file.title = row?.file_name ?? "";

@@ -10,12 +10,12 @@
     all: "All", anomalous: "Anomalous", unjudged: "Not judged", undecided: "To judge", decided: "Judged", sample: "Random sample", failed: "Failed",
   };
   const EMPTY = {
-    all: "This batch has no pictures.",
-    anomalous: "No picture scores above its threshold. Lower it under Threshold, or look at All.",
+    all: "This batch has no images.",
+    anomalous: "No image scores above its threshold. Lower it under Threshold, or look at All.",
     unjudged: "Every part looks like one that this model knows.",
     undecided: "Nothing left to decide. Under Export the batch leaves as a table, COCO or report.",
-    decided: "Nothing is decided yet: press A, R or U on a picture.",
-    failed: "Every picture could be read.",
+    decided: "Nothing is decided yet: press A, R or U on an image.",
+    failed: "Every image could be read.",
   };
   const SIDES = { anomalous: "above the threshold", normal: "not above the threshold" };
   const SIGNS = { good: "✓", defective: "✕", unsure: "?" };
@@ -85,7 +85,7 @@
 
   const emptyElement = () => make("p", { class: "lt-quiet lt-review-none" },
     state.filter.text || state.filter.className
-      ? "No picture passes the filter, search and class." : EMPTY[state.filter.kind]);
+      ? "No image passes the filter, search and class." : EMPTY[state.filter.kind]);
 
   function rowElement(row, index) {
     const verdict = review.verdict(row);

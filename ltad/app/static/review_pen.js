@@ -2,7 +2,7 @@
 (() => {
   const { review } = window.ltad;
   const { editor } = review;
-  let place = null; // in picture pixels
+  let place = null; // in image pixels
 
   function go(right, down) {
     const { width, height } = review.shownDetail();

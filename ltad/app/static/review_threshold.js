@@ -5,7 +5,7 @@
   const { state, make } = review;
   const BINS = 32;
   const MODES = {
-    rate: "False-alarm rate, on the model's good pictures",
+    rate: "False-alarm rate, on the model's good images",
     score: "Score", f1: "Best F1, on what people decided",
     miss: "Share of defects missed, on what people decided",
   };
@@ -149,11 +149,11 @@
     drawChart(answer);
   }
 
-  // Pictures are reviewed worst first, so what lies below the threshold is hardly known.
+  // Images are reviewed worst first, so what lies below the threshold is hardly known.
   function knowledge({ below, below_reviewed: seen, sample, count }) {
     const { size, reviewed, defective, missed, recall, low, high } = sample;
     return [
-      make("p", {}, `The figures know the ${count} reviewed pictures only. Of the ${below} at or `
+      make("p", {}, `The figures know the ${count} reviewed images only. Of the ${below} at or `
         + `below the threshold ${seen} were reviewed; defects among the others count nowhere.`),
       make("p", { class: "lt-review-sample" }, recall != null
         ? `Random sample, all ${size} reviewed: ${missed} of ${defective} defective ones missed, so `

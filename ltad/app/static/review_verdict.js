@@ -14,7 +14,7 @@
     const row = review.row();
     if (!row || (state.isResting && !stay)) return; // a quick second key overrules nothing
     if (row.status !== "scored") {
-      review.say(row.reason || "This picture is not scored yet; decide when it is.", "bad");
+      review.say(row.reason || "This image is not scored yet; decide when it is.", "bad");
       return;
     }
     const typed = drafts.get(row.id) ?? {};
@@ -60,7 +60,7 @@
     await review.outbox.flush(); // a verdict on its way counts
     const detail = await review.detail(row.id);
     if (row.verdict !== "good") {
-      return review.say("Only a picture that you accepted as good can be chosen for training.");
+      return review.say("Only an image that you accepted as good can be chosen for training.");
     }
     try {
       const answer = await review.call(
@@ -148,7 +148,7 @@
     view.model.classList.toggle("lt-doubtful", isUnjudged);
     if (row.status !== "scored") {
       review.fill(view.model, make("h3", {}, "The model"),
-        make("p", {}, row.reason || `This picture is ${row.status}.`));
+        make("p", {}, row.reason || `This image is ${row.status}.`));
       return;
     }
     const full = Math.max(2 * row.threshold, 1.15 * row.score) || 1;
@@ -200,8 +200,8 @@
     review.fill(view.types, ...state.defectTypes.map((name) => make("option", { value: name })));
     view.training.checked = Boolean(detail?.for_training) && verdict === "good";
     view.training.disabled = verdict !== "good";
-    view.trainingLabel.title = verdict === "good" ? "Offers this picture to the Train tab"
-      : "Only pictures that a person accepted as good may teach a model";
+    view.trainingLabel.title = verdict === "good" ? "Offers this image to the Train tab"
+      : "Only images that a person accepted as good may teach a model";
   }
   const present = (decision) => Object.fromEntries(
     ["defect_type", "note"].filter((name) => decision?.[name] != null)
@@ -238,12 +238,12 @@
     const isVague = detail?.readyMap && !regions.length && review.isAnomalous(review.row());
     review.fill(view.regions, make("h3", {}, `Regions: ${regions.length}`),
       isVague && make("p", { class: "lt-quiet" },
-        "The picture is above its threshold, but no single place stands out enough."),
+        "The image is above its threshold, but no single place stands out enough."),
       detail?.readyMap && make("p", { class: "lt-quiet" }, limitText(detail.readyMap)),
       regions.length > 0 && make("ol", { class: "lt-review-regions" }, regions.map((region) =>
         make("li", {}, make("b", {}, review.number(region.score)),
           ` ${region.area.toLocaleString()} px, ${review.percent(region.area / pixels, 2)}`))),
-      make("label", { class: "lt-review-inline" }, "Smallest, % of the picture", smallest));
+      make("label", { class: "lt-review-inline" }, "Smallest, % of the image", smallest));
   }
 
   const limitText = ({ limit, own_limit: own }) =>
@@ -267,7 +267,7 @@
   review.on("map", draw);
   review.on("row", (id) => id === state.current && draw());
   review.on("decided", async ({ id, decision }) => {
-    // A failure is told where the picture is shown.
+    // A failure is told where the image is shown.
     const detail = await review.cachedDetail(id)?.catch(() => null);
     if (!detail || detail.decision?.id === decision.id) return;
     detail.decision = decision;

@@ -1,4 +1,4 @@
-// The Train tab: buttons on pictures and parts tell the server what was pressed.
+// The Train tab: buttons on images and parts tell the server what was pressed.
 (() => {
   let pressed = null;
   window.ltad.train = { take: () => JSON.stringify(pressed) };

@@ -74,7 +74,7 @@ def relief(height: np.ndarray, light: Light, gloss: float) -> tuple[np.ndarray, 
 
 
 def uneven_light(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Brightness over the picture: a ramp, soft clouds or a pool; (size, size) float32 near 1."""
+    """Brightness over the image: a ramp, soft clouds or a pool; (size, size) float32 near 1."""
     x, y = axes(size)
     strength, turn = uniform(rng, 0, 0.6), uniform(rng, 0, 2 * np.pi)
     brightness = 1 + FLOAT(strength) * (x * FLOAT(np.cos(turn)) + y * FLOAT(np.sin(turn)))
@@ -116,7 +116,7 @@ def draw_camera(rng: np.random.Generator, gray: bool) -> Camera:
 
 
 def optics(image: np.ndarray, camera: Camera) -> np.ndarray:
-    """The picture on the sensor, (size, size, 3) float32, not clipped above."""
+    """The image on the sensor, (size, size, 3) float32, not clipped above."""
     result = image * np.array(camera.gains, FLOAT)
     if camera.vignette:
         x, y = axes(image.shape[0])

@@ -123,12 +123,12 @@ def soften(field: np.ndarray, radius: float) -> np.ndarray:
 
 
 def blur_image(image: np.ndarray, radius: float) -> np.ndarray:
-    """Gaussian blur of a (height, width, 3) float32 picture at full precision."""
+    """Gaussian blur of a (height, width, 3) float32 image at full precision."""
     return ndimage.gaussian_filter(image, (radius, radius, 0), truncate=3.0, mode="nearest")
 
 
 def resample(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Bilinear read of a (height, width, 3) picture at float pixel positions, mirrored."""
+    """Bilinear read of a (height, width, 3) image at float pixel positions, mirrored."""
     where = np.stack([rows, columns])
     planes = [
         ndimage.map_coordinates(image[..., channel], where, order=1, mode="mirror")

@@ -211,7 +211,7 @@ def other_texture(canvas: Canvas, rng: np.random.Generator) -> tuple[Array, Arra
 
 
 def moved_patch(canvas: Canvas, rng: np.random.Generator) -> tuple[Array, Array]:
-    """A piece of the same picture from elsewhere, shifted, turned or mirrored."""
+    """A piece of the same image from elsewhere, shifted, turned or mirrored."""
     share = patch(canvas, rng, 0.004, 0.1) * canvas.region
     size = share.shape[0]
     other = canvas.image
@@ -294,7 +294,7 @@ def draw_flaw(canvas: Canvas, rng: np.random.Generator) -> tuple[Array, Array, s
 
 
 def _confined(canvas: Canvas, image: Array, mask: Array) -> tuple[Array, Array]:
-    """The picture clipped, and reset to the canvas outside the mask so that the mask is exact."""
+    """The image clipped, and reset to the canvas outside the mask so that the mask is exact."""
     return np.where(mask[..., None], np.clip(image, 0, 1), canvas.image).astype(FLOAT), mask
 
 

@@ -123,10 +123,10 @@ def _extrude(rgb: np.ndarray, coverage: np.ndarray, rows: int) -> tuple[np.ndarr
 def paste(
     image: np.ndarray, region: np.ndarray, item: Sprite, row: int, column: int, shadow: float
 ) -> None:
-    """Draws a sprite with a soft shadow into a picture, its upper left corner at (row, column).
+    """Draws a sprite with a soft shadow into an image, its upper left corner at (row, column).
 
     `image` (size, size, 3) and `region` (size, size) float32, the coverage, change in place.
-    `shadow` in [0, 1] is how dark the shadow is. Parts outside the picture are cut off.
+    `shadow` in [0, 1] is how dark the shadow is. Parts outside the image are cut off.
     """
     pixels, size = item.coverage.shape[0], image.shape[0]
     drop = max(1, round(pixels * 0.03))
@@ -203,7 +203,7 @@ class Layout:
     shadow: float
 
     def compose(self) -> tuple[np.ndarray, np.ndarray]:
-        """The picture (size, size, 3) float32 and the items' coverage (size, size) float32."""
+        """The image (size, size, 3) float32 and the items' coverage (size, size) float32."""
         sprites = [sprite(solid, self.pixels, self.light) for solid in self.solids]
         image = self.backdrop.copy()
         coverage = np.zeros(image.shape[:2], FLOAT)

@@ -20,7 +20,7 @@ _SMALLEST_MASK = 20 / 160**2
 
 @dataclass(frozen=True)
 class RenderedScene:
-    """A rendered picture of anything.
+    """A rendered image of anything.
 
     Attributes:
         image: (size, size, 3) uint8.
@@ -43,7 +43,7 @@ class RenderedScene:
 def render_scene(seed: int, size: int = 160, flawed: bool = False) -> RenderedScene:
     """Renders scene number `seed`, the same on every machine.
 
-    With `flawed` it is the twin of the picture without: scene, light and camera are the same and
+    With `flawed` it is the twin of the image without: scene, light and camera are the same and
     the flaw is added. The mask then holds at least 20 pixels at size 160, in proportion at
     others, and the twins differ in it by about 6 grey levels or more on average.
 
@@ -109,6 +109,6 @@ def _visible_flaw(
 
 
 def _difference(first: np.ndarray, second: np.ndarray, mask: np.ndarray) -> float:
-    """Mean absolute difference of two pictures in the mask, as the sensor clips them."""
+    """Mean absolute difference of two images in the mask, as the sensor clips them."""
     inside = np.minimum(first[mask], 1) - np.minimum(second[mask], 1)
     return float(np.abs(inside).mean())

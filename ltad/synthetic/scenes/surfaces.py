@@ -108,7 +108,7 @@ _WEIGHTS = _weights / _weights.sum()
 
 
 def coordinates(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Picture coordinates turned, shifted, sometimes seen at a slant or bent."""
+    """Image coordinates turned, shifted, sometimes seen at a slant or bent."""
     x, y = axes(size)
     if rng.random() < 0.3:
         depth = 1 + FLOAT(uniform(rng, -0.6, 0.6)) * y + FLOAT(uniform(rng, -0.4, 0.4)) * x
@@ -154,7 +154,7 @@ def draw_surface(rng: np.random.Generator) -> Surface:
 
 
 def surface_scene(rng: np.random.Generator, size: int) -> Canvas:
-    """A textured surface that fills the picture."""
+    """A textured surface that fills the image."""
     surface = draw_surface(rng)
     material = MATERIALS[pick(rng, surface.materials)]
     name = pick(rng, material.colours)

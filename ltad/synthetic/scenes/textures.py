@@ -155,7 +155,7 @@ def honeycomb(x: Array, y: Array, rng: np.random.Generator, size: int) -> Array:
 
 
 def lathe(x: Array, y: Array, rng: np.random.Generator, size: int) -> Array:
-    """Concentric tool marks about a centre that may lie outside the picture."""
+    """Concentric tool marks about a centre that may lie outside the image."""
     radius_of_centre, angle = uniform(rng, 0.0, 1.2), uniform(rng, 0, TAU)
     across = x - FLOAT(radius_of_centre * np.cos(angle))
     down = y - FLOAT(radius_of_centre * np.sin(angle))
@@ -192,7 +192,7 @@ def voronoi(
 ) -> tuple[Array, Array, Array]:
     """Distances to the nearest and second nearest of scattered points, and the nearest's tone.
 
-    There are about `count` points across the picture, `jitter` in [0, 1] away from a lattice.
+    There are about `count` points across the image, `jitter` in [0, 1] away from a lattice.
     Distances are in cells; all three are float32 of the shape of x.
     """
     shifts = FLOAT(0.5) + FLOAT(jitter) * (rng.random((2, 29, 31), dtype=FLOAT) - FLOAT(0.5))
