@@ -136,11 +136,14 @@ def launch_options(
         "run_history": False,
         "enable_monitoring": False,
         "ssr_mode": False,
-        # A zip of a shift's pictures, or of what one visitor may keep.
+        # Else Gradio ends the page where its own first visit is not answered within three seconds,
+        # as happens on a machine with much to do.
+        "_frontend": False,
+        # A zip of a shift's images, or of what one visitor may keep.
         "max_file_size": "100mb" if is_public else "1gb",
         "state_session_capacity": 500,
         # Gradio itself compresses files only, not the page with its scripts. Event streams and
-        # pictures pass as they are.
+        # images pass as they are.
         "app_kwargs": {
             "middleware": [*told, Middleware(GZipMiddleware, compresslevel=5), *guards],
             "routes": list(routes),

@@ -18,7 +18,8 @@ from ltad.types import CheckpointError, SettingError
 
 
 def load_scorer(
-    name: str | Path, device: str = "cpu", cache: str | Path | None = None, keep: bool = True
+    name: str | Path, device: str = "cpu", cache: str | Path | None = None, keep: bool = True,
+    beside: Scorer | None = None,
 ) -> Scorer:
     """A scorer for a trained model.
 
@@ -27,6 +28,8 @@ def load_scorer(
         device: "cpu", "cuda", "mps", ...
         cache: folder of the disk cache; by default ``$LTAD_CACHE`` or ``~/.cache/ltad``.
         keep: False where no image will be seen again: there is no disk cache then.
+        beside: a scorer that stays in memory. A model on the same encoder shares its encoder, its
+            device and its caches; the other arguments are not asked then.
 
     Raises:
         CheckpointError: no such model, or a damaged one.
@@ -36,9 +39,11 @@ def load_scorer(
     if not folder.is_dir():
         folder = _download(str(name))
     data = read_model_file(folder)
-    beside = folder / data["encoder"]
+    if beside is not None and data["encoder_fingerprint"] == beside.encoder.fingerprint:
+        return beside.with_checkpoint(load_checkpoint(folder, beside.encoder), folder.name)
+    own = folder / data["encoder"]
     encoder = load_encoder(
-        beside if beside.is_dir() else data["encoder"],
+        own if own.is_dir() else data["encoder"],
         Config.from_dict(data["config"]).features, device,
     )
     checkpoint = load_checkpoint(folder, encoder)
@@ -93,7 +98,8 @@ class ModelRegistry:
         key = (name, (folder / MODEL_FILE).stat().st_mtime_ns)
         with self._lock:
             if key not in self._loaded:
-                self._loaded[key] = load_scorer(folder, device=str(self.first.encoder.device))
+                self._loaded[key] = load_scorer(
+                    folder, device=str(self.first.encoder.device), beside=self.first)
             self._loaded.move_to_end(key)
             while len(self._loaded) > self._keep:
                 self._loaded.popitem(last=False)

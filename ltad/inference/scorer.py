@@ -45,7 +45,7 @@ FALSE_ALARM_RATE = 0.05
 
 
 class ImageReader:
-    """Readings of pictures, each computed once; safe for many threads.
+    """Readings of images, each computed once; safe for many threads.
 
     Args:
         encoder: the frozen encoder.
@@ -63,9 +63,10 @@ class ImageReader:
             self._encode, self._batch_size, runs_at_once(encoder.device))
 
     def with_detector(self, detector: Detector) -> ImageReader:
-        """A reader for another detector on the same encoder; the features are shared."""
+        """A reader for another detector on the same encoder, with the same caches: what a detector
+        read is kept under its own key."""
         other = ImageReader(self._encoder, detector, None)
-        other._features = self._features
+        other._features, other._readings = self._features, self._readings
         other._encode_together = self._encode_together
         return other
 
@@ -78,7 +79,7 @@ class ImageReader:
         return Prepared(content_key(small), np.asarray(small))
 
     def encode(self, prepared: Sequence[Prepared]) -> None:
-        """Run the image encoder, in batches, on the pictures that no cache holds."""
+        """Run the image encoder, in batches, on the images that no cache holds."""
         distinct = {p.key: p for p in prepared}.values()
         missing = [p for p in distinct if self._features.get(self._feature_key(p)) is None]
         for start in range(0, len(missing), self._batch_size):
@@ -162,7 +163,7 @@ def _together(each: list[Tensor | None]) -> Tensor | None:
 
 
 class Scorer:
-    """Scores pictures with one model. Keeps no current picture: every call says which.
+    """Scores images with one model. Keeps no current image: every call says which.
 
     Args:
         encoder: the frozen encoder.
@@ -186,14 +187,22 @@ class Scorer:
         self._recognised: Memory[Recognition] = Memory(RECOGNISED)
 
     def with_detector(self, detector: Detector) -> Scorer:
-        """A scorer with another detector on the same encoder; the pictures' features are shared.
+        """A scorer with another detector on the same encoder; the images' features are shared.
 
         Args:
             detector: with the same classes in the same order, on the encoder's device.
         """
-        checkpoint = self.checkpoint.with_detector(detector)
-        other = Scorer(self.encoder, checkpoint, None, self.name)
-        other._reader = self._reader.with_detector(detector)
+        return self.with_checkpoint(self.checkpoint.with_detector(detector), self.name)
+
+    def with_checkpoint(self, checkpoint: Checkpoint, name: str) -> Scorer:
+        """A scorer of that name for another model on the same encoder. It shares this one's caches
+        and their limits, so that many models together hold no more images than one.
+
+        Args:
+            checkpoint: on this scorer's encoder.
+        """
+        other = Scorer(self.encoder, checkpoint, None, name)
+        other._reader = self._reader.with_detector(checkpoint.detector)
         return other
 
     @property
@@ -203,7 +212,7 @@ class Scorer:
 
     @cached_property
     def card(self) -> dict[str, Any]:
-        """Facts for the page: encoder, classes and their training pictures, settings."""
+        """Facts for the page: encoder, classes and their training images, settings."""
         folder = Path(self.encoder.source)
         recipe = folder / "pretraining.json"
         return {
@@ -219,13 +228,13 @@ class Scorer:
         }
 
     def prepare(self, image: ImageSource | Prepared) -> Prepared:
-        """Decode a picture and bring it to the model's input size.
+        """Decode an image and bring it to the model's input size.
 
         Args:
             image: PIL image, path, bytes, or array (H, W[, 3 or 4]).
 
         Raises:
-            ImageError: it is no usable picture.
+            ImageError: it is no usable image.
         """
         return self._reader.prepare(image)
 
@@ -240,14 +249,14 @@ class Scorer:
         false_alarm_rate: float = FALSE_ALARM_RATE,
         reference_weight: float | None = None,
     ) -> Detection:
-        """Score one picture. What is left out takes the model's own value.
+        """Score one image. What is left out takes the model's own value.
 
         Args:
             image: see `prepare`.
             class_name: one of `class_names`; None lets the model recognise it.
             normal_prompt, abnormal_prompt: v^n and v^a.
             lam, tau: of equations (5) and (3).
-            false_alarm_rate: share of good pictures that may raise an alarm, in (0, 1).
+            false_alarm_rate: share of good images that may raise an alarm, in (0, 1).
             reference_weight: of the reference branch; 0 leaves LTAD's own two branches.
 
         Raises:
@@ -270,7 +279,7 @@ class Scorer:
         false_alarm_rate: float = FALSE_ALARM_RATE,
         reference_weight: float | None = None,
     ) -> list[Detection]:
-        """Score several pictures, in order; arguments and errors as in `score`."""
+        """Score several images, in order; arguments and errors as in `score`."""
         settings = self.score_settings(normal_prompt, abnormal_prompt, lam, tau, reference_weight)
         if not 0 < false_alarm_rate < 1:
             raise SettingError(
@@ -296,7 +305,7 @@ class Scorer:
 
     @torch.inference_mode()
     def recognise(self, image: ImageSource | Prepared) -> Recognition:
-        """The classes ranked for one picture."""
+        """The classes ranked for one image."""
         prepared = self.prepare(image)
         found = self._recognised.get(prepared.key)
         if found is None:
@@ -383,18 +392,16 @@ class Scorer:
 
     @cached_property
     def calibrator(self) -> Scorer:
-        """Who scores the calibration pictures: this model, or where it has learned from them, its
+        """Who scores the calibration images: this model, or where it has learned from them, its
         second training, which has not."""
         if self.checkpoint.second is None:
             return self
         checkpoint = replace(self.checkpoint, detector=self.checkpoint.second, second=None)
-        other = Scorer(self.encoder, checkpoint, None, self.name)
-        other._reader = self._reader.with_detector(checkpoint.detector)
-        return other
+        return self.with_checkpoint(checkpoint, self.name)
 
     @cached_property
     def calibration(self) -> Calibration:
-        """Limits from the held-out normal pictures that the model folder carries."""
+        """Limits from the held-out normal images that the model folder carries."""
         if self.calibrator is not self:
             return self.calibrator.calibration
         images = self.checkpoint.calibration
@@ -405,7 +412,7 @@ class Scorer:
         )
 
     def _calibration_readings(self, name: str) -> Readings:
-        """Of a class's calibration pictures, by branches that do not hold them."""
+        """Of a class's calibration images, by branches that do not hold them."""
         images = self.checkpoint.calibration[name]
         readings = self._reader.read_all([self.prepare(image) for image in images], name)
         index = self.detector.index(name)
@@ -416,7 +423,7 @@ class Scorer:
 
     @torch.inference_mode()
     def calibration_scores(self, class_name: str, settings: ScoreSettings) -> dict[str, Tensor]:
-        """Image scores (n,) by branch of a class's calibration pictures."""
+        """Image scores (n,) by branch of a class's calibration images."""
         if self.calibrator is not self:
             return self.calibrator.calibration_scores(class_name, settings)
         normal, abnormal = (self.texts([class_name], words) for words in (

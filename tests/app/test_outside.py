@@ -40,6 +40,15 @@ def public(tiny_scorer, tmp_path_factory) -> Iterator[str]:
     yield from serve(tiny_scorer, tmp_path_factory.mktemp("public"), True, ())
 
 
+def test_a_page_whose_own_first_visit_is_not_answered_in_time_serves_all_the_same(
+    tiny_scorer, tmp_path, monkeypatch
+):
+    """As on a machine with much to do: Gradio gives itself three seconds, and would end."""
+    monkeypatch.setattr("gradio.networking.url_ok", lambda url: False)
+    for url in serve(tiny_scorer, tmp_path, True, ()):
+        assert httpx.get(url, timeout=60).status_code == 200
+
+
 def ask(url: str, method: str, path: str, headers: dict, **content) -> httpx.Response:
     return httpx.request(method, url + path, headers=headers, timeout=60, **content)
 

@@ -5,9 +5,11 @@ import shutil
 
 import pytest
 
-from ltad.inference.checkpoint import MODEL_FILE
-from ltad.inference.registry import ModelRegistry
-from ltad.types import SettingError
+from ltad.inference.checkpoint import MODEL_FILE, WEIGHTS_FILE
+from ltad.inference.registry import ModelRegistry, load_scorer
+from ltad.io.tensors import read_tensors, write_tensors
+from ltad.synthetic.render import render_part
+from ltad.types import EncoderMismatchError, SettingError
 from ltad.workspace import Workspace
 
 
@@ -41,6 +43,35 @@ def test_only_the_last_few_stay_in_memory(registry):
     registry.scorer("gaskets")
     registry.scorer("seals")
     assert registry.scorer("washers") is not washers
+
+
+def test_models_on_one_encoder_share_it_and_one_limit_of_memory(registry, tiny_scorer):
+    washers, gaskets = registry.scorer("washers"), registry.scorer("gaskets")
+    assert washers.encoder is gaskets.encoder is tiny_scorer.encoder
+    images = [render_part("hex_nut", seed, 64).image for seed in (901, 902)]
+    for model in (tiny_scorer, washers, gaskets):
+        model.score_batch(images)
+    assert washers._reader._features is tiny_scorer._reader._features
+    assert washers._reader._readings is gaskets._reader._readings is tiny_scorer._reader._readings
+
+
+def test_models_that_share_a_memory_keep_their_own_scores(registry):
+    image = render_part("hex_nut", 903, 64).image
+    folder = registry._folder / "gaskets"
+    tensors, _ = read_tensors(folder / WEIGHTS_FILE)
+    other = {k: v * 1.5 if k.startswith("detector.semantic.") else v for k, v in tensors.items()}
+    write_tensors(folder / WEIGHTS_FILE, other)
+    alone = load_scorer(folder).score(image)
+    first, second = (registry.scorer(name).score(image) for name in ("washers", "gaskets"))
+    assert first.semantic_score != second.semantic_score
+    assert second.score == pytest.approx(alone.score, rel=1e-6)
+
+
+def test_a_model_on_another_encoder_brings_its_own(registry, tiny_scorer):
+    file = registry._folder / "seals" / MODEL_FILE
+    file.write_text(file.read_text().replace(tiny_scorer.encoder.fingerprint, "0" * 16))
+    with pytest.raises(EncoderMismatchError, match="0000000000000000"):
+        registry.scorer("seals")
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones(registry):
