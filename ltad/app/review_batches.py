@@ -168,7 +168,7 @@ class BatchEndpoints:
 
     def _model_record(self, name: str) -> dict[str, Any]:
         try:
-            return {"name": name, "classes": list(self._desk.registry.scorer(name).class_names)}
+            return {"name": name, "classes": list(self._desk.registry.class_names(name))}
         except LTADError:  # it says so when somebody scores with it
             return {"name": name, "classes": []}
 

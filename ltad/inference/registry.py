@@ -91,9 +91,7 @@ class ModelRegistry:
         """
         if not name or name == self.first.name:
             return self.first
-        folder = self._folders().get(name)
-        if folder is None:
-            raise SettingError(f"There is no model {name!r}. There are: {', '.join(self.names())}.")
+        folder = self._folder_of(name)
         # A model trained again under its old name is another model.
         key = (name, (folder / MODEL_FILE).stat().st_mtime_ns)
         with self._lock:
@@ -104,6 +102,18 @@ class ModelRegistry:
             while len(self._loaded) > self._keep:
                 self._loaded.popitem(last=False)
             return self._loaded[key]
+
+    def class_names(self, name: str) -> tuple[str, ...]:
+        """The classes of a model, which is not loaded for that. Raises as `scorer` does."""
+        if name == self.first.name:
+            return self.first.class_names
+        return tuple(read_model_file(self._folder_of(name))["class_names"])
+
+    def _folder_of(self, name: str) -> Path:
+        folder = self._folders().get(name)
+        if folder is None:
+            raise SettingError(f"There is no model {name!r}. There are: {', '.join(self.names())}.")
+        return folder
 
     def _folders(self) -> dict[str, Path]:
         if self._folder is None or not self._folder.is_dir():

@@ -68,6 +68,16 @@ def rows(desk, batch_id: int) -> list[dict]:
     return desk.batches.items(batch_id)["items"]
 
 
+def test_the_list_of_batches_names_many_models_and_loads_none(desk, tiny_model_folder):
+    models = desk.desk.workspace.models
+    for number in range(3):
+        shutil.copytree(tiny_model_folder, models / f"line {number}")
+    found = desk.batches.batches()["models"]
+    assert [one["name"] for one in found][1:] == ["line 0", "line 1", "line 2"]
+    assert len({tuple(one["classes"]) for one in found}) == 1 and found[1]["classes"]
+    assert not desk.desk.registry._loaded
+
+
 def painting(mask: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(buffer, "PNG")

@@ -74,6 +74,14 @@ def test_a_model_on_another_encoder_brings_its_own(registry, tiny_scorer):
         registry.scorer("seals")
 
 
+def test_the_classes_of_models_are_told_without_loading_them(registry, tiny_scorer):
+    for name in registry.names():
+        assert registry.class_names(name) == tiny_scorer.class_names
+    assert not registry._loaded
+    with pytest.raises(SettingError, match="There is no model 'nuts'"):
+        registry.class_names("nuts")
+
+
 def test_an_unknown_model_is_refused_with_the_known_ones(registry):
     with pytest.raises(SettingError, match=r"'nuts'.*gaskets, seals, washers"):
         registry.scorer("nuts")
