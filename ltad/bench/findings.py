@@ -191,7 +191,8 @@ def figures(lasting: Lasting) -> dict[str, Any]:
         "scores_asked_again": len(lasting.diary.scores)
         - len({score[:2] for score in lasting.diary.scores}),
         "errors": _counted(call.error for call in failed),
-        "errors_unclear": _counted(call.error for call in failed if not is_clear(call.error)),
+        "errors_unclear": _counted(
+            f"{call.name}: {call.error}" for call in failed if not is_clear(call.error)),
         "errors_without_fault": _counted(
             f"{call.name}: {call.error}" for call in failed
             if not is_explained(call, lasting.struck)),
