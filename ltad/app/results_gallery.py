@@ -56,7 +56,7 @@ def read_chosen(text: str, run: str) -> frozenset[int] | None:
     """The selection on the map of `run`; None for no selection, or one on another run's map.
 
     Args:
-        text: as the page sends it: ``{"run": NAME, "images": [INDEX, ...]}``, or "".
+        text: as the page sends it: ``{"run": NAME, "pictures": [INDEX, ...]}``, or "".
         run: the run on show.
 
     Raises:
@@ -69,7 +69,7 @@ def read_chosen(text: str, run: str) -> frozenset[int] | None:
         chosen = frozenset(int(index) for index in selection["pictures"])
         return chosen if selection["run"] == run and chosen else None
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        raise SettingError('The selection must be {"run": NAME, "images": [0, 7]}.') from error
+        raise SettingError('The selection must be {"run": NAME, "pictures": [0, 7]}.') from error
 
 
 def select(judged: pd.DataFrame, wish: Wish) -> pd.DataFrame:

@@ -45,10 +45,10 @@ class Baseline:
 
 
 def figures_frame(results: dict[str, Any]) -> pd.DataFrame:
-    """The frame of figures of one run's results, with "training images" of each class."""
+    """The frame of figures of one run's results, with "training pictures" of each class."""
     rows = {
         ("class", entry["class_name"]): {
-            "training images": entry["train_count"],
+            "training pictures": entry["train_count"],
             **_row(entry, class_intervals(entry), entry),
         }
         for entry in results["classes"]
@@ -152,7 +152,7 @@ def results_table(
 
     Returns:
         Rows as in a frame of figures, every class of any run; columns (run, key), after one column
-        ("", "training images").
+        ("", "training pictures").
 
     Raises:
         SettingError: an unknown extra.
@@ -163,12 +163,12 @@ def results_table(
     parts, counts = {}, None
     for run in runs:
         frame = figures_frame(run.results)
-        taken = frame.pop("training images")
+        taken = frame.pop("training pictures")
         counts = taken if counts is None else counts.combine_first(taken)
         for key in _keys(run, extras, baseline, frame):
             parts[run.name, key] = _column(frame, key, run.branch, baseline)
     table = pd.DataFrame(parts)
-    table.insert(0, ("", "training images"), counts)
+    table.insert(0, ("", "training pictures"), counts)
     return table.loc[_order(table)]
 
 
@@ -203,7 +203,7 @@ def _column(frame: pd.DataFrame, key: str, branch: str, baseline: Baseline | Non
 
 def _order(table: pd.DataFrame) -> list[tuple[str, str]]:
     """Classes from head to tail, then the means; of one class they would only repeat it."""
-    counts = table["", "training images"]
+    counts = table["", "training pictures"]
     classes = [row for row in table.index if row[0] == "class"]
     classes.sort(key=lambda row: (-counts[row], row[1]))
     if len(classes) == 1:
@@ -213,7 +213,7 @@ def _order(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 def table_csv(table: pd.DataFrame) -> str:
     """The table as CSV text, figures in percent with four decimals."""
-    flat = table.astype({("", "training images"): "Int64"})
+    flat = table.astype({("", "training pictures"): "Int64"})
     several = len({run for run, _ in table.columns if run}) > 1
     flat.columns = [guard(f"{run}: {key}" if several and run else key) for run, key in flat.columns]
     flat.index = pd.MultiIndex.from_tuples(

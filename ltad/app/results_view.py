@@ -87,7 +87,7 @@ def _name(
     if kind == "mean":
         return {"name": name, "count": len(groups.get(name, ()))}
     side = next((group for group in ("High", "Low") if name in groups.get(group, ())), "")
-    return {"name": name, "side": side, "taken": row["", "training images"]}
+    return {"name": name, "side": side, "taken": row["", "training pictures"]}
 
 
 def _cell(

@@ -175,7 +175,7 @@ def test_a_test_set_of_mvtecs_size_fits_the_bound(tell):
     done = subprocess.run([sys.executable, "-m", "ltad.bench.metrics"], capture_output=True,
                           text=True, check=True)
     found = json.loads(done.stdout)
-    tell("{images} maps of {side} x {side}, {branches} branches: {seconds} s, at most "
+    tell("{pictures} maps of {side} x {side}, {branches} branches: {seconds} s, at most "
          "{peak_megabytes} MB ({peak_megabytes_before} MB before), load {load}".format(**found))
     assert found["pictures"] == 1725 and found["side"] == 224
     assert all(0 < value < 1 for value in found["figures"].values())

@@ -57,8 +57,11 @@ def test_full_size_align():
     hidden = tower.eval().embeddings(pixels)
     for block in tower.encoder.blocks:
         # Each from the same input: 55 blocks of random weights enlarge every rounding.
+        exact = copy.deepcopy(block).double()(hidden.double())
         wanted, found = block(hidden), FusedBlock(block)(hidden)
-        assert float((found - wanted).norm() / wanted.norm()) < 1e-5
+        # How much is lost in single precision differs between processors.
+        lost = float((wanted - exact).norm() / exact.norm())
+        assert float((found - exact).norm() / exact.norm()) < 1e-6 + 4 * lost < 1e-3
         hidden = wanted
 
 

@@ -55,7 +55,7 @@ def test_two_processes_find_what_one_finds(
         # Which residuals the bank keeps may hang on the last digit too.
         if not name.endswith(("key.bias", "score.bank")):
             torch.testing.assert_close(found[name], expected, rtol=1e-2, atol=5e-3, msg=name)
-            assert (found[name].float() - expected.float()).abs().mean() < 2e-4, name
+            assert (found[name].float() - expected.float()).abs().mean() < 1e-3, name
     assert not list((tmp_path / "two").glob("*.state.safetensors"))
 
     evaluation = ("evaluate", "--data", str(parts_folder), "--checkpoint")
