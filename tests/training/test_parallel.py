@@ -62,10 +62,11 @@ def test_two_processes_find_what_one_finds(
     alone, together = tmp_path / "one.json", tmp_path / "two.json"
     assert main([*evaluation, str(tmp_path / "one"), "--json", str(alone),
                  "--work", str(tmp_path / "w3")]) == 0
-    torchrun(tmp_path / "w4", *evaluation, str(tmp_path / "two"), "--bank", "--run", "both",
+    # Of the same model: what training in parts changes was compared above.
+    torchrun(tmp_path / "w4", *evaluation, str(tmp_path / "one"), "--bank", "--run", "both",
              "--json", str(together))
     expected, found = (json.loads(path.read_text()) for path in (alone, together))
-    assert expected.pop("model") != found.pop("model")
+    assert expected["model"] == found["model"]
     assert found.pop("bank")["classes"] and (tmp_path / "w4/runs/both-bank/run.json").exists()
     same(expected, found)
     assert not list((tmp_path / "w4" / "features").glob("*/*-done.json"))
@@ -82,7 +83,7 @@ def same(expected, found) -> None:
         for pair in zip(expected, found, strict=True):
             same(*pair)
     elif isinstance(expected, float):
-        assert found == pytest.approx(expected, rel=1e-3, abs=2e-3)
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
     else:
         assert found == expected
 
