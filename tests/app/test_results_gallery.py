@@ -166,7 +166,7 @@ def test_selection_is_read_or_refused():
     assert results_gallery.read_chosen(text, "first") == {1, 2}
     assert results_gallery.read_chosen(text, "second") is None
     assert results_gallery.read_chosen("", "first") is None
-    for wrong in ("[1]", "{", '{"run": "first", "images": ["a"]}'):
+    for wrong in ("[1]", "{", '{"run": "first", "pictures": ["a"]}'):
         with pytest.raises(SettingError, match="selection"):
             results_gallery.read_chosen(wrong, "first")
 
