@@ -17,7 +17,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 
 from ltad import load_scorer
-from ltad.app.operation import give_memory_back, health_route
+from ltad.app.operation import give_memory_back, health_route, set_aside_what_lasts
 from ltad.app.page import build_app, launch_options
 from ltad.workspace import Workspace
 
@@ -64,17 +64,20 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     give_memory_back()
     scorer = load_scorer(options.model, device=options.device)
-    # Behind the page's start: the held-out images are read once, and kept on disk.
-    Thread(target=scorer.warm_up, daemon=True).start()
     folders = () if options.public else tuple(options.folder)
     workspace = Workspace(options.work, folders, options.public, SHIPPED_RUNS)
     page = build_app(scorer, workspace=workspace)
     try:
         page.launch(
             server_name=options.host, server_port=options.port, share=options.share,
+            prevent_thread_lock=True,
             **launch_options(options.public, options.name, options.share,
                              [health_route(scorer.name, workspace.root)], options.log),
         )
+        # Behind the page's first answers: the held-out images are read once, and kept on disk.
+        Thread(target=scorer.warm_up, daemon=True).start()
+        set_aside_what_lasts()
+        page.block_thread()
     finally:
         page.close(verbose=False)
 

@@ -21,6 +21,7 @@ from ltad.app.components import UNEXPECTED
 from ltad.bench.clients import Acknowledged, Brought, Diary
 from ltad.bench.faults import Struck
 from ltad.bench.served import CLOSE_ENOUGH, Call
+from ltad.evaluation.figures import COLOURS
 
 AFTERMATH_SECONDS = 20.0
 """So long after a fault was undone an error may still come from it."""
@@ -239,14 +240,13 @@ def _counted(texts: Any) -> dict[str, int]:
 
 def plot(lasting: Lasting) -> go.Figure:
     """Memory, handles, answers and errors over time; faults are shaded."""
-    figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.06,
-                           subplot_titles=("Memory, MB", "Open file handles",
-                                           "Answers and errors a second"))
-    for name, samples in lasting.samples.items():
+    figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.06)
+    for (name, samples), colour in zip(lasting.samples.items(), COLOURS, strict=False):
         minutes = [(one.time - lasting.began) / 60 for one in samples]
         for row, what in enumerate(("megabytes", "handles"), start=1):
             figure.add_scatter(x=minutes, y=[getattr(one, what) for one in samples], name=name,
-                               legendgroup=name, showlegend=row == 1, row=row, col=1)
+                               legendgroup=name, showlegend=row == 1, line_color=colour,
+                               row=row, col=1)
     width = max(1.0, (lasting.ended - lasting.began) / 240)
     edges = np.arange(0.0, lasting.ended - lasting.began + width, width)
     for name, is_error in (("answers", False), ("errors", True)):
@@ -260,5 +260,8 @@ def plot(lasting: Lasting) -> go.Figure:
         figure.add_annotation(x=begin, y=1.0, yref="paper", text=fault.name, textangle=-60,
                               showarrow=False, font_size=9, yanchor="bottom")
     figure.update_xaxes(title_text="minutes", row=3, col=1)
+    for row, title in enumerate(("memory, MB", "open file handles", "answers and errors a second"),
+                                start=1):
+        figure.update_yaxes(title_text=title, row=row, col=1)
     figure.update_layout(height=900, margin_t=140, template="plotly_white")
     return figure

@@ -299,7 +299,8 @@ class BatchRunner:
         Returns:
             False when not even that can be written; the batch is then taken up later.
         """
-        _log.warning("Batch %s stopped", batch_id, exc_info=error)
+        expected = isinstance(error, LTADError)  # it says itself what was wrong
+        _log.warning("Batch %s stopped: %s", batch_id, error, exc_info=None if expected else error)
         try:
             items = self.database.waiting(batch_id, -1)
             self.database.record_outcomes({item[0]: reason_of(error) for item in items})

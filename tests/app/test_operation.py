@@ -44,6 +44,19 @@ time.sleep(1.0)
 print(*told, megabytes())
 """
 
+CIRCLES = """
+import gc, sys
+from ltad.app.operation import set_aside_what_lasts
+lasting = [[number] for number in range(800_000)]
+gc.collect()
+if sys.argv[1] == "aside":
+    set_aside_what_lasts()
+searches = []
+gc.callbacks.append(lambda when, told: searches.append((when, told["generation"])))
+kept = [[number] for number in range(100_000)]
+print(searches.count(("stop", 2)))
+"""
+
 
 @pytest.fixture(scope="module")
 def page(tiny_scorer, tmp_path_factory):
@@ -174,6 +187,16 @@ def test_freed_memory_between_used_blocks_goes_back_to_the_system():
     before, used, freed, given_back = map(float, done.stdout.split())
     assert used - before > 100 and used - freed < 30, "freeing alone gives it back here"
     assert given_back - before < 40
+
+
+def test_garbage_is_searched_for_among_new_objects_only():
+    def searches(what: str) -> int:
+        done = subprocess.run([sys.executable, "-c", CIRCLES, what], capture_output=True,
+                              text=True, check=True)
+        return int(done.stdout)
+
+    assert searches("among all") == 0
+    assert searches("aside") >= 1
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ from ltad.workspace import Workspace
 
 if not os.environ.get("CI"):
     pytest.importorskip("playwright")
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import APIResponse, Browser, Page, Route, expect
 
 pytestmark = pytest.mark.browser
 
@@ -72,8 +72,6 @@ def server(tiny_scorer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options())
     yield SimpleNamespace(url=url, workspace=workspace, database=Database(workspace.database))
     page.close()
-
-
 
 
 @pytest.fixture
@@ -200,6 +198,28 @@ def test_unreachable_server_loses_no_decision(
     expect(page.locator(SAVED)).to_have_count(3, timeout=60_000)
     expect(unsaved).to_be_hidden()
     assert sorted(verdicts(server, batch)) == ["defective", "good", "good"]
+
+
+def test_an_answer_that_a_newer_one_overtook_changes_nothing(
+    page: Page, server: SimpleNamespace, files: list[Path]
+):
+    batch = bring(page, server, files[1:3])
+    overtaken: list[tuple[Route, APIResponse]] = []
+    page.route("**/run/desk_items", lambda route: overtaken.append((route, route.fetch())),
+               times=1)
+    page.evaluate("() => { ltad.review.refresh(); }")
+    page.wait_for_function("() => ltad.review.state.version !== ''")
+    while not overtaken:
+        page.wait_for_timeout(20)
+    item = server.database.items_summary(batch)[0]
+    server.database.decide(item.id, "good", "Ann")
+    page.evaluate("() => ltad.review.refresh()")
+    newer = page.evaluate("() => ltad.review.state.version")
+    (route, response), = overtaken
+    route.fulfill(response=response)
+    page.wait_for_timeout(300)
+    assert page.evaluate("() => ltad.review.state.version") == newer
+    expect(page.locator(".lt-review-progress")).to_contain_text("1 of 2 decided")
 
 
 def test_unsent_decisions_of_another_batch_are_named_with_it_and_counted_there(

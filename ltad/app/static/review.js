@@ -157,10 +157,14 @@
     state.shown.find((id) => review.isOpen(state.items.get(id))) ?? state.shown[0];
 
   // Rows travel only when something changed since `version`.
+  let sent = 0;
+  let taken = 0;
   review.refresh = async () => {
     const asked = state.batch.id;
+    const place = ++sent;
     const answer = await review.call("desk_items", asked, state.version);
-    if (asked !== state.batch?.id) return; // another batch was chosen meanwhile
+    if (asked !== state.batch?.id || place < taken) return; // another batch, or a newer answer
+    taken = place;
     Object.assign(state, { batch: answer.batch, progress: answer.progress,
       version: answer.version, problem: answer.problem });
     if (answer.items) {
