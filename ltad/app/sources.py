@@ -41,7 +41,7 @@ def _open_run(workspace: Workspace, name: str, index: int) -> Image.Image:
     reader = RunReader(workspace.runs, workspace.shipped_runs)
     if name not in reader.names():
         raise ImageError(f"There is no run {name!r} here. It may have been deleted.")
-    return reader.run(name).picture(index)
+    return reader.run(name).image(index)
 
 
 def _open_item(workspace: Workspace, item_id: int) -> Image.Image:

@@ -35,7 +35,7 @@ def check_dataset(samples: Iterable[Sample]) -> list[str]:
     for sample in samples:
         first[sample.class_name].setdefault(sample.split, sample.path)
         seen.append(sample)
-        faults += _picture_faults(sample)
+        faults += _image_faults(sample)
         if (digest := _digest(sample.path)) is not None:
             contents[digest].setdefault(sample.split, sample.path)
     return faults + _stray(seen) + _class_faults(first) + _duplicates(contents)
@@ -52,7 +52,7 @@ def count_table(samples: Sequence[Sample]) -> str:
     return "\n".join([f"{'class':{width}}  split   count  defect", *lines])
 
 
-def _picture_faults(sample: Sample) -> list[str]:
+def _image_faults(sample: Sample) -> list[str]:
     try:
         width, height = read_image(sample.path).size
     except ImageError as error:

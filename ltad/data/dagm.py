@@ -67,13 +67,13 @@ def _load_class(folder: Path) -> list[Sample]:
 
 
 def _load_split(folder: Path, split: str) -> list[Sample]:
-    pictures = _pictures(folder / SPLITS[split])
-    masks = _masks(folder / SPLITS[split] / "Label", {path.stem for path in pictures})
+    images = _images(folder / SPLITS[split])
+    masks = _masks(folder / SPLITS[split] / "Label", {path.stem for path in images})
     samples = [
         Sample(path, folder.name, split, DEFECT, masks[path.stem])
         if path.stem in masks
         else Sample(path, folder.name, split)
-        for path in pictures
+        for path in images
     ]
     return [sample for sample in samples if split == "test" or not sample.is_defective]
 
@@ -81,7 +81,7 @@ def _load_split(folder: Path, split: str) -> list[Sample]:
 def _masks(folder: Path, stems: set[str]) -> dict[str, Path | None]:
     """Mask of each defective image by the image's stem, None where the file is missing."""
     masks: dict[str, Path | None] = dict.fromkeys(_listed(folder / "Labels.txt"))
-    for path in _pictures(folder):
+    for path in _images(folder):
         stem = path.stem.removesuffix(MASK_ENDING)
         if stem == path.stem or stem not in stems:
             # Left aside, a misnamed mask would turn its image into a normal one.
@@ -104,7 +104,7 @@ def _listed(path: Path) -> list[str]:
     return re.findall(rf"([^\s/\\]+){MASK_ENDING}\.\w+", text)
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _images(folder: Path) -> list[Path]:
     """Image files of a folder by name; none if there is no such folder."""
     if not folder.is_dir():
         return []

@@ -77,7 +77,7 @@ def is_published(folder: Path) -> bool:
 def is_plain(folder: Path) -> bool:
     """Whether a class is only folders of images, one of them of good ones."""
     is_split = folder.name.casefold() in SPLITS
-    return not (is_split or is_published(folder)) and any(map(_pictures, _good_folders(folder)))
+    return not (is_split or is_published(folder)) and any(map(_images, _good_folders(folder)))
 
 
 def plain_classes(root: str | Path) -> list[str]:
@@ -95,7 +95,7 @@ def stray_masks(samples: Iterable[Sample]) -> list[Path]:
     )
     return [
         mask for folder in folders for kind in _folders(folder / MASKS) if not _is_good(kind)
-        for mask in _pictures(kind) if mask not in used
+        for mask in _images(kind) if mask not in used
     ]
 
 
@@ -192,7 +192,7 @@ def _class_folders(root: Path) -> list[Path]:
 
 def _load_class(folder: Path) -> list[Sample]:
     good = _only_good_folder(folder / "train")
-    train = [Sample(path, folder.name, "train") for path in _pictures(good)]
+    train = [Sample(path, folder.name, "train") for path in _images(good)]
     if not train:
         raise DatasetError(
             f"{good} holds no images. Put the class's good parts there "
@@ -204,7 +204,7 @@ def _load_class(folder: Path) -> list[Sample]:
 
 def _load_plain(folder: Path) -> list[Sample]:
     good = _only_good_folder(folder)
-    found = _pictures(good)
+    found = _images(good)
     tested = set(sorted(found, key=_lot)[: round(TEST_SHARE * len(found))])
     train = [Sample(path, folder.name, "train") for path in found if path not in tested]
     kinds = [kind for kind in _folders(folder) if kind.name != MASKS]
@@ -215,12 +215,12 @@ def _load_plain(folder: Path) -> list[Sample]:
 def _tests(folder: Path, kind: Path) -> list[Sample]:
     """The images of one kind as test images of the class."""
     if _is_good(kind):
-        return [Sample(path, folder.name, "test") for path in _pictures(kind)]
+        return [Sample(path, folder.name, "test") for path in _images(kind)]
     masks = _masks(folder / MASKS / kind.name)
     return [
         Sample(path, folder.name, "test", kind.name,
                masks.get(f"{path.stem}{MASK_ENDING}") or masks.get(path.stem))
-        for path in _pictures(kind)
+        for path in _images(kind)
     ]
 
 
@@ -248,14 +248,14 @@ def _only_good_folder(folder: Path) -> Path:
 
 def _masks(folder: Path) -> dict[str, Path]:
     """Masks by stem; of several with one stem, the first by name."""
-    return {path.stem: path for path in reversed(_pictures(folder))}
+    return {path.stem: path for path in reversed(_images(folder))}
 
 
 def _folders(folder: Path) -> list[Path]:
     return [path for path in _entries(folder) if path.is_dir()]
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _images(folder: Path) -> list[Path]:
     return [p for p in _entries(folder) if p.suffix.lower() in SUFFIXES and p.is_file()]
 
 

@@ -35,13 +35,13 @@ from ltad.training.phases import PARTS, ClassTexts, TrainingData
 from ltad.training.reference import fit_reference, fit_units
 from ltad.training.train import (
     calibration_positions,
+    images_hash,
     key_hash,
     learned_and_held_out,
-    pictures_hash,
     stage_file,
     train_stages,
     training_identity,
-    training_pictures,
+    training_images,
 )
 from ltad.types import BRANCHES, GROUPS, REFERENCE, TASKS, DatasetError, Sample, SettingError
 
@@ -105,7 +105,7 @@ class Study:
                 "calibration is 'cross_fitted', but the rows of a table are judged on held-out "
                 "images. Use calibration=held_out."
             )
-        training, testing = training_pictures(samples), ordered_tests(samples)
+        training, testing = training_images(samples), ordered_tests(samples)
         class_names = tuple(sorted({sample.class_name for sample in training}))
         unknown = sorted({sample.class_name for sample in testing} - set(class_names))
         if unknown:
@@ -116,7 +116,7 @@ class Study:
         data = TrainingData.of(store, learned, class_names, encoder.device)
         return cls(
             source, encoder, class_names, store, tests, data, held_out, Path(work),
-            training_identity(class_names, encoder, data), pictures_hash(tests, range(len(tests))),
+            training_identity(class_names, encoder, data), images_hash(tests, range(len(tests))),
         )
 
     @property

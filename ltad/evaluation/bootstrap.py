@@ -60,7 +60,7 @@ def resampled_image_auroc(
                       seed)
 
 
-class PicturePixels:
+class ImagePixels:
     """The pixel scores of each image, as at most 1,024 quantiles of its normal and of its
     defective pixels (8 KB an image).
 

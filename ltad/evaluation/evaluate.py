@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ltad.config import Config
 from ltad.data.datasets import read_mask, reduce_mask
-from ltad.evaluation.bootstrap import PicturePixels, resampled_image_auroc
+from ltad.evaluation.bootstrap import ImagePixels, resampled_image_auroc
 from ltad.evaluation.metrics import PixelScores, image_auroc, image_average_precision, image_f1_max
 from ltad.evaluation.results import ClassResult, Results
 from ltad.inference.calibration import BranchMaps, Readings, ScoreSettings, branch_maps
@@ -198,20 +198,20 @@ def _measured(
     """Score the test images of one class."""
     collected, thin_masks, places = _Collected(branches), 0, tests.indices(name)
     pixels = {b: PixelScores(with_regions=b == branches[0]) for b in branches}
-    by_picture = PicturePixels()
+    by_image = ImagePixels()
     for start in range(0, len(places), BATCH):
         batch = places[start : start + BATCH]
         measured = measure(name, tests, batch)
         collected.add(measured, tests, batch, recogniser)
         counted = [tests.samples[i] for i in batch]
-        thin_masks += _count_pixels(pixels, by_picture, measured, counted)
+        thin_masks += _count_pixels(pixels, by_image, measured, counted)
     labels = [tests.samples[i].is_defective for i in places]
     arrays = collected.arrays()
     scores = {b: arrays[b] for b in branches}
     result = replace(
         _class_result(name, train_count, labels, scores, pixels, branches),
         resampled_image_auroc=resampled_image_auroc(labels, scores[branches[0]], name),
-        resampled_pixel_auroc=by_picture.resampled_auroc(name),
+        resampled_pixel_auroc=by_image.resampled_auroc(name),
     )
     errors = pixels[branches[0]].errors()
     return _ClassFound(result, arrays, thin_masks, {
@@ -284,7 +284,7 @@ class _Collected:
 
 
 def _count_pixels(
-    pixels: Mapping[str, PixelScores], by_picture: PicturePixels, measured: BranchMaps,
+    pixels: Mapping[str, PixelScores], by_image: ImagePixels, measured: BranchMaps,
     samples: Sequence[Sample],
 ) -> int:
     """Count a batch: each branch's pixels together, those of the first branch by image too.
@@ -297,7 +297,7 @@ def _count_pixels(
         maps = [measured.maps[branch][place].float().cpu().numpy() for branch in pixels]
         mask, is_thin = _reduced(sample, maps[0].shape[-1])
         thin_masks += is_thin
-        by_picture.add(mask, maps[0])
+        by_image.add(mask, maps[0])
         if mask is not None:
             for counted, one in zip(pixels.values(), maps, strict=True):
                 counted.add(mask, one)

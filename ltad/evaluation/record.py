@@ -41,7 +41,7 @@ from ltad.inference.scorer import Scorer
 from ltad.io.files import atomic_path
 from ltad.io.images import read_image
 from ltad.models.align import Encoder
-from ltad.training.train import learned_and_held_out, training_pictures
+from ltad.training.train import learned_and_held_out, training_images
 from ltad.types import (
     BRANCHES,
     REFERENCE,
@@ -151,7 +151,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def ship_run(run: Run, runs: Path, pictures: int) -> Path:
+def ship_run(run: Run, runs: Path, most: int) -> Path:
     """Copy a run into the folder `runs`, without its data and without this machine's paths.
 
     The figures stay those of the whole test set; of its images an even share is kept.
@@ -159,19 +159,19 @@ def ship_run(run: Run, runs: Path, pictures: int) -> Path:
     Args:
         run: the run.
         runs: where it will lie.
-        images: test images to keep at most; at least one of every class and defect type stays.
+        most: test images to keep; at least one of every class and defect type stays.
 
     Returns:
         The new run's folder.
 
     Raises:
-        SettingError: there is such a run already, or `images` is less than 1.
+        SettingError: there is such a run already, or `most` is less than 1.
         CheckpointError: it cannot be written.
     """
-    if pictures < 1:
-        raise SettingError(f"--pictures is {pictures}, but it must be 1 or more.")
+    if most < 1:
+        raise SettingError(f"--pictures is {most}, but it must be 1 or more.")
     target = new_run_folder(runs, run.name)
-    kept = chosen_pictures(run.images, pictures)
+    kept = chosen_images(run.images, most)
     about = {
         **run.about, "data": {**run.about["data"], "root": NOT_HERE},
         "model": {**run.about["model"], "folder": None},
@@ -180,7 +180,7 @@ def ship_run(run: Run, runs: Path, pictures: int) -> Path:
     images = run.images.loc[kept].assign(index=np.arange(len(kept)))
     beside = runs / f".{run.name}.pictures"
     try:
-        _copy_pictures(run, kept, beside)
+        _copy_images(run, kept, beside)
         write_run(
             target, about, images.reset_index(drop=True), run.calibration, run.results,
             run.embeddings()[kept], run.maps()[kept], beside,
@@ -190,7 +190,7 @@ def ship_run(run: Run, runs: Path, pictures: int) -> Path:
     return target
 
 
-def chosen_pictures(images: pd.DataFrame, most: int) -> list[int]:
+def chosen_images(images: pd.DataFrame, most: int) -> list[int]:
     """Places of an even share of every class and defect type, in order."""
     share = min(1.0, most / len(images))
     kept: list[int] = []
@@ -200,7 +200,7 @@ def chosen_pictures(images: pd.DataFrame, most: int) -> list[int]:
     return sorted(kept)
 
 
-def _copy_pictures(run: Run, kept: list[int], folder: Path) -> None:
+def _copy_images(run: Run, kept: list[int], folder: Path) -> None:
     for kind in (THUMBNAILS, OUTLINES):
         (folder / kind).mkdir(parents=True, exist_ok=True)
     for new, old in enumerate(kept):
@@ -287,7 +287,7 @@ def evaluate_bank(
     about, config = scorer.checkpoint.about, scorer.config
     used = resample_again(samples, about["split"], about["split_seed"], about["split_counts"],
                           about.get("split_list", ()))
-    training = build_store(training_pictures(used), scorer.encoder, features, progress=progress)
+    training = build_store(training_images(used), scorer.encoder, features, progress=progress)
     learned, held_out = learned_and_held_out(training, scorer.class_names, config)
     filled = {name: sorted(set(training.indices(name)) & set(learned))
               for name in scorer.class_names}
@@ -361,8 +361,8 @@ def alarm_table(
 
 def _calibration(scorer: Scorer, settings: ScoreSettings) -> pd.DataFrame:
     rows = []
-    for name, pictures in scorer.checkpoint.calibration.items():
-        if pictures:
+    for name, images in scorer.checkpoint.calibration.items():
+        if images:
             scores = scorer.calibration_scores(name, settings)
             rows.append(pd.DataFrame({"class_name": name, **{
                 branch: scores[branch].double().cpu().numpy()
@@ -419,16 +419,16 @@ def build_thumbnails(
 
 def _write(sample: Sample, index: int, folder: Path) -> None:
     try:
-        picture = read_image(sample.path)
+        image = read_image(sample.path)
         mask = None if sample.mask_path is None else read_mask(sample.mask_path)
     except ImageError as error:
         raise DatasetError(f"{sample.path} cannot be used: {error}") from error
-    picture.thumbnail((SIDE, SIDE))
-    picture.save(folder / THUMBNAILS / f"{index:05d}.jpg", "JPEG", quality=QUALITY)
+    image.thumbnail((SIDE, SIDE))
+    image.save(folder / THUMBNAILS / f"{index:05d}.jpg", "JPEG", quality=QUALITY)
     if mask is not None:
         whole = Image.fromarray(mask.astype(np.uint8) * 255)
         # The mean over each box, above zero, so that the smallest defect does not vanish.
-        small = np.asarray(whole.resize(picture.size, Image.Resampling.BOX)) > 0
+        small = np.asarray(whole.resize(image.size, Image.Resampling.BOX)) > 0
         Image.fromarray(small).save(folder / OUTLINES / f"{index:05d}.png")
 
 

@@ -35,7 +35,7 @@ from ltad.evaluation.runs import Run
 from ltad.io.templates import environment, style_of
 from ltad.types import GROUPS, METRICS, TASKS, CheckpointError, SettingError
 
-MOST_PICTURES = 40
+MOST_IMAGES = 40
 _TEMPLATES = environment("ltad.evaluation")
 _OUTLINE = (255, 72, 120)
 _CELLS = [(f"{task} {group}", metric, group) for metric, task in TASKS.items() for group in GROUPS]
@@ -69,7 +69,7 @@ def report(runs: Sequence[Run], false_alarm_rate: float = 0.05) -> str:
         raise SettingError(
             f"The false-alarm rate is {false_alarm_rate}, but it must be between 0 and 1."
         )
-    share = MOST_PICTURES // (2 * len(runs))
+    share = MOST_IMAGES // (2 * len(runs))
     page = {
         "title": runs[0].name if len(runs) == 1 else f"{len(runs)} runs",
         "data": ", ".join(dict.fromkeys(run.about["data"]["name"] for run in runs)),
@@ -162,7 +162,7 @@ def _class_row(
     }
 
 
-def _one_run(run: Run, rate: float, pictures: int) -> dict[str, Any]:
+def _one_run(run: Run, rate: float, most: int) -> dict[str, Any]:
     thresholds = {} if run.calibration.empty else run.thresholds(rate)
     counts = ", ".join(f"{name} {run.about['split']['counts'].get(name, 0)}"
                        for name in head_to_tail(run))
@@ -171,12 +171,12 @@ def _one_run(run: Run, rate: float, pictures: int) -> dict[str, Any]:
         "histograms": _drawn(figures.score_histograms(run, thresholds)),
         "caption": f"Scores of good and defective images, {run.branch} branch; the line is the "
                    f"threshold at a false-alarm rate of {rate:.1%}",
-        "errors": _errors(run, thresholds, pictures) if thresholds else None,
+        "errors": _errors(run, thresholds, most) if thresholds else None,
         "config": json.dumps(run.about["config"], indent=1),
     }
 
 
-def _errors(run: Run, thresholds: Mapping[str, float], pictures: int) -> dict[str, Any]:
+def _errors(run: Run, thresholds: Mapping[str, float], most: int) -> dict[str, Any]:
     table = confusion(run, thresholds)
     titles = {"missed": "Worst misses", "false alarm": "Worst false alarms"}
     return {
@@ -184,7 +184,7 @@ def _errors(run: Run, thresholds: Mapping[str, float], pictures: int) -> dict[st
         "rows": [(_readable(str(name)), counts) for name, *counts in table.itertuples()],
         "worst": [
             (titles[kind], [_card(run, row) for row in chosen.to_dict("records")])
-            for kind, chosen in worst(run, thresholds, pictures).items()
+            for kind, chosen in worst(run, thresholds, most).items()
         ],
     }
 
@@ -200,15 +200,15 @@ def _card(run: Run, row: Mapping[Any, Any]) -> dict[str, str]:
 def _outlined(run: Run, index: int) -> str:
     """A thumbnail with the edge of its defect drawn on it, as a data URL."""
     with Image.open(run.thumbnail(index), formats=["JPEG"]) as opened:
-        picture = opened.convert("RGB")
+        image = opened.convert("RGB")
     path = run.outline(index)
     if path is not None:
         with Image.open(path, formats=["PNG"]) as opened:
             mask = opened.convert("L")
         edge = ImageChops.difference(mask.filter(ImageFilter.MaxFilter(5)), mask)
-        picture.paste(_OUTLINE, mask=edge)
+        image.paste(_OUTLINE, mask=edge)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85)
+    image.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

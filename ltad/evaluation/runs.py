@@ -103,7 +103,7 @@ class Run:
         path = self.folder / OUTLINES / f"{index:05d}.png"
         return path if path.exists() else None
 
-    def picture(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Image.Image:
         """The test image as RGB: from the data set, or the thumbnail where that is gone.
 
         Raises:
@@ -200,7 +200,7 @@ def read_run(folder: str | Path) -> Run:
 
 def write_run(
     folder: str | Path, about: dict[str, Any], images: pd.DataFrame, calibration: pd.DataFrame,
-    results: dict[str, Any], embeddings: np.ndarray, maps: np.ndarray, pictures: str | Path,
+    results: dict[str, Any], embeddings: np.ndarray, maps: np.ndarray, image_folder: str | Path,
 ) -> Run:
     """Write a run, all or nothing: beside its place, then renamed.
 
@@ -208,7 +208,7 @@ def write_run(
         folder: of the new run; its name becomes the run's.
         about, images, calibration, results: as `Run` has them (``format`` and ``name`` are added).
         embeddings: (n, d); maps: (n, g, g). Values beyond half precision are cut to its ends.
-        images: folder with ``thumbnails`` and ``outlines`` of these n images, whose files are
+        image_folder: folder with ``thumbnails`` and ``outlines`` of these n images, whose files are
             linked or copied (`ltad.evaluation.record`).
 
     Raises:
@@ -219,7 +219,7 @@ def write_run(
     try:
         with atomic_path(folder) as beside:
             for kind in (THUMBNAILS, OUTLINES):
-                link_all(Path(pictures) / kind, beside / kind)
+                link_all(Path(image_folder) / kind, beside / kind)
             images.to_csv(beside / IMAGES_FILE, columns=list(IMAGE_COLUMNS), index=False)
             calibration.to_csv(beside / CALIBRATION_FILE, index=False)
             (beside / RESULTS_FILE).write_text(json.dumps(results, indent=1) + "\n", "utf-8")

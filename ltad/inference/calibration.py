@@ -248,7 +248,7 @@ class Limits:
     pixel_threshold: float
     scale: dict[str, tuple[float, float]]
     is_pooled: bool
-    pictures: int
+    images: int
     normal_scores: tuple[float, ...]
     is_borrowed: bool = False
 
@@ -362,7 +362,7 @@ def standing(score: float, limits: Limits) -> str:
         score: combined image score.
         limits: of the class; the scores of its held-out good images count, at least one.
     """
-    count = limits.pictures
+    count = limits.images
     below = sum(normal < score for normal in limits.normal_scores)
     if limits.is_borrowed:
         share = (f"fewer than 1 in {count + 1}" if below == count

@@ -117,11 +117,11 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
             f"{detector.index(name)}.{branch}": raw.contiguous()
             for name, own in checkpoint.cross_fitted.items() for branch, raw in own.items()
         })
-    for class_name, pictures in checkpoint.calibration.items():
+    for class_name, images in checkpoint.calibration.items():
         target = folder / CALIBRATION_FOLDER / class_name
         target.mkdir(parents=True, exist_ok=True)
-        for index, picture in enumerate(pictures):
-            picture.save(target / f"{index:03d}.webp", lossless=True, quality=90)
+        for index, image in enumerate(images):
+            image.save(target / f"{index:03d}.webp", lossless=True, quality=90)
     data = {
         "format": FORMAT,
         "class_names": list(detector.class_names),
@@ -212,10 +212,10 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _read_calibration(
     folder: Path, class_names: tuple[str, ...]
 ) -> dict[str, list[Image.Image]]:
-    pictures = {}
+    images = {}
     for name in class_names:
-        pictures[name] = []
+        images[name] = []
         for path in sorted((folder / CALIBRATION_FOLDER / name).glob("*.webp")):
             with Image.open(path, formats=["WEBP"]) as opened:
-                pictures[name].append(opened.convert("RGB"))
-    return pictures
+                images[name].append(opened.convert("RGB"))
+    return images

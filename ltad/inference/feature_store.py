@@ -65,7 +65,7 @@ def build_store(
     samples: Sequence[Sample],
     encoder: Encoder,
     root: str | Path,
-    pictures_a_pass: int = 32,
+    images_per_pass: int = 32,
     progress: bool = True,
     view: str = "",
 ) -> FeatureStore:
@@ -78,7 +78,7 @@ def build_store(
         samples: images; any split, any class.
         encoder: the frozen encoder.
         root: folder of all stores.
-        pictures_a_pass: after so many it is kept how far the computation got.
+        images_per_pass: after so many it is saved how far the computation got.
         progress: show a bar.
         view: read every image turned so, one of `ltad.inference.feature_store.VIEWS`; "" as it is.
 
@@ -94,11 +94,11 @@ def build_store(
     marker = folder / PROGRESS_FILE
     own = processes.share(_done(marker, 0), len(samples))
     if processes.count() == 1:
-        _fill_all(store, encoder, own, marker, view, pictures_a_pass, progress)
+        _fill_all(store, encoder, own, marker, view, images_per_pass, progress)
         return store
     part = folder / f"{own.start}-{own.stop}-{PROGRESS_FILE}"
     left = range(_done(part, own.start), own.stop)
-    _fill_all(store, encoder, left, part, view, pictures_a_pass,
+    _fill_all(store, encoder, left, part, view, images_per_pass,
               progress and processes.is_first())
     processes.wait()
     part.unlink(missing_ok=True)
@@ -110,18 +110,18 @@ def build_store(
 
 def _fill_all(
     store: FeatureStore, encoder: Encoder, places: range, marker: Path, view: str,
-    pictures_a_pass: int, progress: bool,
+    images_per_pass: int, progress: bool,
 ) -> None:
     """Fill some following places of the store; images are decoded while others are encoded."""
 
     def pixels(place: int) -> Tensor:
         return encoder.pixels(turned(_read(store.samples[place]), view))
 
-    starts = places[::pictures_a_pass]
+    starts = places[::images_per_pass]
     with ThreadPoolExecutor(DECODERS) as pool:
         decoded = in_order(pool, pixels, places, AHEAD)
         for start in tqdm(starts, desc="features", unit="batch", disable=not (progress and starts)):
-            stop = min(start + pictures_a_pass, places.stop)
+            stop = min(start + images_per_pass, places.stop)
             _fill(store, encoder, start, stop, decoded)
             for array in (store.patches, store.fine_patches, store.latents):
                 if isinstance(array, np.memmap):
@@ -170,9 +170,9 @@ def _done(marker: Path, otherwise: int) -> int:
     return json.loads(marker.read_text())["pictures"] if marker.exists() else otherwise
 
 
-def _mark(marker: Path, pictures: int) -> None:
+def _mark(marker: Path, count: int) -> None:
     with atomic_path(marker) as part:
-        part.write_text(json.dumps({"pictures": pictures}))
+        part.write_text(json.dumps({"pictures": count}))
 
 
 def _contents(samples: Sequence[Sample]) -> str:

@@ -38,10 +38,10 @@ def colour_levels(values: np.ndarray, low: float, high: float) -> np.ndarray:
 def heat_png(values: np.ndarray, low: float, high: float) -> bytes:
     """A map drawn on the fixed scale: a PNG with transparency, of the map's size."""
     table = colour_table()
-    picture = Image.fromarray(colour_levels(values, low, high))
-    picture.putpalette(table[:, :3].tobytes())
+    image = Image.fromarray(colour_levels(values, low, high))
+    image.putpalette(table[:, :3].tobytes())
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", transparency=table[:, 3].tobytes(), compress_level=4)
+    image.save(buffer, "PNG", transparency=table[:, 3].tobytes(), compress_level=4)
     return buffer.getvalue()
 
 

@@ -85,16 +85,16 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def encode(
-    inside: np.ndarray, left: int, top: int, picture_size: tuple[int, int]
+    inside: np.ndarray, left: int, top: int, image_size: tuple[int, int]
 ) -> dict[str, object]:
     """A part of an image as ``{"size": [height, width], "counts": text}``.
 
     Args:
         inside: bool (h, w), the pixels of a box that belong to it.
         left, top: where the box begins.
-        picture_size: (width, height).
+        image_size: (width, height).
     """
-    width, height = picture_size
+    width, height = image_size
     columns, rows = np.nonzero(inside.T)
     places = (columns.astype(np.int64) + left) * height + rows + top
     is_start = np.diff(places, prepend=-2) > 1

@@ -22,7 +22,7 @@ may might must should will would if then than so because while after before duri
 about like per
 """)
 
-PICTURE_WORDS = _words("""
+IMAGE_WORDS = _words("""
 photo photograph picture image shot view snapshot closeup close macro detail portrait scene
 rendering render illustration drawing sketch painting scan frame crop cropped zoomed blurry sharp
 bright dark low high resolution quality lit light lighting shadow highlight reflection background
@@ -216,7 +216,7 @@ delicate thorough careful nearby distant foreign local global drilled turned too
 """)
 
 THEMES: dict[str, list[str]] = {
-    "function": FUNCTION_WORDS, "picture": PICTURE_WORDS, "colour": COLOURS,
+    "function": FUNCTION_WORDS, "picture": IMAGE_WORDS, "colour": COLOURS,
     "material": MATERIALS, "shape": SHAPES, "texture": TEXTURES, "part": PARTS,
     "household": HOUSEHOLD, "place": NATURE_AND_PLACES, "action": PEOPLE_AND_ACTIONS,
     "good": CONDITIONS_GOOD, "bad": CONDITIONS_BAD, "adjective": ADJECTIVES,

@@ -27,7 +27,7 @@ from ltad.inference.scorer import Scorer
 from ltad.prompts.grid import Pair
 from ltad.synthetic.dataset import write_parts
 from ltad.training.phases import TrainingData
-from ltad.training.train import learned_and_held_out, training_pictures
+from ltad.training.train import learned_and_held_out, training_images
 from ltad.types import BRANCHES, REFERENCE, DatasetError, Sample, SettingError
 
 PARTS = "parts"
@@ -82,7 +82,7 @@ def training_data(
             f"The model was trained on the list {about['split']!r}, which it does not carry, so it "
             "cannot be refitted on the same images. Choose a model that was trained on a split."
         ) from error
-    store = build_store(training_pictures(used), scorer.encoder, features)
+    store = build_store(training_images(used), scorer.encoder, features)
     learned, _ = learned_and_held_out(store, scorer.class_names, scorer.config)
     return TrainingData.of(store, learned, scorer.class_names, scorer.encoder.device)
 

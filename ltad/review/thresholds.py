@@ -317,7 +317,7 @@ def calibration_limit(scorer: Scorer, batch: Batch) -> Callable[[str, float], fl
     return limit
 
 
-def training_pictures(
+def training_images(
     database: Database, pictures: ImageStore, class_name: str | None = None
 ) -> list[Path]:
     """Files of the good images that people chose for training, each content once."""

@@ -59,7 +59,7 @@ class Kind:
     bends: bool = False
 
     @property
-    def fills_picture(self) -> bool:
+    def fills_image(self) -> bool:
         """Whether the part is a surface without an outline in the image."""
         return self.backgrounds == (NO_BACKGROUND,)
 

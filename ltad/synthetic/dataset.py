@@ -53,7 +53,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _PlannedImage:
     """One image to render: where it goes and what it shows."""
 
     path: Path
@@ -105,7 +105,7 @@ def write_parts(
     folder = Path(folder)
     try:
         _claim(folder, recipe)
-        todo = [picture for picture in _pictures(folder, recipe) if not picture.is_written()]
+        todo = [planned for planned in _planned_images(folder, recipe) if not planned.is_written()]
         _write_all(todo, progress, workers or os.cpu_count() or 1)
     except OSError as error:
         raise DatasetError(
@@ -155,44 +155,44 @@ def _claim(folder: Path, recipe: Recipe) -> None:
             part.write_text(text, encoding="utf-8")
 
 
-def _pictures(folder: Path, recipe: Recipe) -> Iterator[_Picture]:
+def _planned_images(folder: Path, recipe: Recipe) -> Iterator[_PlannedImage]:
     for name, count in recipe.counts.items():
         for index in range(count):
             path = folder / name / "train" / "good" / f"{index:03d}.png"
-            picture_seed = train_seed(index, recipe.seed)
-            yield _Picture(path, None, name, picture_seed, recipe.size, None)
+            image_seed = train_seed(index, recipe.seed)
+            yield _PlannedImage(path, None, name, image_seed, recipe.size, None)
         for index in range(recipe.test_good):
             path = folder / name / "test" / "good" / f"{index:03d}.png"
-            yield _Picture(path, None, name, test_seed(index), recipe.size, None)
+            yield _PlannedImage(path, None, name, test_seed(index), recipe.size, None)
         defects = applicable_defects(name)
         for index in range(recipe.test_defective):
             number, turn = divmod(index, len(defects))
             defect = defects[turn]
             path = folder / name / "test" / defect / f"{number:03d}.png"
             mask = folder / name / "ground_truth" / defect / f"{number:03d}_mask.png"
-            picture_seed = test_seed(FIRST_DEFECTIVE + index)
-            yield _Picture(path, mask, name, picture_seed, recipe.size, defect)
+            image_seed = test_seed(FIRST_DEFECTIVE + index)
+            yield _PlannedImage(path, mask, name, image_seed, recipe.size, defect)
 
 
-def _write_all(pictures: list[_Picture], progress: bool, workers: int) -> None:
-    bar = tqdm(total=len(pictures), desc="rendering", unit="images", disable=not progress)
+def _write_all(images: list[_PlannedImage], progress: bool, workers: int) -> None:
+    bar = tqdm(total=len(images), desc="rendering", unit="images", disable=not progress)
     with bar:
-        if workers == 1 or len(pictures) <= workers:
-            for picture in pictures:
-                _write(picture)
+        if workers == 1 or len(images) <= workers:
+            for planned in images:
+                _write(planned)
                 bar.update()
             return
         spawn = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
         with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
-            for _ in pool.map(_write, pictures, chunksize=8):
+            for _ in pool.map(_write, images, chunksize=8):
                 bar.update()
 
 
-def _write(picture: _Picture) -> None:
-    part = render_part(picture.part_class, picture.seed, picture.size, picture.defect)
-    if picture.mask_path is not None:
-        _save(picture.mask_path, part.mask.astype(np.uint8) * np.uint8(255))
-    _save(picture.path, part.image)
+def _write(planned: _PlannedImage) -> None:
+    part = render_part(planned.part_class, planned.seed, planned.size, planned.defect)
+    if planned.mask_path is not None:
+        _save(planned.mask_path, part.mask.astype(np.uint8) * np.uint8(255))
+    _save(planned.path, part.image)
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:

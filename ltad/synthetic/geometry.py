@@ -51,7 +51,7 @@ class Frame:
 
         Drawing small pieces inside their own window costs a fraction of the full image.
         """
-        x, y = self.to_picture(np.array([[place[0], place[1]]]))[0]
+        x, y = self.to_image(np.array([[place[0], place[1]]]))[0]
         half = reach * self.scale + 2.0 / self.size
         rows, columns = (
             slice(
@@ -66,7 +66,7 @@ class Frame:
         )
         return cropped, window
 
-    def to_picture(self, points: np.ndarray) -> np.ndarray:
+    def to_image(self, points: np.ndarray) -> np.ndarray:
         """(n, 2) part points as (n, 2) image points."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         turned = points @ np.array([[cos, sin], [-sin, cos]])
@@ -76,9 +76,9 @@ class Frame:
         """Ink of polylines and filled polygons given in part units, (size, size) in 0 to 1."""
         return ink(
             self.size,
-            [self.to_picture(np.asarray(line, float)) for line in lines],
+            [self.to_image(np.asarray(line, float)) for line in lines],
             width * self.scale,
-            [self.to_picture(np.asarray(polygon, float)) for polygon in polygons],
+            [self.to_image(np.asarray(polygon, float)) for polygon in polygons],
         )
 
 
@@ -238,7 +238,7 @@ def chip_shape(rng: np.random.Generator, frame: Frame, spot: Point, radius: floa
 
 
 def cover_of(distance: np.ndarray, soft: float | None = None) -> np.ndarray:
-    """Weight 0 to 1 of the inside of a picture-unit distance, with an edge ``soft`` wide."""
+    """Weight 0 to 1 of the inside of a distance in image units, with an edge ``soft`` wide."""
     width = max(2.0 / distance.shape[0], soft or 0.0)
     return np.clip(0.5 - distance / np.float32(width), 0, 1)
 

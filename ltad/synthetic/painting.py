@@ -116,14 +116,14 @@ def _read_stroke(number: int, record: Any) -> Stroke:
 
 
 def draw_strokes(
-    picture: Image.Image, strokes: Sequence[Stroke]
+    image: Image.Image, strokes: Sequence[Stroke]
 ) -> tuple[Image.Image, np.ndarray]:
     """Paint the strokes on an image, in order.
 
     Returns:
         The painted RGB image, and the mask of what stayed painted, (H, W) bool.
     """
-    good = np.asarray(picture.convert("RGB"), np.float32)
+    good = np.asarray(image.convert("RGB"), np.float32)
     painted, mask = good.copy(), np.zeros(good.shape[:2], bool)
     for stroke in strokes:
         _PAINTERS[stroke.kind](stroke, _Sheet(good, painted, mask))

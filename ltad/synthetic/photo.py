@@ -163,10 +163,10 @@ def shade(layers: Layers, backdrop: np.ndarray, light: Light) -> np.ndarray:
     sheen = _sheen(out_x, out_y, up, lamp, layers.gloss) * lit * (1 - layers.metal)
     surface = layers.albedo * body[..., None] + sheen[..., None]
     table = backdrop * (open_sky * (light.ambient + (1 - light.ambient) * lit))[..., None]
-    picture = table + layers.cover[..., None] * (surface - table)
+    image = table + layers.cover[..., None] * (surface - table)
     axis = (np.arange(size, dtype=np.float32) + 0.5) * np.float32(2 / size) - 1
     fall = 1 + light.fall_off * (axis[None, :] * lamp[0] + axis[:, None] * lamp[1])
-    return picture * (fall * np.float32(light.strength))[..., None] * light.tint
+    return image * (fall * np.float32(light.strength))[..., None] * light.tint
 
 
 def _direction(light: Light) -> np.ndarray:
@@ -282,11 +282,11 @@ def develop(light: np.ndarray, camera: Camera) -> np.ndarray:
 def capture(screen: np.ndarray, camera: Camera) -> np.ndarray:
     """Blur, noise and a JPEG round trip; (size, size, 3) uint8."""
     size = screen.shape[0]
-    picture = Image.fromarray(np.clip(screen + 0.5, 0, 255).astype(np.uint8))
-    picture = picture.filter(ImageFilter.GaussianBlur(camera.blur * size))
+    image = Image.fromarray(np.clip(screen + 0.5, 0, 255).astype(np.uint8))
+    image = image.filter(ImageFilter.GaussianBlur(camera.blur * size))
     rng = np.random.default_rng(camera.noise_seed)
     grain = rng.standard_normal((size, size, 3), dtype=np.float32) * np.float32(camera.noise)
-    noisy = np.clip(np.asarray(picture, np.float32) + grain + 0.5, 0, 255).astype(np.uint8)
+    noisy = np.clip(np.asarray(image, np.float32) + grain + 0.5, 0, 255).astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(noisy).save(file, "JPEG", quality=camera.quality)
     with Image.open(file) as stored:

@@ -202,7 +202,7 @@ def _edit(
     if defect == "deformation":
         return bad, dent(rng, scene.frame, bad, strength)
     if defect == "broken_piece":
-        return bad, broken_piece(rng, scene.frame, bad, strength, scene.kind.fills_picture)
+        return bad, broken_piece(rng, scene.frame, bad, strength, scene.kind.fills_image)
     return bad, EDITS[defect](rng, scene.frame, bad, strength)
 
 

@@ -25,17 +25,17 @@ Report = Callable[[str, int, int, Mapping[str, float]], None]
 """Called after each step with the phase's name, step, number of steps, and the losses."""
 
 
-def steps_of(pictures: int, epochs: int, settings: TrainingSettings) -> int:
+def steps_of(count: int, epochs: int, settings: TrainingSettings) -> int:
     """Optimiser steps of a phase: epochs of ceil(n / batch) steps, at least `minimum_steps`."""
-    per_epoch = -(-pictures // settings.batch_size)
+    per_epoch = -(-count // settings.batch_size)
     return max(epochs * per_epoch, settings.minimum_steps)
 
 
-def batch_indices(pictures: int, step: int, settings: TrainingSettings, phase: int) -> np.ndarray:
+def batch_indices(count: int, step: int, settings: TrainingSettings, phase: int) -> np.ndarray:
     """The images of one step: a new permutation every epoch, cut into batches."""
-    per_epoch = -(-pictures // settings.batch_size)
+    per_epoch = -(-count // settings.batch_size)
     epoch, part = divmod(step, per_epoch)
-    order = generator(settings.seed, phase, 0, epoch).permutation(pictures)
+    order = generator(settings.seed, phase, 0, epoch).permutation(count)
     return np.sort(order[part * settings.batch_size : (part + 1) * settings.batch_size])
 
 

@@ -24,7 +24,7 @@ from ltad.training.loop import Report, balanced_indices, batch_indices, run_phas
 from ltad.training.parallel import Rows
 
 RIDGE = 10.0
-MOST_PICTURES = 2_000
+MOST_IMAGES = 2_000
 SYNTHESIS_PHASE = 1
 DETECTOR_PHASE = 2
 MOST_AT_ONCE = 64
@@ -47,7 +47,7 @@ def align(head: SemanticHead, data: TrainingData) -> None:
     Raises:
         ValueError: the last map has another number of channels than the joint space.
     """
-    chosen = np.unique(np.linspace(0, len(data) - 1, min(len(data), MOST_PICTURES)).astype(int))
+    chosen = np.unique(np.linspace(0, len(data) - 1, min(len(data), MOST_IMAGES)).astype(int))
     patches = data.patches(chosen)
     target = _rows(to_grid(data.latents(chosen), patches.shape[-1]))
     joint_width = head.maps[0].out_features

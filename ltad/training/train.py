@@ -33,7 +33,7 @@ from ltad.training.phases import ClassTexts, TrainingData, train_phase1, train_p
 from ltad.training.reference import fit_reference, fit_units
 from ltad.types import DatasetError, Sample
 
-MOST_CALIBRATION_PICTURES = 32
+MOST_CALIBRATION_IMAGES = 32
 """Per class; more would make the model folder heavy and sharpen the threshold little."""
 _OPTIMISER = ("learning_rate", "weight_decay", "batch_size", "minimum_steps", "seed")
 _PHASE_2 = ("phase2_epochs", "real_probability", "distribution_aware", "noise_scale", *_OPTIMISER)
@@ -84,7 +84,7 @@ def train(
     """
     began = time.monotonic()
     out = Path(out)
-    training = training_pictures(samples)
+    training = training_images(samples)
     class_names = tuple(sorted({sample.class_name for sample in training}))
     store = build_store(training, encoder, features)
     kept, held_out = hold_out(store, class_names, config)
@@ -114,7 +114,7 @@ def train(
     apart = None
     judged = calibration_positions(store, kept, held_out)
     if is_cross_fitted:
-        apart = cross_fit(detector, encoder, store, views, features, MOST_CALIBRATION_PICTURES)
+        apart = cross_fit(detector, encoder, store, views, features, MOST_CALIBRATION_IMAGES)
         judged = apart.positions if any(apart.positions.values()) else judged
     _fit_units(detector, second, encoder, store, judged, apart)
     facts = {
@@ -137,7 +137,7 @@ def train(
     }
     checkpoint = Checkpoint(
         detector, _recogniser(store, class_names, learned, kept, held_out),
-        calibration_pictures(store, judged, config.features.image_size),
+        calibration_images(store, judged, config.features.image_size),
         encoder_name, encoder.fingerprint, facts, second,
         apart.scores if apart else {},
         (apart.without_first, apart.first) if apart else None,
@@ -175,7 +175,7 @@ def _fit_units(
     detector.units.copy_(judge.units)
 
 
-def training_pictures(samples: Sequence[Sample]) -> list[Sample]:
+def training_images(samples: Sequence[Sample]) -> list[Sample]:
     """The training images of a data set in a fixed order.
 
     Raises:
@@ -206,7 +206,7 @@ def hold_out(
     for number, name in enumerate(class_names):
         positions = np.asarray(store.indices(name))
         count = int(len(positions) * config.training.validation_fraction)
-        count = min(count, MOST_CALIBRATION_PICTURES) if len(positions) >= 10 else 0
+        count = min(count, MOST_CALIBRATION_IMAGES) if len(positions) >= 10 else 0
         if gives_quarter and len(positions) > 1:
             count = max(1, len(positions) // 4)
         order = generator(config.training.seed, 80, number).permutation(len(positions))
@@ -246,12 +246,12 @@ def calibration_positions(
     if any(held_out.values()):
         return held_out
     return {
-        name: [p for p in kept if store.samples[p].class_name == name][:MOST_CALIBRATION_PICTURES]
+        name: [p for p in kept if store.samples[p].class_name == name][:MOST_CALIBRATION_IMAGES]
         for name in held_out
     }
 
 
-def calibration_pictures(
+def calibration_images(
     store: FeatureStore, held_out: dict[str, list[int]], size: int
 ) -> dict[str, list[Image.Image]]:
     """The held-out images at the model's input size; smaller squares as they are, since they are
@@ -302,7 +302,7 @@ def _plain(key: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(key))
 
 
-def pictures_hash(store: FeatureStore, positions: Iterable[int]) -> str:
+def images_hash(store: FeatureStore, positions: Iterable[int]) -> str:
     """Of the classes and the contents of images, as the encoder saw them."""
     digest = hashlib.sha256()
     for position in positions:
@@ -322,7 +322,7 @@ def training_identity(
     """What every stage depends on beside the settings, as plain data."""
     return {
         "encoder": encoder.fingerprint, "class_names": list(class_names),
-        "pictures": pictures_hash(data.store, data.positions),
+        "pictures": images_hash(data.store, data.positions),
     }
 
 

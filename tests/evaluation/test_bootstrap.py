@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from ltad.evaluation.bootstrap import (
     QUANTILES,
     RESAMPLES,
-    PicturePixels,
+    ImagePixels,
     resampled_image_auroc,
 )
 from ltad.evaluation.metrics import image_auroc
@@ -29,8 +29,8 @@ def pictures(seed: int, count: int = 7, side: int = 80, power: int = 1) -> tuple
     return masks, maps
 
 
-def pixels_of(masks, maps) -> PicturePixels:
-    pixels = PicturePixels()
+def pixels_of(masks, maps) -> ImagePixels:
+    pixels = ImagePixels()
     for mask, anomaly_map in zip(masks, maps, strict=True):
         pixels.add(mask, anomaly_map)
     return pixels
@@ -70,7 +70,7 @@ def test_few_pixels_are_exact_and_ties_count_half():
 
 
 def test_pixels_of_one_kind_have_no_values():
-    assert PicturePixels().resampled_auroc("nut") is None
+    assert ImagePixels().resampled_auroc("nut") is None
     for mask in (np.zeros((3, 3)), np.ones((3, 3)), None):
         assert pixels_of([mask], [np.eye(3)]).resampled_auroc("nut") is None
     # one good image and one defective one: a draw of both, or of the second alone

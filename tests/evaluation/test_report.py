@@ -14,7 +14,7 @@ from ltad.evaluation import figures
 from ltad.evaluation.figures import head_to_tail
 from ltad.evaluation.operating_point import verdicts
 from ltad.evaluation.record import evaluate_bank, evaluate_model
-from ltad.evaluation.report import MOST_PICTURES, report, write_report
+from ltad.evaluation.report import MOST_IMAGES, report, write_report
 from ltad.evaluation.runs import read_run, write_run
 from ltad.types import CheckpointError, SettingError
 
@@ -104,7 +104,7 @@ def test_the_report_holds_every_figure(runs):
             assert f"{100 * run.value(name):.1f}" in content
     difference = 100 * (runs[1].value("Low") - runs[0].value("Low"))
     assert f"{difference:+.1f}" in content
-    assert 0 < content.count("data:image/jpeg") <= MOST_PICTURES
+    assert 0 < content.count("data:image/jpeg") <= MOST_IMAGES
     assert content.count("class=\"plotly-graph-div\"") == 5
     assert "https://" not in content.split("<main>")[1].replace("https://plot.ly", "")
     assert "Mean and standard deviation" not in content and "the paper," not in content

@@ -216,7 +216,7 @@ def test_baseline_words_are_checked(reader: RunReader):
 
 def test_a_run_that_came_with_the_program_is_shown_and_never_changed(tmp_path):
     made = write_small_run(tmp_path / "work" / "runs", "demo")
-    target = ship_run(made, tmp_path / "assets", pictures=30)
+    target = ship_run(made, tmp_path / "assets", most=30)
     for path in target.glob("*.*"):
         assert str(tmp_path).encode() not in path.read_bytes(), path.name
     shutil.rmtree(tmp_path / "work")
@@ -231,7 +231,7 @@ def test_a_run_that_came_with_the_program_is_shown_and_never_changed(tmp_path):
     for place, row in run.images.iterrows():  # each image is still its own row's
         old = made.images[made.images["path"] == row["path"]].iloc[0]
         assert row["combined"] == old["combined"]
-        assert run.thumbnail(place).is_file() and run.picture(place).size
+        assert run.thumbnail(place).is_file() and run.image(place).size
     for act in (reader.delete, lambda name: reader.again(name, tmp_path / "work")):
         with pytest.raises(SettingError, match="came with the program"):
             act("demo")

@@ -83,7 +83,7 @@ def test_a_run_holds_a_row_a_test_picture(run, samples, parts_folder):
             with Image.open(outline) as mask:
                 assert mask.mode == "1" and mask.size == thumbnail.size
                 assert np.asarray(mask).any()
-    assert run.picture(3).size == (96, 96)
+    assert run.image(3).size == (96, 96)
     assert run.about["kind"] == "LTAD" and run.about["data"]["layout"] == "MVTec AD"
     assert run.about["split"]["counts"] == {"hex_nut": 24, "leather": 24, "screw": 4}
     assert "hex_nut" in description(run)["split"] or "3 classes" in description(run)["split"]
@@ -102,7 +102,7 @@ def test_pictures_that_are_links_belong_to_their_data_set(
     ).write(tmp_path / "run")
     assert [tmp_path / "linked" / p for p in found.images.path] == [
         s.path for s in evaluate.ordered_tests(linked)]
-    assert found.picture(0).size[0] > 0
+    assert found.image(0).size[0] > 0
 
 
 def test_scores_and_figures_are_those_of_the_scorer(run, tiny_scorer, samples):
@@ -285,12 +285,12 @@ def test_what_cannot_be_evaluated_again_says_why(bank, run, work, tmp_path, part
 
 def test_a_run_without_its_data_shows_the_thumbnail(run):
     moved = {**run.about, "data": {**run.about["data"], "root": "/nowhere"}}
-    assert replace(run, about=moved).picture(0).size == run.picture(0).size  # 96 < 160
+    assert replace(run, about=moved).image(0).size == run.image(0).size  # 96 < 160
     outside = run.images.copy()
     outside.loc[0, "path"] = "../../../etc/passwd"
-    assert replace(run, images=outside).picture(0).size == (96, 96)
+    assert replace(run, images=outside).image(0).size == (96, 96)
     with pytest.raises(SettingError, match="no image 999"):
-        run.picture(999)
+        run.image(999)
 
 
 @pytest.mark.parametrize("file", ["run.json", "images.csv", "calibration.csv", "results.json"])

@@ -46,7 +46,7 @@ def test_a_class_stands_alone_from_the_smallest_number_that_keeps_the_rate(image
     found = calibration(gear=readings(own), cap=readings([400.0, 800.0])).limits(
         "gear", SETTINGS, 0.05
     )
-    assert (found.is_pooled, found.pictures) == (is_pooled, images + 2 * is_pooled)
+    assert (found.is_pooled, found.images) == (is_pooled, images + 2 * is_pooled)
     assert found.thresholds["combined"] == (200.0 if is_pooled else 19.0)
 
 

@@ -88,7 +88,7 @@ def test_thresholds_come_from_each_image_held_against_the_others(scorer, tiny_sc
         (raw - zero) / (one - zero), size, pool))) for raw in apart]
     settings = scorer.score_settings(lam=0.0)
     limits = scorer.calibration.limits(name, settings, 0.2)
-    assert limits.pictures == 4 and not limits.is_pooled
+    assert limits.images == 4 and not limits.is_pooled
     assert limits.normal_scores == pytest.approx(sorted(expected), rel=1e-3)
     assert limits.thresholds["combined"] == pytest.approx(max(expected), rel=1e-3)
 

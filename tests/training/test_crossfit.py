@@ -16,7 +16,7 @@ from ltad.inference.feature_store import build_store
 from ltad.jobs.evaluate import measure_class
 from ltad.models.reference import ReferenceBranch
 from ltad.training.crossfit import FOLDS
-from ltad.training.train import train, training_pictures
+from ltad.training.train import train, training_images
 from ltad.types import REFERENCE, SettingError
 
 SETTINGS = {
@@ -31,7 +31,7 @@ def trained(tiny_encoder, tiny_encoder_folder, tiny_config, parts_folder, tmp_pa
     samples, features = load_folder(parts_folder), tmp_path_factory.mktemp("features")
     checkpoint = train(samples, tiny_encoder, tiny_config.replace(**SETTINGS), out,
                        str(tiny_encoder_folder), features=features)
-    store = build_store(training_pictures(samples), tiny_encoder, features, progress=False)
+    store = build_store(training_images(samples), tiny_encoder, features, progress=False)
     return checkpoint, load_scorer(out, cache=tmp_path_factory.mktemp("cache")), store, samples
 
 

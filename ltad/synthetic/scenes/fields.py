@@ -117,8 +117,8 @@ def soften(field: np.ndarray, radius: float) -> np.ndarray:
     """Gaussian blur of a (height, width) field in [0, 1]; 8 bits deep, because that is fast."""
     if radius <= 0:
         return field
-    picture = Image.fromarray((np.clip(field, 0, 1) * 255 + 0.5).astype(np.uint8))
-    blurred = picture.filter(ImageFilter.GaussianBlur(radius))
+    image = Image.fromarray((np.clip(field, 0, 1) * 255 + 0.5).astype(np.uint8))
+    blurred = image.filter(ImageFilter.GaussianBlur(radius))
     return np.asarray(blurred, dtype=FLOAT) * FLOAT(1 / 255)
 
 
