@@ -58,6 +58,6 @@ class Workspace:
         return self.root / "desk.sqlite"
 
     @property
-    def pictures(self) -> Path:
+    def images(self) -> Path:
         """Images of the batches, each file named by its content."""
         return self.root / "pictures"

@@ -20,13 +20,13 @@ class Desk:
 
     def __init__(self, folder, scorer, files) -> None:
         self.database = Database(folder / "desk.sqlite")
-        self.pictures = ImageStore(folder / "pictures")
+        self.images = ImageStore(folder / "pictures")
         self.registry = ModelRegistry(scorer)
-        new = [NewItem(str(i) + f.name, self.pictures.put(f.read_bytes()))
+        new = [NewItem(str(i) + f.name, self.images.put(f.read_bytes()))
                for i, f in enumerate(files)]
         new += [NewItem("twin.png", new[0].content_key), NewItem(EVIL_NAME, new[1].content_key),
                 NewItem("broken.png", "", "broken.png is empty (0 bytes).")]
-        runner = BatchRunner(self.database, self.pictures, self.registry)
+        runner = BatchRunner(self.database, self.images, self.registry)
         self.id = runner.open_batch("Line 4 <morning>", "Ada", None, {"minimum_area": 0.01}, new).id
         assert runner.wait(self.id, 120).state == "finished"
 
@@ -40,7 +40,7 @@ class Desk:
 
     @property
     def stores(self):
-        return self.batch, self.items, self.database, self.pictures
+        return self.batch, self.items, self.database, self.images
 
     def item(self, name):
         return next(item for item in self.items if item.file_name == name)

@@ -148,7 +148,7 @@ def restore(
     ]
 
 
-def open_picture(workspace: Workspace, examples: Sequence[Path], query: str) -> Image.Image:
+def open_image(workspace: Workspace, examples: Sequence[Path], query: str) -> Image.Image:
     """The image that an address names, as `source` or as `example`.
 
     Raises:
@@ -187,7 +187,7 @@ def restore_at_load(
     restored.success(None, js="() => window.ltad.address.show()")
     # A listener of its own: to "skip" an upload field, Gradio would put a plain one in its place.
     show.click(
-        friendly(lambda query, model: open_picture(workspace, examples, query)),
+        friendly(lambda query, model: open_image(workspace, examples, query)),
         [query, controls.model], image,
         js="(query, model) => [window.ltad.address.shown(), model]", **QUIET,
     )

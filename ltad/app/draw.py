@@ -128,15 +128,15 @@ class Trial:
 
 
 def try_defect(
-    scorer: Scorer, picture: Image.Image, strokes: Sequence[Stroke], class_name: str,
+    scorer: Scorer, image: Image.Image, strokes: Sequence[Stroke], class_name: str,
     normal_prompt: str, abnormal_prompt: str, lam: float, tau: float, false_alarm_rate: float,
     reference_weight: float | None = None,
 ) -> Trial:
     """Paint and score. The class recognised on the good image also judges the painted one."""
     numbers = (*typed_prompts(scorer, normal_prompt, abnormal_prompt), lam, tau, false_alarm_rate,
                reference_weight)
-    before = scorer.score(picture, class_name or None, *numbers)
-    painted, mask = draw_strokes(picture, strokes)
+    before = scorer.score(image, class_name or None, *numbers)
+    painted, mask = draw_strokes(image, strokes)
     after = replace(  # as sure of the class as before
         scorer.score(painted, before.class_name, *numbers),
         is_recognised=before.is_recognised, was_class_given=before.was_class_given,
@@ -149,19 +149,19 @@ def load_canvas(image: Image.Image | None) -> tuple[Image.Image | None, str]:
     """The image to paint on, at most `SIDE` pixels a side, and its stage as HTML."""
     if image is None:
         return None, ""
-    picture = _reduced(image)
-    url = heatmap.data_url(heatmap.photo_jpeg(picture, SIDE), "image/jpeg")
-    return picture, render("draw.stage", url, *picture.size)
+    reduced = _reduced(image)
+    url = heatmap.data_url(heatmap.photo_jpeg(reduced, SIDE), "image/jpeg")
+    return reduced, render("draw.stage", url, *reduced.size)
 
 
 def _reduced(image: Image.Image) -> Image.Image:
-    picture = image.convert("RGB")
-    picture.thumbnail((SIDE, SIDE))
-    return picture
+    small = image.convert("RGB")
+    small.thumbnail((SIDE, SIDE))
+    return small
 
 
 def judge_drawing(
-    registry: ModelRegistry, has_examples: bool, picture: Image.Image | None, drawing: str,
+    registry: ModelRegistry, has_examples: bool, image: Image.Image | None, drawing: str,
     model: str, *settings: Any,
 ) -> tuple[str, str]:
     """The verdict and the maps, as HTML.
@@ -170,11 +170,11 @@ def judge_drawing(
         drawing: JSON of {"version": int, "strokes": [...]}, from the page.
         settings: in the order of `controls.KEYS`.
     """
-    if picture is None:
+    if image is None:
         return render("draw.nothing_yet", has_examples), ""
     drawn = _read_drawing(drawing)
     strokes = read_strokes(drawn["strokes"])
-    trial = try_defect(registry.scorer(model), picture, strokes, *settings)
+    trial = try_defect(registry.scorer(model), image, strokes, *settings)
     verdict = trial_html(
         trial.before, trial.after, trial.coverage, bool(trial.mask.any())
     )
@@ -211,8 +211,8 @@ def draw_defect(
     }
     if include_pictures:
         mask = Image.fromarray(trial.mask.astype(np.uint8) * np.uint8(255))
-        for name, picture in (("painted", trial.painted), ("mask", mask)):
-            record[name] = heatmap.data_url(png_bytes(picture), "image/png")
+        for name, shown in (("painted", trial.painted), ("mask", mask)):
+            record[name] = heatmap.data_url(png_bytes(shown), "image/png")
     return record
 
 
@@ -255,20 +255,20 @@ def _wire(
     registry: ModelRegistry, image: gr.Image, controls: Controls, tab: gr.Tab, shown: list[gr.HTML],
     has_examples: bool,
 ) -> None:
-    picture = gr.State(time_to_live=3600)
+    canvas_image = gr.State(time_to_live=3600)
     drawing = gr.Textbox(visible=False, label="Drawing")
     load = gr.Button("Load", elem_id="lt-draw-load", visible="hidden")
     ask = gr.Button("Judge", elem_id="lt-draw-ask", visible="hidden")
     stage, *answers = shown
     image.change(None, js="() => window.ltad.press('lt-draw-load', 50)")
-    loaded = load.click(friendly(load_canvas), image, [picture, stage], **QUIET)
+    loaded = load.click(friendly(load_canvas), image, [canvas_image, stage], **QUIET)
     loaded.success(None, js="() => window.ltad.draw.start()")
-    emptied = loaded.failure(lambda: (None, ""), None, [picture, stage],
+    emptied = loaded.failure(lambda: (None, ""), None, [canvas_image, stage],
                              api_visibility="private")
     emptied.then(None, js="() => window.ltad.draw.start()")
     judged = ask.click(
         friendly(partial(judge_drawing, registry, has_examples)),
-        [picture, drawing, controls.model, *controls.settings], answers, **QUIET,
+        [canvas_image, drawing, controls.model, *controls.settings], answers, **QUIET,
         js="(image, drawing, ...rest) => [image, window.ltad.draw.take(), ...rest]",
     )
     judged.success(None, js="() => window.ltad.draw.answered()")
@@ -279,12 +279,12 @@ def _wire(
 
 def _build_endpoint(registry: ModelRegistry, image: gr.Image, controls: Controls) -> None:
     strokes = gr.JSON(label="Strokes", visible=False)
-    include_pictures = gr.Checkbox(False, label="Include the images", visible=False)
+    include_images = gr.Checkbox(False, label="Include the images", visible=False)
     model = gr.Textbox("", label="Model; empty is the first one", visible=False)
     record = gr.JSON(label="Record", visible=False)
     gr.Button(visible=False).click(
         friendly(partial(draw_defect, registry)),
-        [image, strokes, *controls.settings, include_pictures, model], record,
+        [image, strokes, *controls.settings, include_images, model], record,
         api_name="draw_defect",
         api_description="Paint strokes on a good image and score both. A stroke is an object "
         "with kind (scratch, stain, hole, crack, erase), points ([x, y] in 0..1), width (share "

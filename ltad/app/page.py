@@ -57,7 +57,7 @@ def build_app(
     """
     workspace = workspace or Workspace()
     registry = ModelRegistry(scorer, None if workspace.is_public else workspace.models)
-    pictures = find_examples(examples)
+    example_paths = find_examples(examples)
     with Page(title="LTAD", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         page.is_public = workspace.is_public
         header = gr.HTML(header_html(scorer), elem_id="lt-header")
@@ -65,15 +65,15 @@ def build_app(
             opened = {name: gr.Tab(label, id=name) for name, label in TABS.items()}
             name_tabs(opened)
             with opened["inspect"] as tab:
-                image, controls = build_inspect(registry, pictures, tab)
+                image, controls = build_inspect(registry, example_paths, tab)
             with opened["prompts"]:
-                build_prompts(registry, workspace, pictures)
+                build_prompts(registry, workspace, example_paths)
             with opened["names"] as tab:
                 build_class_names(registry, controls.model, tab)
             with opened["review"] as tab:
                 build_review(registry, workspace, tab)
             with opened["draw"] as tab:
-                build_draw(registry, pictures, controls, tab)
+                build_draw(registry, example_paths, controls, tab)
             with opened["train"] as tab:
                 build_train(registry, workspace, tab)
             with opened["results"] as tab:
@@ -84,7 +84,7 @@ def build_app(
             friendly(partial(describe_model, registry)), controls.model, [header, card],
             show_progress="hidden", api_visibility="private", trigger_mode="multiple",
         )
-        restore_at_load(page, registry, workspace, pictures, list(TABS), tabs, controls, image)
+        restore_at_load(page, registry, workspace, example_paths, list(TABS), tabs, controls, image)
     remember_signatures(type(block) for block in page.blocks.values())
     return page.queue(default_concurrency_limit=2, max_size=64)
 

@@ -22,7 +22,7 @@ from ltad.inference.registry import ModelRegistry
 from ltad.inference.scorer import Scorer
 from ltad.io import heatmap
 from ltad.prompts.experiment import Experiment
-from ltad.prompts.grid import Pair, prompt_list, read_picture, readings_frame
+from ltad.prompts.grid import Pair, measure_image, prompt_list, readings_frame
 from ltad.prompts.lab import PromptLab
 from ltad.workspace import Workspace
 
@@ -64,7 +64,7 @@ def show_grid(
         return render("prompts.nothing_yet", has_examples), "", notes
     seen = scorer.recognise(photo.prepared)
     name = class_name or seen.best
-    readings = read_picture(scorer, photo.prepared, name, experiment.pairs, lam, tau)
+    readings = measure_image(scorer, photo.prepared, name, experiment.pairs, lam, tau)
     command = lab.command(model, experiment, image="PICTURE", class_name=name)
     doubt = "" if class_name or seen.is_known else render("prompts.doubt", name)
     return (
@@ -86,7 +86,7 @@ def show_pairs(
     scorer = lab.scorer(model)
     name = class_name or scorer.recognise(photo.prepared).best
     pairs = [typed_pair(scorer, normal_a, abnormal_a), typed_pair(scorer, normal_b, abnormal_b)]
-    readings = read_picture(scorer, photo.prepared, name, pairs, lam, tau)
+    readings = measure_image(scorer, photo.prepared, name, pairs, lam, tau)
     experiment = Experiment(
         tuple(dict.fromkeys(pair.normal for pair in pairs)),
         tuple(dict.fromkeys(pair.abnormal for pair in pairs)), lam=lam, tau=tau,

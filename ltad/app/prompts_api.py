@@ -12,7 +12,7 @@ from PIL import Image
 
 from ltad.app.components import ONE_AT_A_TIME, friendly, photo_upload
 from ltad.prompts.experiment import Experiment, Outcome
-from ltad.prompts.grid import prompt_list, read_picture, readings_frame
+from ltad.prompts.grid import measure_image, prompt_list, readings_frame
 from ltad.prompts.lab import PromptLab
 from ltad.prompts.refit import RefitSettings
 from ltad.types import LTADError
@@ -27,7 +27,7 @@ def read_grid(
         raise LTADError("There is no image. Send one.")
     scorer, experiment = lab.scorer(model), _experiment(normal_prompts, abnormal_prompts, lam, tau)
     name = class_name or scorer.recognise(image).best
-    readings = read_picture(scorer, image, name, experiment.pairs, lam, tau)
+    readings = measure_image(scorer, image, name, experiment.pairs, lam, tau)
     rows = _rows(readings_frame(readings, name))
     if include_maps:
         for row, reading in zip(rows, readings, strict=True):
@@ -126,7 +126,7 @@ def _experiment(
 def _record(lab: PromptLab, model: str, data: str, outcome: Outcome) -> dict[str, Any]:
     grid = outcome.before
     return {
-        "figures": _rows(outcome.frame()), "pictures": grid.pictures,
+        "figures": _rows(outcome.frame()), "pictures": grid.images,
         "pixel_size": grid.pixel_size, "seconds": outcome.seconds,
         "command": lab.command(model, outcome.experiment, data),
     }

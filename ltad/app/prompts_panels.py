@@ -14,7 +14,7 @@ from ltad.app.components import BUSY, QUIET, Update, friendly
 from ltad.app.detection_view import ReadyPhoto
 from ltad.app.html import readable, render
 from ltad.prompts.experiment import Experiment, Outcome
-from ltad.prompts.grid import prompt_list, read_picture, readings_frame
+from ltad.prompts.grid import measure_image, prompt_list, readings_frame
 from ltad.prompts.lab import PromptLab
 from ltad.prompts.refit import RefitSettings, own_learning_rate
 from ltad.prompts.variants import (
@@ -74,7 +74,7 @@ class Measured:
 def measured(lab: PromptLab, model: str, data: str, outcome: Outcome) -> Measured:
     """An outcome as plain data, with the sentence that says how it was made."""
     grid = outcome.before
-    about = render("prompts.about", len(grid.pairs), grid.pictures, data, outcome.seconds,
+    about = render("prompts.about", len(grid.pairs), grid.images, data, outcome.seconds,
                    grid.pixel_size)
     command = lab.command(model, outcome.experiment, data)
     return Measured(outcome.frame(), command, about)
@@ -260,7 +260,7 @@ def show_replacement(
         lam=lam, tau=tau,
     )
     before, after = (
-        read_picture(one, photo.prepared, name, experiment.pairs, lam, tau)
+        measure_image(one, photo.prepared, name, experiment.pairs, lam, tau)
         for one in (scorer, replace_names(scorer, replacement))
     )
     command = lab.command(model, experiment, image="PICTURE", class_name=name)

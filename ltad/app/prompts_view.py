@@ -16,7 +16,7 @@ from ltad.app.html import apart, number, render
 from ltad.io import heatmap
 from ltad.io.heatmap import heat_png
 from ltad.prompts.experiment import figure_text
-from ltad.prompts.grid import Pair, PictureReading, common_scale
+from ltad.prompts.grid import ImageReading, Pair, common_scale
 from ltad.review.export import guarded
 from ltad.types import GROUPS
 
@@ -27,7 +27,7 @@ _BLUE, _RED = (37, 99, 235), (220, 38, 38)
 
 
 def grid_html(
-    readings: Sequence[PictureReading], photo: Photo, class_name: str, own_scale: bool
+    readings: Sequence[ImageReading], photo: Photo, class_name: str, own_scale: bool
 ) -> str:
     """A table of small semantic maps: a row for each v^n, a column for each v^a."""
     normals = list(dict.fromkeys(r.pair.normal for r in readings))
@@ -44,7 +44,7 @@ def grid_html(
     )
 
 
-def _cell(reading: PictureReading, scale: tuple[float, float] | None) -> dict[str, Any]:
+def _cell(reading: ImageReading, scale: tuple[float, float] | None) -> dict[str, Any]:
     heat = heat_png(reading.maps["semantic"][::_STRIDE, ::_STRIDE],
                     *(scale or reading.scale["semantic"]))
     score, threshold = reading.scores["semantic"], reading.thresholds["semantic"]
@@ -53,7 +53,7 @@ def _cell(reading: PictureReading, scale: tuple[float, float] | None) -> dict[st
             "score": score_text, "threshold": threshold_text, "is_above": score > threshold}
 
 
-def compare_html(readings: Sequence[PictureReading], photo: Photo) -> str:
+def compare_html(readings: Sequence[ImageReading], photo: Photo) -> str:
     """Two readings side by side with their difference, semantic above combined."""
     (first, second), shown, figures = readings, [], []
     for branch in ("semantic", "combined"):

@@ -44,20 +44,20 @@ def build_results(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) ->
         long_tail = _build_long_tail()
         bar = _build_bar()
         operating = _build_operating_point()
-        pictures = _build_pictures()
+        images = _build_images()
     focus, class_name = bar[0], bar[1]
 
     listed = tab.select(friendly(partial(results_view.list_runs, reader)), runs,
                         [runs, opening], **PRIVATE)
     chosen = runs.change(
         friendly(partial(results_view.choose_runs, reader)),
-        [runs, focus, class_name, pictures["defect"], table["baseline"]],
-        [opening, body, focus, class_name, pictures["defect"], table["baseline"], facts], **QUIET,
+        [runs, focus, class_name, images["defect"], table["baseline"]],
+        [opening, body, focus, class_name, images["defect"], table["baseline"], facts], **QUIET,
     )
     _wire_table(reader, chosen, runs, table)
     _wire_long_tail(reader, chosen, runs, long_tail)
     _wire_operating_point(reader, chosen, runs, bar, operating, tab)
-    _wire_pictures(reader, registry, chosen, runs, bar, pictures)
+    _wire_images(reader, registry, chosen, runs, bar, images)
     if workspace.is_public:
         doomed["ask"].visible = again.visible = False
     else:
@@ -140,7 +140,7 @@ def _build_operating_point() -> dict[str, Any]:
             "columns": gr.Number(5, visible=False)}
 
 
-def _build_pictures() -> dict[str, Any]:
+def _build_images() -> dict[str, Any]:
     gr.Markdown("## Images", elem_classes="lt-run-section")
     with gr.Row(elem_classes="lt-run-filters"):
         parts: dict[str, Any] = {
@@ -223,7 +223,7 @@ def _wire_operating_point(
     rate.input(None, None, score, js="() => ''")
 
 
-def _wire_pictures(
+def _wire_images(
     reader: RunReader, registry: ModelRegistry, chosen: Dependency, runs: gr.Dropdown,
     bar: list[Any], parts: dict[str, Any],
 ) -> None:

@@ -205,10 +205,10 @@ def outline_png(run: Run, index: int) -> bytes | None:
         inside = np.asarray(file.convert("1"))
     light = binary_dilation(inside, iterations=2) & ~inside
     dark = binary_dilation(inside, iterations=3) & ~inside & ~light
-    picture = Image.fromarray(light.astype(np.uint8) + 2 * dark.astype(np.uint8))
-    picture.putpalette([0, 0, 0, 82, 227, 214, 16, 24, 32])
+    image = Image.fromarray(light.astype(np.uint8) + 2 * dark.astype(np.uint8))
+    image.putpalette([0, 0, 0, 82, 227, 214, 16, 24, 32])
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", transparency=bytes([0, 255, 170]))
+    image.save(buffer, "PNG", transparency=bytes([0, 255, 170]))
     return buffer.getvalue()
 
 

@@ -23,7 +23,7 @@ from ltad.app.review_desk import Desk, ItemEndpoints
 from ltad.app.review_settings import SettingEndpoints
 from ltad.app.visitors import Desks
 from ltad.inference.registry import ModelRegistry
-from ltad.review.database import free_pictures
+from ltad.review.database import free_images
 from ltad.types import LTADError
 from ltad.workspace import Workspace
 
@@ -70,7 +70,7 @@ def _go_on(desk: Desk) -> None:
     try:
         desk.runner.resume()
         desk.database.mark_erased()  # what was deleted long ago
-        free_pictures(desk.database, desk.pictures)
+        free_images(desk.database, desk.images)
     except LTADError as error:
         _LOG.error("Review is closed: %s", error)
 

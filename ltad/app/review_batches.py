@@ -16,7 +16,7 @@ from typing import Any
 from ltad.app.review_desk import Desk, number
 from ltad.inference.scorer import Scorer
 from ltad.review.coco import write_coco
-from ltad.review.database import days_left, free_pictures
+from ltad.review.database import days_left, free_images
 from ltad.review.export import csv_bytes, json_bytes, write_archive
 from ltad.review.imports import import_decisions
 from ltad.review.records import Batch, DeskError, ItemSummary, NewItem, is_above
@@ -74,7 +74,7 @@ class BatchEndpoints:
             if folder not in known:
                 raise DeskError(f"There is no folder {folder[:80]!r} to take images from.")
             items = collect_server_folder(
-                known[folder], desk.workspace.server_folders, desk.pictures
+                known[folder], desk.workspace.server_folders, desk.images
             )
         elif files:
             desk.admit(files)
@@ -146,7 +146,7 @@ class BatchEndpoints:
             `bytes`: that were freed. Images that came in a moment ago follow within minutes.
         """
         self._desk.database.mark_erased(number(batch_id, "batch"))
-        return {"bytes": free_pictures(self._desk.database, self._desk.pictures)}
+        return {"bytes": free_images(self._desk.database, self._desk.images)}
 
     def _collect(self, files: list[str], names: list[str]) -> Iterator[NewItem]:
         """Items of uploads under the visitor's own names; the uploads' are cleaned of some."""
@@ -156,7 +156,7 @@ class BatchEndpoints:
                 f"of both, and at most {MAX_FILES:,}."
             )
         for path, name in zip(files, names, strict=True):
-            for item in collect([path], self._desk.pictures):
+            for item in collect([path], self._desk.images):
                 if item.file_name == Path(path).name:
                     reason = item.reason.replace(item.file_name, Path(name).name)
                     item = replace(item, file_name=_printable(name), reason=reason)
@@ -243,13 +243,13 @@ class ExchangeEndpoints:
             path.write_bytes(json_bytes(batch, items, thresholds, desk.database))
         elif kind == "zip":
             write_archive(
-                path, batch, items, desk.database, desk.pictures, desk.registry,
+                path, batch, items, desk.database, desk.images, desk.registry,
                 thresholds=thresholds,
             )
         else:
             write = write_coco if kind == "coco" else write_report
             write(
-                path, batch, items, desk.database, desk.pictures, self._scorer(batch.model),
+                path, batch, items, desk.database, desk.images, self._scorer(batch.model),
                 thresholds,
             )
         return str(path)
@@ -263,7 +263,7 @@ class ExchangeEndpoints:
         """
         if not file:
             raise DeskError("There is no file. Send a COCO, CSV or JSON export.")
-        self._desk.admit([file], are_pictures=False)
+        self._desk.admit([file], are_images=False)
         batch = self._desk.database.batch(number(batch_id, "batch"))
         try:
             report = import_decisions(

@@ -28,7 +28,7 @@ from ltad.review.records import (
     Item,
     current_threshold,
 )
-from ltad.review.regions import PictureRegion, find_regions, move_threshold
+from ltad.review.regions import ImageRegion, find_regions, move_threshold
 from ltad.review.thresholds import feedback, thresholds_without_model
 from ltad.review.worker import BatchRunner
 from ltad.types import LTADError
@@ -59,7 +59,7 @@ class ItemEndpoints:
         found = {}
         for key in dict.fromkeys(item.content_key for item in items if item.content_key):
             try:
-                found[key] = _jpeg_url(self._desk.pictures, key, THUMBNAIL_SIDE)
+                found[key] = _jpeg_url(self._desk.images, key, THUMBNAIL_SIDE)
             except LTADError:  # its row says why
                 continue
         return found
@@ -78,12 +78,12 @@ class ItemEndpoints:
                 "reconstruction_score", "semantic_score", "duplicate_of",
             )
         }
-        picture = self._picture(item, number(side, "side"))
-        if picture and not item.width:  # not scored yet
-            record["width"], record["height"] = desk.pictures.image(item.content_key).size
+        image = self._image_url(item, number(side, "side"))
+        if image and not item.width:  # not scored yet
+            record["width"], record["height"] = desk.images.image(item.content_key).size
         chosen = desk.database.for_training(item.class_name)
         return record | {
-            "picture": picture, "mask": self.mask(item_id),
+            "picture": image, "mask": self.mask(item_id),
             "decision": decision_record(item.decision), "history": self.history(item_id),
             "for_training": any(other.id == item.id for other in chosen),
         }
@@ -91,7 +91,7 @@ class ItemEndpoints:
     def picture(self, item_id: int, side: int = 0) -> str | None:
         """The image as a data URL, `side` pixels at most; 0 is its full size."""
         item = self._desk.database.item(number(item_id, "item"))
-        return self._picture(item, number(side, "side"))
+        return self._image_url(item, number(side, "side"))
 
     def map(self, item_id: int) -> dict[str, Any]:
         """The anomaly map drawn as a data URL, and the regions that rise out of it.
@@ -105,16 +105,16 @@ class ItemEndpoints:
         if item.status != "scored":
             raise DeskError(f"{item.file_name} is {item.status}, so it has no map.")
         batch = desk.database.batch(item.batch_id)
-        picture = desk.pictures.image(item.content_key)
+        image = desk.images.image(item.content_key)
         scorer = desk.registry.scorer(batch.model)
-        own = look(picture, item.class_name, batch, desk.database, scorer)
+        own = look(image, item.class_name, batch, desk.database, scorer)
         threshold = current_threshold(item, desk.thresholds(batch))
         detection = own if threshold is None else move_threshold(own, threshold)
-        shrink = min(1.0, OUTLINE_SIDE / max(picture.size))
-        width, height = (max(1, round(side * shrink)) for side in picture.size)
+        shrink = min(1.0, OUTLINE_SIDE / max(image.size))
+        width, height = (max(1, round(side * shrink)) for side in image.size)
         size = width, height
         found = find_regions(detection.anomaly_map, detection.pixel_threshold, 0, size)
-        scale = (picture.width / size[0], picture.height / size[1])
+        scale = (image.width / size[0], image.height / size[1])
         return {
             "heat": png_url(heat_png(detection.anomaly_map, *detection.map_scale["combined"])),
             "regions": [_region_record(region, scale) for region in found[:MOST_REGIONS]],
@@ -189,9 +189,9 @@ class ItemEndpoints:
         self._desk.database.set_for_training(number(item_id, "item"), bool(is_chosen), person)
         return {"for_training": bool(is_chosen)}
 
-    def _picture(self, item: Item, side: int) -> str | None:
+    def _image_url(self, item: Item, side: int) -> str | None:
         try:
-            return item.content_key and _jpeg_url(self._desk.pictures, item.content_key, side)
+            return item.content_key and _jpeg_url(self._desk.images, item.content_key, side)
         except LTADError:  # the item's reason says why
             return None
 
@@ -206,17 +206,17 @@ class ItemEndpoints:
         return self._desk.database.put_blob(encode_mask(painted))
 
 
-def _jpeg_url(pictures: ImageStore, key: str, side: int) -> str:
+def _jpeg_url(images: ImageStore, key: str, side: int) -> str:
     keep = _small_jpeg if 0 < side <= THUMBNAIL_SIDE else _large_jpeg
-    return data_url(keep(pictures.folder, key, side), "image/jpeg")
+    return data_url(keep(images.folder, key, side), "image/jpeg")
 
 
 def _jpeg(folder: Path, key: str, side: int) -> bytes:
-    picture = ImageStore(folder).image(key)
+    image = ImageStore(folder).image(key)
     if side > 0:
-        return photo_jpeg(picture, side)
+        return photo_jpeg(image, side)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=92)
+    image.save(buffer, "JPEG", quality=92)
     return buffer.getvalue()
 
 
@@ -225,7 +225,7 @@ _small_jpeg = lru_cache(maxsize=4096)(_jpeg)
 _large_jpeg = lru_cache(maxsize=48)(_jpeg)
 
 
-def _region_record(region: PictureRegion, scale: tuple[float, float]) -> dict[str, Any]:
+def _region_record(region: ImageRegion, scale: tuple[float, float]) -> dict[str, Any]:
     across, down = scale
     return {
         "left": round(region.left * across), "top": round(region.top * down),
@@ -259,13 +259,13 @@ class Desk:
     def __init__(self, registry: ModelRegistry, workspace: Workspace) -> None:
         self.registry = registry
         self.workspace = workspace
-        self.pictures = ImageStore(workspace.pictures)
+        self.images = ImageStore(workspace.images)
         self._runner: BatchRunner | None = None
 
     note = ""
     """What visitors of a public page must know."""
 
-    def admit(self, files: Sequence[str], are_pictures: bool = True) -> None:
+    def admit(self, files: Sequence[str], are_images: bool = True) -> None:
         """Check that there is room for what is about to be brought; here there always is."""
 
     @property
@@ -281,7 +281,7 @@ class Desk:
         return self._runner
 
     def _make_runner(self) -> BatchRunner:
-        return BatchRunner(self.open_database(), self.pictures, self.registry)
+        return BatchRunner(self.open_database(), self.images, self.registry)
 
     def open_database(self) -> Database:
         """The database, made if it is not there yet."""

@@ -53,4 +53,4 @@ def _open_item(workspace: Workspace, item_id: int) -> Image.Image:
     item = Database(workspace.database).item(item_id)
     if not item.content_key:
         raise ImageError(f"{item.file_name} could not be read when it was uploaded: {item.reason}")
-    return ImageStore(workspace.pictures).image(item.content_key)
+    return ImageStore(workspace.images).image(item.content_key)

@@ -18,7 +18,7 @@ from ltad.inference.registry import ModelRegistry
 from ltad.jobs import dataset, worker
 from ltad.jobs.dataset import (
     Added,
-    add_pictures,
+    add_images,
     from_files,
     from_review,
     from_server_folder,
@@ -142,7 +142,7 @@ def bring(
     )
     try:
         job.require_editable()
-        added = add_pictures(
+        added = add_images(
             job.folder, job.check_part(part), role, incoming, registry.first.encoder
         )
     except LTADError:
@@ -160,7 +160,7 @@ def act(workspace: Workspace, name: str, action: str) -> tuple[Any, ...]:
     if pressed["action"] == "remove":
         dataset.remove_part(job.folder, pressed["subject"][0])
     else:
-        dataset.remove_picture(job.folder, *pressed["subject"])
+        dataset.remove_image(job.folder, *pressed["subject"])
     return show(workspace, name)
 
 

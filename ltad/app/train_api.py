@@ -18,7 +18,7 @@ from ltad.inference.registry import ModelRegistry
 from ltad.io.heatmap import data_url, heat_png, photo_jpeg
 from ltad.io.images import read_image
 from ltad.jobs import dataset, worker
-from ltad.jobs.dataset import Incoming, add_pictures, from_files, from_review, from_server_folder
+from ltad.jobs.dataset import Incoming, add_images, from_files, from_review, from_server_folder
 from ltad.jobs.evaluate import (
     Pair,
     compare,
@@ -148,22 +148,22 @@ def _take_in(
     added = {"kept": 0, "refused": []}
     if incoming is not None:
         job.require_editable()
-        added = asdict(add_pictures(
+        added = asdict(add_images(
             job.folder, job.check_part(part), role or "learn", incoming,
             registry.first.encoder,
         ))
     return {**added, "parts": job.counts(),
-            "warnings": [asdict(warning) for warning in job.oddities()]}
+            "warnings": [warning.record() for warning in job.oddities()]}
 
 
 def teach_remove(
-    workspace: Workspace, model: str, part: str, role: str, picture: str
+    workspace: Workspace, model: str, part: str, role: str, image: str
 ) -> dict[str, Any]:
     """Take out one image, or without its name the whole part."""
     job = find_job(workspace, model)
     job.require_editable()
-    if picture:
-        dataset.remove_picture(job.folder, part, role or "learn", picture)
+    if image:
+        dataset.remove_image(job.folder, part, role or "learn", image)
     else:
         dataset.remove_part(job.folder, part)
     return {"parts": job.counts()}

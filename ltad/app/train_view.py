@@ -83,8 +83,8 @@ def _part(
     return {
         "name": part,
         "counts": " · ".join(f"{roles[r]} {_ROLE_TITLES[r]}" for r in ROLES if roles[r]),
-        "warnings": [w.text for w in warnings if not w.picture],
-        "odd": len({w.picture for w in warnings if w.picture}),
+        "warnings": [w.text for w in warnings if not w.image],
+        "odd": len({w.image for w in warnings if w.image}),
         "roles": [_shots(job, part, role, warnings) for role in ROLES if roles[role]],
     }
 
@@ -94,7 +94,7 @@ def _shots(job: Job, part: str, role: str, warnings: Sequence[Oddity]) -> dict[s
     texts: dict[str, list[str]] = {}
     if role == "learn":
         for warning in warnings:
-            texts.setdefault(warning.picture, []).append(warning.text)
+            texts.setdefault(warning.image, []).append(warning.text)
     facts.sort(key=lambda f: f.name not in texts)
     return {
         "name": role, "title": "" if role == "learn" else _ROLE_TITLES[role].capitalize(),

@@ -44,7 +44,7 @@ NOTES = "ltad-visitors"
 """Folder of the notes, beside the uploads."""
 NOTE_SECONDS = 24 * 3600.0
 """Gradio deletes uploads sooner."""
-MOST_BYTES, MOST_PICTURES = 100_000_000, 500
+MOST_BYTES, MOST_IMAGES = 100_000_000, 500
 """Of one visitor's desk."""
 MOST_VISITORS = 100
 UNUSED_SECONDS, SPARED_SECONDS = 24 * 3600.0, 3600.0
@@ -362,7 +362,7 @@ class Desks:
 
     def runner(self, desk: VisitorDesk) -> BatchRunner:
         """Scores one visitor's batches; all visitors' take turns, so one chunk is in memory."""
-        return BatchRunner(desk.open_database(), desk.pictures, self._registry, self._turn)
+        return BatchRunner(desk.open_database(), desk.images, self._registry, self._turn)
 
 
 class VisitorDesk(Desk):
@@ -382,12 +382,12 @@ class VisitorDesk(Desk):
             raise DeskError("There is no batch here. Bring one first, or reload the page.")
         return self._desks.runner(self)
 
-    def admit(self, files: Sequence[str], are_pictures: bool = True) -> None:
+    def admit(self, files: Sequence[str], are_images: bool = True) -> None:
         """Check that there is room for what is about to be brought.
 
         Args:
             files: plain files that the visitor uploaded.
-            are_pictures: False for decisions that come back, which take room but are no images.
+            are_images: False for decisions that come back, which take room but are no images.
 
         Raises:
             DeskError: it is too much for one visitor, or too many visitors are here.
@@ -395,19 +395,19 @@ class VisitorDesk(Desk):
         count, size = 0, 0
         for path in map(Path, files):
             inside = _unpacked(path)
-            count, size = count + are_pictures * len(inside), size + sum(inside)
+            count, size = count + are_images * len(inside), size + sum(inside)
         kept = [path.stat().st_size for path in self.workspace.root.rglob("*") if path.is_file()]
         if not self.is_empty:
             count += sum(batch.total for batch in self.database.batches())
             count += sum(batch.total for batch in self.database.deleted_batches())
-        if count > MOST_PICTURES or size + sum(kept) > MOST_BYTES:
+        if count > MOST_IMAGES or size + sum(kept) > MOST_BYTES:
             raise DeskError(
-                f"On this public page a visitor may keep {MOST_PICTURES} images and "
+                f"On this public page a visitor may keep {MOST_IMAGES} images and "
                 f"{MOST_BYTES // 10**6} MB in all; with these it would be {count:,} images and "
                 f"{(size + sum(kept)) / 1e6:,.0f} MB. Bring fewer, or run the page on your own "
                 "machine."
             )
-        if self.is_empty and are_pictures:
+        if self.is_empty and are_images:
             self._desks.make_room()
             self.open_database()
 

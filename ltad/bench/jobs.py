@@ -23,7 +23,7 @@ from ltad.inference.registry import load_scorer
 from ltad.inference.scorer import Scorer
 from ltad.io.files import generator
 from ltad.jobs import worker
-from ltad.jobs.dataset import Incoming, add_pictures
+from ltad.jobs.dataset import Incoming, add_images
 from ltad.jobs.evaluate import image_scores, read_figures
 from ltad.jobs.job import CANCELLED, FAILED, FINISHED, Job, new_job
 from ltad.types import LTADError, Sample
@@ -77,7 +77,7 @@ def bring(job: Job, samples: list[Sample], count: int, seed: int, first: Scorer)
         own = [s.path for s in samples if s.class_name == name and s.split == "train"]
         chosen = np.sort(generator(seed, number).permutation(len(own))[:count])
         files = [Incoming(own[i].name, own[i].read_bytes()) for i in chosen]
-        add_pictures(job.folder, name, "learn", files, first.encoder)
+        add_images(job.folder, name, "learn", files, first.encoder)
 
 
 def wait(job: Job) -> bool:

@@ -52,7 +52,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def careful_pictures() -> Iterator[tuple[str, bytes]]:
+def tricky_files() -> Iterator[tuple[str, bytes]]:
     """Files that a careless reader shows turned, black, with wrong colours, or not at all."""
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -91,7 +91,7 @@ def broken_files() -> dict[str, bytes]:
 def mixed_files(count: int) -> dict[str, bytes]:
     """Name -> content of `count` files; see the module."""
     formats = cycle(("PNG", "JPEG", "JPEG", "WEBP", "BMP", "TIFF"))
-    files = {**broken_files(), **dict(careful_pictures())}
+    files = {**broken_files(), **dict(tricky_files())}
     plain = count - len(files) - CARE["copy"]
     for n in range(plain):
         kind = next(formats)
@@ -151,7 +151,7 @@ def measure(model: str, count: int, folder: Path) -> dict[str, object]:
     database = Database(folder / "desk.sqlite")
     runner = BatchRunner(database, ImageStore(folder / "pictures"), ModelRegistry(scorer))
     start = time.perf_counter()
-    items = collect([folder / "mixed.zip"], runner.pictures)
+    items = collect([folder / "mixed.zip"], runner.images)
     collected, processor = time.perf_counter(), time.process_time()
     batch = runner.open_batch("mixed", "measure", None, {}, items)
     while database.batch(batch.id).scored == 0 and database.batch(batch.id).state == "running":

@@ -13,7 +13,7 @@ from ltad.evaluation.ablations import ABNORMAL_PROMPTS, NORMAL_PROMPTS
 from ltad.inference.registry import load_scorer
 from ltad.inference.scorer import Scorer
 from ltad.prompts.experiment import Experiment, Outcome, outcome_table, run_experiment
-from ltad.prompts.grid import prompt_list, read_picture, readings_frame
+from ltad.prompts.grid import measure_image, prompt_list, readings_frame
 from ltad.prompts.refit import RefitSettings
 from ltad.prompts.testset import MAP_SCALE, read_bench, read_samples, training_data
 from ltad.prompts.variants import parse_replacements, replace_names, replaced_classes, save_variant
@@ -87,7 +87,7 @@ def prompts(
         figures = outcome.frame()
     else:
         outcome = None
-        figures = _picture(scorer, experiment, source, class_name)
+        figures = _image_figures(scorer, experiment, source, class_name)
     if csv:
         guarded(figures).to_csv(csv, index=False)
     if save and outcome:
@@ -105,7 +105,7 @@ def _warn(scorer: Scorer, experiment: Experiment) -> None:
         print(f"Not whole words of the vocabulary, so read in pieces: {', '.join(unknown)}.")
 
 
-def _picture(
+def _image_figures(
     scorer: Scorer, experiment: Experiment, image: str, class_name: str | None
 ) -> pd.DataFrame:
     """Print one image's scores under each pair; all of them as a table."""
@@ -114,8 +114,8 @@ def _picture(
     if experiment.replacements:
         models = {"before": scorer, "after": replace_names(scorer, experiment.replacements)}
     found = {
-        state: read_picture(model, image, class_name, experiment.pairs, experiment.lam,
-                            experiment.tau)
+        state: measure_image(model, image, class_name, experiment.pairs, experiment.lam,
+                             experiment.tau)
         for state, model in models.items()
     }
     print(f"class: {class_name}")
@@ -150,7 +150,7 @@ def _told(outcome: Outcome, reading_seconds: float) -> list[str]:
     grid = outcome.before
     lines = [
         f"AUROC in percent. Pixels counted on maps of {grid.pixel_size} x {grid.pixel_size}.",
-        f"{len(grid.pairs)} pairs on {grid.pictures} images: {grid.seconds:.1f} s "
+        f"{len(grid.pairs)} pairs on {grid.images} images: {grid.seconds:.1f} s "
         f"(reading the test set: {reading_seconds:.1f} s)",
     ]
     for pair, one in zip(grid.pairs, outcome.refits, strict=False):

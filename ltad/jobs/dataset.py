@@ -31,7 +31,7 @@ from ltad.workspace import Workspace
 ROLES = {"learn": "train/good", "test good": "test/good", "test defective": "test/defective"}
 LONGEST_SIDE = 1024
 SMALL_SIDE, THUMBNAIL_SIDE = 64, 96
-MOST_PICTURES = 500
+MOST_IMAGES = 500
 BATCH = 16
 FOLDER_DEPTH = 3
 
@@ -66,7 +66,7 @@ class Added:
     refused: tuple[str, ...]
 
 
-def add_pictures(
+def add_images(
     folder: Path, part: str, role: str, incoming: Iterable[Incoming], encoder: Encoder
 ) -> Added:
     """Keep the readable ones among `incoming`; one that is there already is not kept twice.
@@ -98,8 +98,8 @@ def add_pictures(
         if key in known:
             refused.append(f"{file.name} is the same image as {known[key]}.")
             continue
-        if len(known) >= MOST_PICTURES:
-            raise DatasetError(f"{part} has {MOST_PICTURES} images, which are the most.")
+        if len(known) >= MOST_IMAGES:
+            raise DatasetError(f"{part} has {MOST_IMAGES} images, which are the most.")
         name = f"{number + kept:03d}_{_safe(file.name)}.png"
         known[key], kept = name, kept + 1
         batch.append((name, key, image))
@@ -196,7 +196,7 @@ def remove_part(folder: Path, part: str) -> None:
         shutil.rmtree(folder / kind / part, ignore_errors=True)
 
 
-def remove_picture(folder: Path, part: str, role: str, name: str) -> None:
+def remove_image(folder: Path, part: str, role: str, name: str) -> None:
     """Take one image out. Raises SettingError when there is none of that name."""
     _check_role(role)
     known = read_facts(folder, part, role) if part in parts(folder) else []
@@ -241,7 +241,7 @@ def from_review(workspace: Workspace, class_name: str | None = None) -> Iterator
         raise DatasetError(
             "No image is chosen for training yet. In Review, mark good images for training."
         )
-    store = ImageStore(workspace.pictures)
+    store = ImageStore(workspace.images)
     return (Incoming(Path(item.file_name).name, store.bytes(item.content_key)) for item in items)
 
 
@@ -250,13 +250,13 @@ def server_choices(allowed: Sequence[Path]) -> list[str]:
     found: list[str] = []
     level = [Path(folder) for folder in allowed if Path(folder).is_dir()]
     for _ in range(FOLDER_DEPTH + 1):
-        found += [str(folder) for folder in level if _holds_pictures(folder)]
+        found += [str(folder) for folder in level if _holds_images(folder)]
         level = [inner for folder in level for inner in folder.iterdir()
                  if inner.is_dir() and not inner.is_symlink() and not inner.name.startswith(".")]
     return sorted(found)
 
 
-def _holds_pictures(folder: Path) -> bool:
+def _holds_images(folder: Path) -> bool:
     return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
 
 

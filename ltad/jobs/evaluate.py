@@ -24,7 +24,7 @@ T = TypeVar("T")
 FIGURES_FILE = "figures.json"
 MOST_STAND_INS = 8
 MOST_PER_KIND = 12
-MOST_PICTURES = 100
+MOST_IMAGES = 100
 
 
 @dataclass(frozen=True)
@@ -224,8 +224,8 @@ class Row:
 
 def uploaded(images: Sequence[tuple[str, Image.Image]]) -> list[Exhibit]:
     """Exhibits of (name, image) pairs of which nobody said what they show."""
-    if len(images) > MOST_PICTURES:
-        raise SettingError(f"{len(images)} images; at most {MOST_PICTURES} are compared at once.")
+    if len(images) > MOST_IMAGES:
+        raise SettingError(f"{len(images)} images; at most {MOST_IMAGES} are compared at once.")
     return [Exhibit(name, "", None, image) for name, image in images]
 
 

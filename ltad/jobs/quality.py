@@ -36,9 +36,13 @@ class Oddity:
     """
 
     part: str
-    picture: str
+    image: str
     kind: str
     text: str
+
+    def record(self) -> dict[str, str]:
+        """As plain data; the API calls the image "picture"."""
+        return {"part": self.part, "picture": self.image, "kind": self.kind, "text": self.text}
 
 
 def find_oddities(facts: Mapping[str, Sequence[Facts]], image_size: int) -> list[Oddity]:

@@ -64,7 +64,7 @@ RENDERED_SIZE = 256
 NICENESS = 5
 
 
-def few_pictures(base: Config, counts: dict[str, int]) -> Config:
+def config_for_few_images(base: Config, counts: dict[str, int]) -> Config:
     """The settings to teach parts with.
 
     Args:
@@ -277,7 +277,7 @@ def _prepare(job: Job, keep_old: bool, rate: float) -> None:
     old = job.old_classes() if keep_old else []
     counts = {part: roles["learn"] for part, roles in job.counts().items()}
     counts |= dict.fromkeys(old, RENDERED_PER_CLASS)
-    config = few_pictures(Config.from_dict(job.record()["config"]), counts)
+    config = config_for_few_images(Config.from_dict(job.record()["config"]), counts)
     keys = [f.key for role in ROLES for own in job.facts(role).values() for f in own]
     text = json.dumps([keys, counts, config.to_dict()], sort_keys=True)
     identity = hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -55,7 +55,7 @@ def all_pairs(normal_prompts: Sequence[str], abnormal_prompts: Sequence[str]) ->
 
 
 @dataclass(frozen=True)
-class PictureReading:
+class ImageReading:
     """What one pair says of one image.
 
     Attributes:
@@ -73,10 +73,10 @@ class PictureReading:
     scale: dict[str, tuple[float, float]]
 
 
-def read_picture(
+def measure_image(
     scorer: Scorer, image: ImageSource | Prepared, class_name: str, pairs: Sequence[Pair],
     lam: float | None = None, tau: float | None = None, rate: float = FALSE_ALARM_RATE,
-) -> tuple[PictureReading, ...]:
+) -> tuple[ImageReading, ...]:
     """Maps, scores and thresholds of one image under each pair.
 
     Args:
@@ -96,21 +96,21 @@ def read_picture(
         settings = scorer.score_settings(pair.normal, pair.abnormal, lam, tau)
         measured = scorer.measure([prepared], class_name, settings)
         limits = scorer.calibration.limits(class_name, settings, rate)
-        readings.append(PictureReading(
+        readings.append(ImageReading(
             pair, {b: v[0].float().cpu().numpy() for b, v in measured.maps.items()},
             {b: float(v[0]) for b, v in measured.scores.items()}, limits.thresholds, limits.scale,
         ))
     return tuple(readings)
 
 
-def common_scale(readings: Sequence[PictureReading], branch: str) -> tuple[float, float]:
+def common_scale(readings: Sequence[ImageReading], branch: str) -> tuple[float, float]:
     """One (low, high) for the maps of all pairs: the widest that any pair's good images need."""
     lows, highs = zip(*(reading.scale[branch] for reading in readings), strict=True)
     return min(lows), max(highs)
 
 
 def readings_frame(
-    readings: Sequence[PictureReading], class_name: str, after: Sequence[PictureReading] = ()
+    readings: Sequence[ImageReading], class_name: str, after: Sequence[ImageReading] = ()
 ) -> pd.DataFrame:
     """One row a pair: its prompts, the class, and score and threshold of every branch.
 

@@ -151,10 +151,10 @@ def _pool(scorer: Scorer, texts: ClassTexts, data: TrainingData) -> tuple[Tensor
     order = generator(scorer.config.training.seed, _POOL_SEED).permutation(len(data))
     _, firsts = np.unique(data.classes.numpy()[order], return_index=True)
     rest = np.delete(order, firsts)
-    pictures = np.concatenate([order[firsts], rest])[:POOL]
+    images = np.concatenate([order[firsts], rest])[:POOL]
     patches, classes = [], []
-    for number, start in enumerate(tqdm(range(0, len(pictures), _BATCH), desc="patches")):
-        chosen = np.sort(pictures[start : start + _BATCH])
+    for number, start in enumerate(tqdm(range(0, len(images), _BATCH), desc="patches")):
+        chosen = np.sort(images[start : start + _BATCH])
         normal = normal_features(scorer.detector, texts, data, chosen, number)
         patches.append(normal.movedim(1, -1).flatten(0, 2))
         classes.append(data.classes[chosen].repeat_interleave(normal.shape[-1] ** 2))

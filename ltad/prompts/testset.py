@@ -145,7 +145,7 @@ class PairGrid:
 
     pairs: tuple[Pair, ...]
     results: tuple[Results, ...]
-    pictures: int
+    images: int
     pixel_size: int
     seconds: float
 

@@ -137,7 +137,7 @@ def write_coco(
     batch: Batch,
     items: Iterable[Item],
     database: Database,
-    pictures: ImageStore,
+    images: ImageStore,
     scorer: Scorer | None,
     thresholds: Thresholds | None = None,
 ) -> list[str]:
@@ -161,7 +161,7 @@ def write_coco(
         evidence = None
         if item.status == "scored":
             try:
-                evidence = gather(item, batch, database, pictures, scorer, thresholds)
+                evidence = gather(item, batch, database, images, scorer, thresholds)
             except LTADError as error:
                 document.problems.append(f"{item.file_name}: {error}")
         document.add(item, evidence)

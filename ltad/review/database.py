@@ -106,23 +106,23 @@ def item_columns() -> str:
 
 
 
-def free_pictures(database: Database, pictures: ImageStore) -> int:
+def free_images(database: Database, images: ImageStore) -> int:
     """Take the images of erased batches off the disk; returns how many bytes that freed.
 
     An image that somebody brought again a moment ago stays for now: its new batch may be about to
     be written. It is looked at again later, if this process lives, or at the next start.
     """
-    freed = [pictures.remove(key) for key in database.unwanted_pictures()]
+    freed = [images.remove(key) for key in database.unwanted_images()]
     if None in freed:
-        later = threading.Timer(RECENT_SECONDS + 1, _free_later, (database, pictures))
+        later = threading.Timer(RECENT_SECONDS + 1, _free_later, (database, images))
         later.daemon = True
         later.start()
     return sum(size or 0 for size in freed)
 
 
-def _free_later(database: Database, pictures: ImageStore) -> None:
+def _free_later(database: Database, images: ImageStore) -> None:
     try:
-        free_pictures(database, pictures)
+        free_images(database, images)
     finally:
         database.close()
 
@@ -516,7 +516,7 @@ class Database(Store):
                 (now(), batch_id, before.isoformat(timespec="milliseconds"), batch_id),
             )
 
-    def unwanted_pictures(self) -> list[str]:
+    def unwanted_images(self) -> list[str]:
         """Content keys that stand in erased batches and in no other."""
         rows = self._rows(
             "SELECT content_key FROM items JOIN batches ON batches.id = batch_id"

@@ -14,7 +14,7 @@ from ltad.review.images import ImageStore
 from ltad.review.records import Batch, DeskError, Item, current_threshold, is_above
 from ltad.review.regions import (
     MINIMUM_AREA,
-    PictureRegion,
+    ImageRegion,
     apply_ignore,
     corrected_regions,
     move_threshold,
@@ -38,9 +38,9 @@ class Evidence:
         source: whose regions they are, "person" or "model"; "" where there are none.
     """
 
-    picture: Image.Image | None
+    image: Image.Image | None
     detection: Detection | None
-    regions: tuple[PictureRegion, ...]
+    regions: tuple[ImageRegion, ...]
     source: str
 
 
@@ -48,7 +48,7 @@ def gather(
     item: Item,
     batch: Batch,
     database: Database,
-    pictures: ImageStore,
+    images: ImageStore,
     scorer: Scorer | None,
     thresholds: Thresholds | None = None,
 ) -> Evidence:
@@ -71,10 +71,10 @@ def gather(
     mask = decode_mask(
         database.blob(item.mask_key), f"The mask of {item.file_name}", size
     ) if item.mask_key else None
-    picture = detection = None
+    image = detection = None
     if scorer is not None:
-        picture = pictures.image(item.content_key)
-        detection = look(picture, item.class_name, batch, database, scorer)
+        image = images.image(item.content_key)
+        detection = look(image, item.class_name, batch, database, scorer)
         threshold = current_threshold(item, thresholds)
         if threshold is not None:
             detection = move_threshold(detection, threshold)
@@ -86,16 +86,16 @@ def gather(
     else:
         regions = () if mask is None else regions_of_mask(mask)
     source = "" if not regions else "person" if mask is not None else "model"
-    return Evidence(picture, detection, regions, source)
+    return Evidence(image, detection, regions, source)
 
 
 def look(
-    picture: Image.Image, class_name: str, batch: Batch, database: Database, scorer: Scorer
+    image: Image.Image, class_name: str, batch: Batch, database: Database, scorer: Scorer
 ) -> Detection:
     """Score an image of a batch under its settings, without the places its class ignores."""
     names = ("normal_prompt", "abnormal_prompt", "lam", "tau")
     detection = scorer.score(
-        picture, class_name or None, **{name: batch.settings.get(name) for name in names},
+        image, class_name or None, **{name: batch.settings.get(name) for name in names},
         false_alarm_rate=_setting(batch, "false_alarm_rate", FALSE_ALARM_RATE),
     )
     ignore = database.ignore_region(detection.class_name)

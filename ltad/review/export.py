@@ -164,7 +164,7 @@ def write_archive(
     batch: Batch,
     items: Sequence[Item],
     database: Database,
-    pictures: ImageStore,
+    images: ImageStore,
     registry: ModelRegistry,
     part: str = "all",
     contents: Collection[str] = PARTS,
@@ -206,7 +206,7 @@ def write_archive(
             evidence = None
             if item.status == "scored":
                 try:
-                    evidence = gather(item, batch, database, pictures, scorer, thresholds)
+                    evidence = gather(item, batch, database, images, scorer, thresholds)
                     _write_item(archive, item, evidence, contents, map_type)
                 except LTADError as error:
                     document.problems.append(f"{item.file_name}: {error}")
@@ -246,25 +246,25 @@ def _write_item(
     if "masks" in contents and evidence.regions:
         mask = region_mask(evidence.regions, (item.width, item.height))
         _write_stored(archive, f"masks/{stem}.png", encode_mask(mask))
-    picture = evidence.picture
-    if evidence.detection is None or picture is None:
+    image = evidence.image
+    if evidence.detection is None or image is None:
         return
     if "heatmaps" in contents:
-        _write_stored(archive, f"heatmaps/{stem}.png", _heatmap_png(evidence.detection, picture))
+        _write_stored(archive, f"heatmaps/{stem}.png", _heatmap_png(evidence.detection, image))
     if "maps" in contents:
         with archive.open(_entry(f"maps/{stem}.npy"), "w") as file:
             maps = stacked_maps(evidence.detection, map_type)
             np.lib.format.write_array(file, maps, allow_pickle=False)
 
 
-def _heatmap_png(detection: Detection, picture: Image.Image) -> bytes:
+def _heatmap_png(detection: Detection, image: Image.Image) -> bytes:
     """The combined map over the image on the model's fixed scale, a PNG of at most
     `HEATMAP_SIDE`."""
-    picture = picture.copy()
-    picture.thumbnail((HEATMAP_SIDE, HEATMAP_SIDE), Image.Resampling.BILINEAR)
+    image = image.copy()
+    image.thumbnail((HEATMAP_SIDE, HEATMAP_SIDE), Image.Resampling.BILINEAR)
     low, high = detection.map_scale["combined"]
     buffer = io.BytesIO()
-    heat_over(picture, detection.anomaly_map, low, high).save(buffer, "PNG")
+    heat_over(image, detection.anomaly_map, low, high).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -110,7 +110,7 @@ def read_decisions(source: str | Path | bytes, name: str = "The file") -> list[I
         ) from error
 
 
-def mask_of(imported: Imported, picture_size: tuple[int, int]) -> np.ndarray | None:
+def mask_of(imported: Imported, image_size: tuple[int, int]) -> np.ndarray | None:
     """The corrected mask (height, width), or None where there is none.
 
     What another program drew on an image of another size, but of the same shape, is scaled.
@@ -121,9 +121,9 @@ def mask_of(imported: Imported, picture_size: tuple[int, int]) -> np.ndarray | N
     """
     if not imported.segmentations:
         return None
-    size = imported.drawn_on or picture_size
-    width, height = picture_size
-    _check_shape(size, picture_size)
+    size = imported.drawn_on or image_size
+    width, height = image_size
+    _check_shape(size, image_size)
     mask = np.zeros((height, width), dtype=bool)
     for segmentation in imported.segmentations:
         if isinstance(segmentation, dict):
@@ -133,9 +133,9 @@ def mask_of(imported: Imported, picture_size: tuple[int, int]) -> np.ndarray | N
                     f"The mask is {runs.shape[1]} x {runs.shape[0]} pixels, but the image is "
                     f"{size[0]} x {size[1]}."
                 )
-            part = resize_mask(runs, picture_size)
+            part = resize_mask(runs, image_size)
         else:
-            part = _filled(segmentation, (width / size[0], height / size[1]), picture_size)
+            part = _filled(segmentation, (width / size[0], height / size[1]), image_size)
         if imported.is_foreign and not part.any():
             raise ImageError(
                 f"An annotation marks no pixel of the image ({width} x {height}). Draw it again."
@@ -144,11 +144,11 @@ def mask_of(imported: Imported, picture_size: tuple[int, int]) -> np.ndarray | N
     return mask
 
 
-def _check_shape(drawn_on: tuple[int, int], picture_size: tuple[int, int]) -> None:
-    (width, height), (real_width, real_height) = drawn_on, picture_size
+def _check_shape(drawn_on: tuple[int, int], image_size: tuple[int, int]) -> None:
+    (width, height), (real_width, real_height) = drawn_on, image_size
     scales = real_width / width, real_height / height
     # Half a pixel of either image is rounding.
-    slack = 0.5 / min(drawn_on) + 0.5 / min(picture_size)
+    slack = 0.5 / min(drawn_on) + 0.5 / min(image_size)
     if abs(scales[0] / scales[1] - 1) > slack:
         raise ImageError(
             f"It was annotated on an image of {width} x {height} pixels, but the image is "
@@ -157,11 +157,11 @@ def _check_shape(drawn_on: tuple[int, int], picture_size: tuple[int, int]) -> No
 
 
 def _filled(
-    polygons: list[Any], scales: tuple[float, float], picture_size: tuple[int, int]
+    polygons: list[Any], scales: tuple[float, float], image_size: tuple[int, int]
 ) -> np.ndarray:
     """The mask of COCO's polygons together, each a list x, y, x, y, ..., or of one such list alone,
     scaled by `scales`."""
-    mask = np.zeros((picture_size[1], picture_size[0]), dtype=bool)
+    mask = np.zeros((image_size[1], image_size[0]), dtype=bool)
     try:
         is_one = all(isinstance(number, int | float) for number in polygons)
         for polygon in [polygons] if is_one else polygons:
@@ -170,7 +170,7 @@ def _filled(
                 raise ValueError("it needs three points or more, each an x and a y")
             if not np.isfinite(numbers).all():
                 raise ValueError("it holds no finite number")
-            mask |= fill((numbers.reshape(-1, 2) * scales).tolist(), picture_size)
+            mask |= fill((numbers.reshape(-1, 2) * scales).tolist(), image_size)
     except (TypeError, ValueError, IndexError, OverflowError) as error:
         raise ImageError(f"The mask's polygon is damaged ({error}).") from error
     return mask
@@ -237,7 +237,7 @@ def _of_row(row: dict[str, Any], place: str) -> Imported | None:
     return _imported(row, decision, place)
 
 
-def _imported(picture: dict[str, Any], decision: dict[str, Any], place: str, **mask: Any):
+def _imported(image: dict[str, Any], decision: dict[str, Any], place: str, **mask: Any):
     verdict = _text(decision.get("verdict")).strip().lower()
     if not verdict:
         return None
@@ -248,7 +248,7 @@ def _imported(picture: dict[str, Any], decision: dict[str, Any], place: str, **m
         )
     names = ("defect_type", "note", "person", "model")
     return Imported(
-        _text(picture.get("file_name")), _text(picture.get("content_key")), verdict,
+        _text(image.get("file_name")), _text(image.get("content_key")), verdict,
         **{name: _text(decision.get(name)) for name in names},
         created=_time(decision.get("created")), threshold=_number(decision.get("threshold")),
         score=_number(decision.get("score")), **mask,

@@ -29,7 +29,7 @@ _SCORES = {"anomaly_map": "score", "reconstruction_map": "reconstruction_score",
 
 
 @dataclass(frozen=True)
-class PictureRegion:
+class ImageRegion:
     """A connected area of an image.
 
     Attributes:
@@ -58,9 +58,9 @@ class PictureRegion:
         return {name: getattr(self, name) for name in names}
 
 
-def stretch(anomaly_map: np.ndarray, picture_size: tuple[int, int]) -> np.ndarray:
+def stretch(anomaly_map: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     """A map (H, W) on the image's (width, height), float32, bilinear as the model's own maps."""
-    width, height = picture_size
+    width, height = image_size
     values = torch.from_numpy(np.ascontiguousarray(anomaly_map, dtype=np.float32))
     return functional.interpolate(
         values[None, None], size=(height, width), mode="bilinear", align_corners=False
@@ -71,8 +71,8 @@ def find_regions(
     anomaly_map: np.ndarray,
     threshold: float,
     minimum_area: float,
-    picture_size: tuple[int, int],
-) -> tuple[PictureRegion, ...]:
+    image_size: tuple[int, int],
+) -> tuple[ImageRegion, ...]:
     """Connected areas above `threshold` in the image's pixels, highest score first.
 
     Args:
@@ -80,7 +80,7 @@ def find_regions(
         threshold: in the map's units.
         minimum_area: the smallest region that is kept, as a share of the image in [0, 1), so
             that it means the same for every image of a batch.
-        picture_size: (width, height) of the upright image.
+        image_size: (width, height) of the upright image.
 
     Raises:
         SettingError: the minimum area is no such share.
@@ -88,14 +88,14 @@ def find_regions(
     check_minimum_area(minimum_area)
     if not (anomaly_map > threshold).any():  # bilinear stretching rises above no value
         return ()
-    values = stretch(anomaly_map, picture_size)
+    values = stretch(anomaly_map, image_size)
     return regions_of_mask(values > threshold, values, minimum_area)
 
 
 def regions_of_mask(
     mask: np.ndarray, values: np.ndarray | None = None, minimum_area: float = 0.0
-) -> tuple[PictureRegion, ...]:
-    """The connected parts of a picture-size mask, highest score first, then largest.
+) -> tuple[ImageRegion, ...]:
+    """The connected parts of a mask of the image's size, highest score first, then largest.
 
     Args:
         mask: bool (height, width).
@@ -111,7 +111,7 @@ def regions_of_mask(
         if area >= smallest:
             rows, columns = box
             score = 0.0 if values is None else float(values[box][inside].max())
-            found.append(PictureRegion(
+            found.append(ImageRegion(
                 columns.start, rows.start, columns.stop, rows.stop, area, score, inside
             ))
     return tuple(sorted(found, key=lambda region: (-region.score, -region.area)))
@@ -137,22 +137,22 @@ def corrected_regions(
     detection: Detection,
     person_mask: np.ndarray | None,
     minimum_area: float,
-    picture_size: tuple[int, int],
-) -> tuple[PictureRegion, ...]:
+    image_size: tuple[int, int],
+) -> tuple[ImageRegion, ...]:
     """The regions that count: those of the person's mask if there is one, else the model's.
 
     A person's mask counts whole, however small its parts; an empty one means no region.
     """
     if person_mask is None:
         return find_regions(
-            detection.anomaly_map, detection.pixel_threshold, minimum_area, picture_size
+            detection.anomaly_map, detection.pixel_threshold, minimum_area, image_size
         )
-    return regions_of_mask(person_mask, stretch(detection.anomaly_map, picture_size))
+    return regions_of_mask(person_mask, stretch(detection.anomaly_map, image_size))
 
 
-def region_mask(regions: tuple[PictureRegion, ...], picture_size: tuple[int, int]) -> np.ndarray:
+def region_mask(regions: tuple[ImageRegion, ...], image_size: tuple[int, int]) -> np.ndarray:
     """All regions as one bool mask (height, width)."""
-    mask = np.zeros((picture_size[1], picture_size[0]), dtype=bool)
+    mask = np.zeros((image_size[1], image_size[0]), dtype=bool)
     for region in regions:
         mask[region.top : region.bottom, region.left : region.right] |= region.inside
     return mask
@@ -219,12 +219,12 @@ def _corners(loop: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return tuple((int(x), int(y)) for x, y in points[turns.any(axis=1)])
 
 
-def fill(polygon: Sequence[tuple[float, float]], picture_size: tuple[int, int]) -> np.ndarray:
+def fill(polygon: Sequence[tuple[float, float]], image_size: tuple[int, int]) -> np.ndarray:
     """The mask (height, width) of the pixels whose middle lies in a closed polygon of (x, y).
 
     Even-odd rule; what lies outside the image is cut off.
     """
-    width, height = picture_size
+    width, height = image_size
     flips = np.zeros((height, width + 1), dtype=bool)
     for (x0, y0), (x1, y1) in zip(polygon, [*polygon[1:], polygon[0]], strict=True):
         low, high = sorted((y0, y1))

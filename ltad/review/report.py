@@ -32,7 +32,7 @@ def write_report(
     batch: Batch,
     items: Sequence[Item],
     database: Database,
-    pictures: ImageStore,
+    images: ImageStore,
     scorer: Scorer | None,
     thresholds: Thresholds | None = None,
     figures: int = FIGURES,
@@ -66,7 +66,7 @@ def write_report(
 
     def drawn() -> Iterator[dict[str, Any]]:
         for done, item in enumerate(chosen, start=1):
-            yield _figure(item, batch, database, pictures, scorer, thresholds)
+            yield _figure(item, batch, database, images, scorer, thresholds)
             if progress is not None:
                 progress(done, len(chosen))
 
@@ -141,7 +141,7 @@ def _classes(
 
 
 def _figure(
-    item: Item, batch: Batch, database: Database, pictures: ImageStore,
+    item: Item, batch: Batch, database: Database, images: ImageStore,
     scorer: Scorer | None, thresholds: Thresholds | None,
 ) -> dict[str, Any]:
     figure = {
@@ -149,8 +149,8 @@ def _figure(
         "photo": "", "heat": "", "regions": (), "source": "", "share": 0.0, "problem": "",
     }
     try:
-        evidence = gather(item, batch, database, pictures, scorer, thresholds)
-        picture = evidence.picture or pictures.image(item.content_key)
+        evidence = gather(item, batch, database, images, scorer, thresholds)
+        image = evidence.image or images.image(item.content_key)
     except LTADError as error:
         return {**figure, "problem": str(error)}
     if evidence.detection is not None:
@@ -159,13 +159,13 @@ def _figure(
         figure["heat"] = _data_url(heat, "image/png")
     area = sum(region.area for region in evidence.regions)
     return {
-        **figure, "photo": _data_url(_jpeg(picture), "image/jpeg"), "regions": evidence.regions,
+        **figure, "photo": _data_url(_jpeg(image), "image/jpeg"), "regions": evidence.regions,
         "source": evidence.source, "share": 100 * area / (item.width * item.height),
     }
 
 
-def _jpeg(picture: Image.Image) -> bytes:
-    small = picture.copy()
+def _jpeg(image: Image.Image) -> bytes:
+    small = image.copy()
     small.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82)

@@ -318,7 +318,7 @@ def calibration_limit(scorer: Scorer, batch: Batch) -> Callable[[str, float], fl
 
 
 def training_images(
-    database: Database, pictures: ImageStore, class_name: str | None = None
+    database: Database, images: ImageStore, class_name: str | None = None
 ) -> list[Path]:
     """Files of the good images that people chose for training, each content once."""
-    return [pictures.path(item.content_key) for item in database.for_training(class_name)]
+    return [images.path(item.content_key) for item in database.for_training(class_name)]

@@ -33,7 +33,7 @@ _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, 
 """A missing password is a RuntimeError, an unknown packing method a NotImplementedError of it."""
 
 
-def collect(sources: Iterable[str | Path], pictures: ImageStore) -> list[NewItem]:
+def collect(sources: Iterable[str | Path], images: ImageStore) -> list[NewItem]:
     """Take files into the store: images and zips of images, in order.
 
     Args:
@@ -44,7 +44,7 @@ def collect(sources: Iterable[str | Path], pictures: ImageStore) -> list[NewItem
         DeskError: there is nothing in them, more than `MAX_FILES` files, or something else than a
             plain file: a folder, a link, a device.
     """
-    return _limited(_walk_files(map(Path, sources), pictures))
+    return _limited(_walk_files(map(Path, sources), images))
 
 
 def _limited(found: Iterable[NewItem]) -> list[NewItem]:
@@ -61,7 +61,7 @@ def _limited(found: Iterable[NewItem]) -> list[NewItem]:
 
 
 def collect_server_folder(
-    folder: str | Path, allowed: Sequence[Path], pictures: ImageStore
+    folder: str | Path, allowed: Sequence[Path], images: ImageStore
 ) -> list[NewItem]:
     """As `collect`, of a folder on this machine that lies in one of the allowed ones.
 
@@ -76,34 +76,34 @@ def collect_server_folder(
         )
     if not path.is_dir():
         raise DeskError(f"There is no folder {str(folder)!r} on the server.")
-    return _limited(_walk_folder(path, pictures))
+    return _limited(_walk_folder(path, images))
 
 
-def _walk_files(sources: Iterable[Path], pictures: ImageStore) -> Iterator[NewItem]:
+def _walk_files(sources: Iterable[Path], images: ImageStore) -> Iterator[NewItem]:
     for source in sources:
         if source.is_symlink() or not source.is_file():
             raise DeskError(f"{source.name} is not a file. Send files, or a zip of them.")
-        yield from _file(source, source.name, pictures)
+        yield from _file(source, source.name, images)
 
 
-def _walk_folder(folder: Path, pictures: ImageStore) -> Iterator[NewItem]:
+def _walk_folder(folder: Path, images: ImageStore) -> Iterator[NewItem]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         # A link may lead out of the folder that was allowed.
         if path.is_file() and not _is_clutter(name.parts) and (
             path.resolve().is_relative_to(folder)
         ):
-            yield from _file(path, name.as_posix(), pictures)
+            yield from _file(path, name.as_posix(), images)
 
 
-def _file(path: Path, name: str, pictures: ImageStore) -> Iterator[NewItem]:
+def _file(path: Path, name: str, images: ImageStore) -> Iterator[NewItem]:
     if path.suffix.lower() == ".zip":
-        yield from _unzip(path, name, pictures)
+        yield from _unzip(path, name, images)
     else:
-        yield _take(name, lambda: _read(path), pictures)
+        yield _take(name, lambda: _read(path), images)
 
 
-def _unzip(path: Path, name: str, pictures: ImageStore) -> Iterator[NewItem]:
+def _unzip(path: Path, name: str, images: ImageStore) -> Iterator[NewItem]:
     try:
         with zipfile.ZipFile(path) as archive:
             files = [
@@ -115,7 +115,7 @@ def _unzip(path: Path, name: str, pictures: ImageStore) -> Iterator[NewItem]:
                 yield NewItem(name, "", f"{name} {problem}")
                 return
             for inside, entry in sorted(files, key=lambda pair: pair[0]):
-                yield _take(str(inside), _entry_reader(archive, entry), pictures)
+                yield _take(str(inside), _entry_reader(archive, entry), images)
     except _ZIP_ERRORS as error:
         yield NewItem(
             name, "", f"{name} is damaged and cannot be unpacked ({error}). Make the zip again."
@@ -156,7 +156,7 @@ def _read(path: Path) -> bytes:
         return file.read(MAX_BYTES + 1)
 
 
-def _take(name: str, read: Callable[[], bytes], pictures: ImageStore) -> NewItem:
+def _take(name: str, read: Callable[[], bytes], images: ImageStore) -> NewItem:
     try:
         content = read()
         check_header(content, PurePosixPath(name).name)
@@ -164,7 +164,7 @@ def _take(name: str, read: Callable[[], bytes], pictures: ImageStore) -> NewItem
         return NewItem(name, "", str(error))
     except _ZIP_ERRORS as error:
         return NewItem(name, "", f"{name} cannot be read ({error}). Bring it again.")
-    return NewItem(name, pictures.put(content))
+    return NewItem(name, images.put(content))
 
 
 def _name_of(entry: zipfile.ZipInfo) -> str:

@@ -63,7 +63,7 @@ def checked_settings(scorer: Scorer, settings: Mapping[str, Any]) -> dict[str, A
 
 
 def score_items(
-    database: Database, pictures: ImageStore, scorer: Scorer, settings: Mapping[str, Any],
+    database: Database, images: ImageStore, scorer: Scorer, settings: Mapping[str, Any],
     items: Sequence[tuple[int, str, str]],
 ) -> Outcomes:
     """Results of some items, or the reason why one has none.
@@ -76,7 +76,7 @@ def score_items(
     prepared, sizes = {}, {}
     for item_id, name, key in items:
         try:
-            image = read_image(pictures.bytes(key), name)
+            image = read_image(images.bytes(key), name)
             prepared[item_id], sizes[item_id] = scorer.prepare(image), image.size
         except Exception as error:  # one broken image must not stop the others
             outcomes[item_id] = reason_of(error)
@@ -126,8 +126,8 @@ def _detect(
             return dict.fromkeys(prepared, error)
         return {
             item_id: detection
-            for item_id, picture in prepared.items()
-            for detection in _detect(scorer, {item_id: picture}, settings).values()
+            for item_id, image in prepared.items()
+            for detection in _detect(scorer, {item_id: image}, settings).values()
         }
 
 
@@ -164,11 +164,11 @@ class BatchRunner:
     """
 
     def __init__(
-        self, database: Database, pictures: ImageStore, registry: ModelRegistry,
+        self, database: Database, images: ImageStore, registry: ModelRegistry,
         turn: threading.Lock | None = None,
     ) -> None:
         self.database = database
-        self.pictures = pictures
+        self.images = images
         self.registry = registry
         self._threads: dict[int, threading.Thread] = {}
         self._lock = threading.Lock()
@@ -284,7 +284,7 @@ class BatchRunner:
             with self._turn:  # batches take turns, so one chunk is in memory
                 start, version = time.monotonic(), self.database.ignore_version()
                 outcomes = score_items(
-                    self.database, self.pictures, scorer, batch.settings, items
+                    self.database, self.images, scorer, batch.settings, items
                 )
             latest = len(items) / max(time.monotonic() - start, 1e-6)
             speed = latest if speed is None else (

@@ -92,11 +92,11 @@ def test_problems_are_one_notice_without_markup(registry, examples, monkeypatch)
 
 
 def test_the_addresss_picture_is_opened(workspace, examples):
-    opened = address.open_picture(workspace, examples, "?tab=draw&example=1_screw_good")
+    opened = address.open_image(workspace, examples, "?tab=draw&example=1_screw_good")
     assert opened.tobytes() == read_image(examples[0]).tobytes()
     for query in ("?example=2_screw_good", "?source=item:7", "?source=", ""):
         with pytest.raises(ImageError):
-            address.open_picture(workspace, examples, query)
+            address.open_image(workspace, examples, query)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_picture_of_a_batch_is_opened(tmp_path):
     workspace = Workspace(tmp_path)
     buffer = io.BytesIO()
     Image.new("RGB", (30, 20), (1, 2, 3)).save(buffer, "PNG")
-    key = ImageStore(workspace.pictures).put(buffer.getvalue())
+    key = ImageStore(workspace.images).put(buffer.getvalue())
     database = Database(workspace.database)
     batch = database.create_batch("line 1", "Ann", "demo", {})
     good, broken = database.add_items(

@@ -119,7 +119,7 @@ def test_a_visitor_may_bring_so_much_and_no_more(desks, picture, tmp_path, monke
     desk = desks.of(asked_by(ANN))
     assert desks.of(asked_by(ANN)) is desk and desks.of(asked_by(BO)) is not desk
     bring = BatchEndpoints(desk).create_batch
-    monkeypatch.setattr(visitors, "MOST_PICTURES", 3)
+    monkeypatch.setattr(visitors, "MOST_IMAGES", 3)
     with zipfile.ZipFile(tmp_path / "four.zip", "w") as archive:
         for index in range(4):
             archive.write(picture, f"{index}.png")
@@ -130,7 +130,7 @@ def test_a_visitor_may_bring_so_much_and_no_more(desks, picture, tmp_path, monke
         bring([str(picture)], ["a.png"], "", "", "Ann", "", {})
     with pytest.raises(DeskError, match="it would be 4 images"):
         bring([str(picture)], ["a.png"], "", "", "Ann", "", {})
-    monkeypatch.setattr(visitors, "MOST_PICTURES", 100)
+    monkeypatch.setattr(visitors, "MOST_IMAGES", 100)
     monkeypatch.setattr(visitors, "MOST_BYTES", picture.stat().st_size)
     with pytest.raises(DeskError, match=r"MB\. Bring fewer"):
         bring([str(picture)], ["a.png"], "", "", "Ann", "", {})

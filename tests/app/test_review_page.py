@@ -277,7 +277,7 @@ def test_page_waits_for_the_next_picture_while_scoring_goes_on(
 ):
     database = server.database
     batch = database.create_batch("slow", "Ann", "", {}).id
-    store = ImageStore(server.workspace.pictures)
+    store = ImageStore(server.workspace.images)
     ids = database.add_items(batch, [
         NewItem(f"part {i}.png", store.put(path.read_bytes()))
         for i, path in enumerate(files[1:5])
@@ -528,7 +528,7 @@ def test_a_deleted_batch_comes_back_and_its_pictures_leave_the_disk(
     page.keyboard.press("r")
     expect(page.locator(SAVED)).to_have_count(1)
     key = server.database.items(batch)[0].content_key
-    stored = ImageStore(server.workspace.pictures).path(key)
+    stored = ImageStore(server.workspace.images).path(key)
     os.utime(stored, (time.time() - 3600,) * 2)  # it came in an hour ago
 
     def press(name: str) -> None:
@@ -624,7 +624,7 @@ def fill(server: SimpleNamespace, files: list[Path], count: int) -> int:
     """A scored batch of copies of a few images, each under a name of its own."""
     database = server.database
     keys = [
-        ImageStore(server.workspace.pictures).put(path.read_bytes())
+        ImageStore(server.workspace.images).put(path.read_bytes())
         for path in files if path.name != "broken.png"
     ]
     batch = database.create_batch("a thousand", "Ann", "", {})

@@ -21,7 +21,7 @@ from ltad.app.train_view import LOSS_NAMES, loss_figure
 from ltad.inference.registry import ModelRegistry
 from ltad.jobs import worker
 from ltad.jobs.job import find_job, job_names
-from ltad.jobs.worker import few_pictures
+from ltad.jobs.worker import config_for_few_images
 from ltad.review.database import Database
 from ltad.review.images import ImageStore
 from ltad.review.records import ItemResult, NewItem
@@ -56,7 +56,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def address(tiny_scorer: Any, workspace: Workspace) -> Iterator[str]:
     registry = ModelRegistry(tiny_scorer, workspace.models)
     with pytest.MonkeyPatch.context() as patch, gr.Blocks(analytics_enabled=False) as page:
-        patch.setattr(worker, "few_pictures", lambda base, counts: few_pictures(
+        patch.setattr(worker, "config_for_few_images", lambda base, counts: config_for_few_images(
             base, counts).replace(phase1_epochs=2, phase2_epochs=6))
         with gr.Tab("Start"):
             gr.Markdown("Nothing here")
@@ -117,7 +117,7 @@ def test_good_pictures_chosen_in_review_are_taken_and_no_others(address, folder,
     with pytest.raises(Exception, match="No image is chosen for training yet"):
         client.predict("from review", "cog", api_name="/teach_review")
     assert "from review" not in job_names(workspace)
-    database, store = Database(workspace.database), ImageStore(workspace.pictures)
+    database, store = Database(workspace.database), ImageStore(workspace.images)
     batch = database.create_batch("line 4", "Ann", "", {})
     paths = sorted(folder.glob("gear_*.png"))
     ids = database.add_items(

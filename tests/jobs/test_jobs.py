@@ -26,16 +26,16 @@ from ltad.io.files import is_locked, try_lock
 from ltad.jobs import worker
 from ltad.jobs.dataset import (
     Incoming,
-    add_pictures,
+    add_images,
     from_files,
     from_server_folder,
+    remove_image,
     remove_part,
-    remove_picture,
     server_choices,
 )
 from ltad.jobs.evaluate import compare, own_exhibits, read_figures, rows_of
 from ltad.jobs.job import ProgressLog, checked_name, find_job, job_names, new_job
-from ltad.jobs.worker import few_pictures, training_command
+from ltad.jobs.worker import config_for_few_images, training_command
 from ltad.synthetic.painting import DAMAGE, paint_damage
 from ltad.synthetic.render import render_part
 from ltad.types import LTADError, SettingError
@@ -91,7 +91,7 @@ def test_uploads_come_from_files_and_zips_and_bad_ones_say_why(job, tmp_path, ti
         archive.writestr("broken.png", b"\x89PNG\r\n\x1a\n nothing")
     wide = picture("gear", 3).resize((3000, 1500))
     wide.save(tmp_path / "wide.png")
-    added = add_pictures(job.folder, "gear", "learn", from_files(
+    added = add_images(job.folder, "gear", "learn", from_files(
         [tmp_path / "some.zip", tmp_path / "wide.png"]), tiny_encoder)
     assert added.kept == 3
     assert any("broken.png" in text for text in added.refused)
@@ -116,8 +116,8 @@ def test_only_allowed_server_folders_are_read(tmp_path):
 
 
 def test_odd_ones_out_are_named(job, tiny_encoder):
-    add_pictures(job.folder, "screw", "learn", good("screw", 10), tiny_encoder)
-    add_pictures(job.folder, "leather", "learn", good("leather", 10), tiny_encoder)
+    add_images(job.folder, "screw", "learn", good("screw", 10), tiny_encoder)
+    add_images(job.folder, "leather", "learn", good("leather", 10), tiny_encoder)
     large = picture("screw", 71, 240)
     odd = [
         Incoming("first.png", png(large)),
@@ -126,8 +126,8 @@ def test_odd_ones_out_are_named(job, tiny_encoder):
         Incoming("long.png", png(picture("screw", 70).crop((0, 20, 96, 70)))),
         Incoming("blank.png", png(Image.new("RGB", (96, 96), "gray"))),
     ]
-    add_pictures(job.folder, "screw", "learn", odd, tiny_encoder)
-    found = {(o.picture.split("_")[-1], o.kind): o.text for o in job.oddities()}
+    add_images(job.folder, "screw", "learn", odd, tiny_encoder)
+    found = {(o.image.split("_")[-1], o.kind): o.text for o in job.oddities()}
     assert "leather" in found["alien.png", "another part"]
     assert "010_first.png" in found["twin.png", "twin"]
     assert ("long.png", "size") in found and ("blank.png", "blank") in found
@@ -137,10 +137,10 @@ def test_odd_ones_out_are_named(job, tiny_encoder):
 
 
 def test_a_small_part_is_told_where_its_threshold_comes_from(job, tiny_encoder):
-    add_pictures(job.folder, "screw", "learn", good("screw", 4), tiny_encoder)
+    add_images(job.folder, "screw", "learn", good("screw", 4), tiny_encoder)
     (alone,) = [one.text for one in job.oddities() if one.kind == "few"]
     assert "With 4 images none can be held out" in alone and "learnt from" in alone
-    add_pictures(job.folder, "leather", "learn", good("leather", 10), tiny_encoder)
+    add_images(job.folder, "leather", "learn", good("leather", 10), tiny_encoder)
     beside = next(o.text for o in job.oddities() if (o.part, o.kind) == ("screw", "few"))
     assert "comes from the other parts" in beside
 
@@ -148,13 +148,13 @@ def test_a_small_part_is_told_where_its_threshold_comes_from(job, tiny_encoder):
 def test_a_part_with_too_few_pictures_is_not_trained(job, workspace, tiny_encoder):
     with pytest.raises(SettingError, match="no part yet"):
         worker.start(workspace, job.name)
-    add_pictures(job.folder, "gear", "learn", good("gear", 4), tiny_encoder)
-    remove_picture(job.folder, "gear", "learn", "000_0.png")
+    add_images(job.folder, "gear", "learn", good("gear", 4), tiny_encoder)
+    remove_image(job.folder, "gear", "learn", "000_0.png")
     with pytest.raises(SettingError, match="gear has 3 images"):
         worker.start(workspace, job.name)
     for part, name in (("gear", "../../job.json"), ("..", "job.json")):
         with pytest.raises(SettingError):
-            remove_picture(job.folder, part, "learn", name)
+            remove_image(job.folder, part, "learn", name)
     with pytest.raises(SettingError):
         remove_part(job.folder, "../data")
     remove_part(job.folder, "gear")
@@ -162,7 +162,7 @@ def test_a_part_with_too_few_pictures_is_not_trained(job, workspace, tiny_encode
 
 
 def test_kept_old_classes_may_not_share_a_name_with_new_ones(job, workspace, tiny_encoder):
-    add_pictures(job.folder, "Hex nut", "learn", good("hex_nut", 4), tiny_encoder)
+    add_images(job.folder, "Hex nut", "learn", good("hex_nut", 4), tiny_encoder)
     with pytest.raises(SettingError, match="already a part called 'hex_nut'"):
         worker.start(workspace, job.name, keep_old=True)
 
@@ -188,7 +188,7 @@ def test_painted_damage_is_repeatable_and_lies_where_the_mask_says(kind):
 
 
 def test_the_command_repeats_the_settings(tiny_config):
-    config = few_pictures(tiny_config, {"a": 20, "b": 4})
+    config = config_for_few_images(tiny_config, {"a": 20, "b": 4})
     words = shlex.split(training_command(config, "my data", "some/encoder", "out"))
     command = typer.main.get_command(app).commands[words[3]]
     options = command.make_context(words[3], words[4:]).params
@@ -221,11 +221,11 @@ def test_a_lock_is_free_when_its_holder_lets_go(tmp_path):
 
 def short(base, counts):
     """A recipe of few steps; the child process reads it from job.json."""
-    return few_pictures(base, counts).replace(phase1_epochs=2, phase2_epochs=4)
+    return config_for_few_images(base, counts).replace(phase1_epochs=2, phase2_epochs=4)
 
 
 def long(base, counts):
-    return few_pictures(base, counts).replace(phase1_epochs=2, phase2_epochs=20_000)
+    return config_for_few_images(base, counts).replace(phase1_epochs=2, phase2_epochs=20_000)
 
 
 def wait_for(condition, seconds: float = WAIT) -> None:
@@ -251,13 +251,13 @@ def child_of(job) -> int:
 def test_training_is_killed_resumed_cancelled_and_finished(
     workspace, job, tiny_scorer, tiny_encoder, monkeypatch
 ):
-    add_pictures(job.folder, "round thing", "learn", good("gear", 12), tiny_encoder)
-    add_pictures(job.folder, "hide", "learn", good("leather", 5), tiny_encoder)
-    add_pictures(job.folder, "hide", "test good", good("leather", 2, 50), tiny_encoder)
+    add_images(job.folder, "round thing", "learn", good("gear", 12), tiny_encoder)
+    add_images(job.folder, "hide", "learn", good("leather", 5), tiny_encoder)
+    add_images(job.folder, "hide", "test good", good("leather", 2, 50), tiny_encoder)
     stained = Image.fromarray(render_part("leather", 60, 96, "stain").image)
-    add_pictures(job.folder, "hide", "test defective",
+    add_images(job.folder, "hide", "test defective",
                  [Incoming("s.png", png(stained))], tiny_encoder)
-    monkeypatch.setattr(worker, "few_pictures", long)
+    monkeypatch.setattr(worker, "config_for_few_images", long)
     worker.start(workspace, job.name)
     with pytest.raises(SettingError, match="training"):
         worker.start(workspace, job.name)
@@ -274,7 +274,7 @@ def test_training_is_killed_resumed_cancelled_and_finished(
     wait_for(lambda: job.state == "cancelled")
     assert (job.folder / "model").exists() and not job.model_folder.exists()
 
-    monkeypatch.setattr(worker, "few_pictures", short)
+    monkeypatch.setattr(worker, "config_for_few_images", short)
     worker.start(workspace, job.name, false_alarm_rate=0.1)
     wait_for(lambda: job.state in ("finished", "failed"))
     assert job.record()["message"] == ""
@@ -324,11 +324,11 @@ def check_the_model(workspace, job, tiny_scorer, tiny_encoder) -> None:
 
 def test_test_pictures_never_enter_the_training(workspace, tiny_scorer, tiny_encoder, monkeypatch):
     job = new_job(workspace, "clean", tiny_scorer)
-    add_pictures(job.folder, "gear", "learn", good("gear", 4), tiny_encoder)
-    add_pictures(job.folder, "gear", "test defective", good("leather", 1), tiny_encoder)
+    add_images(job.folder, "gear", "learn", good("gear", 4), tiny_encoder)
+    add_images(job.folder, "gear", "test defective", good("leather", 1), tiny_encoder)
     samples = load_folder(job.folder / "data")
     assert [s.split for s in samples if s.is_defective] == ["test"]
-    monkeypatch.setattr(worker, "few_pictures", short)
+    monkeypatch.setattr(worker, "config_for_few_images", short)
     monkeypatch.setattr(worker, "_launch", lambda job, lock: None)
     worker.start(workspace, "clean")
     from ltad.jobs.worker import work

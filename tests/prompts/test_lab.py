@@ -23,8 +23,8 @@ from ltad.prompts.grid import (
     Pair,
     all_pairs,
     common_scale,
+    measure_image,
     prompt_list,
-    read_picture,
     readings_frame,
 )
 from ltad.prompts.lab import KEPT, PromptLab
@@ -81,7 +81,7 @@ def opinionated(tiny_scorer):
 def test_grid_equals_the_maps_of_every_pair(opinionated, bench):
     """Against full maps from the same features, ranked by scikit-learn."""
     grid = measure_pairs(opinionated, bench, PAIRS)
-    assert grid.pictures == 21 and grid.pixel_size == 64 and grid.seconds > 0
+    assert grid.images == 21 and grid.pixel_size == 64 and grid.seconds > 0
     for pair, results in zip(grid.pairs, grid.results, strict=True):
         settings = opinionated.score_settings(pair.normal, pair.abnormal)
         for result in results.classes:
@@ -246,7 +246,7 @@ def test_saved_refit_is_a_model_like_any_other(tiny_scorer, data, tmp_path, part
 
 def test_picture_under_pairs_agrees_with_the_scorer(tiny_scorer, parts_folder):
     picture = next(parts_folder.glob("leather/test/good/*.png"))
-    readings = read_picture(tiny_scorer, picture, "leather", PAIRS)
+    readings = measure_image(tiny_scorer, picture, "leather", PAIRS)
     for reading in readings:
         whole = tiny_scorer.score(
             picture, "leather", reading.pair.normal, reading.pair.abnormal

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from desk_for_tests import Desk
 
-from ltad.review.database import KEPT_DAYS, days_left, free_pictures
+from ltad.review.database import KEPT_DAYS, days_left, free_images
 from ltad.review.images import RECENT_SECONDS
 from ltad.review.records import DeskError, NewItem
 from ltad.review.worker import BatchRunner
@@ -29,13 +29,13 @@ def desk(tmp_path, tiny_scorer, files):
 
 def grow_old(desk, seconds=RECENT_SECONDS + 1):
     """As if every image had come in so long ago."""
-    for path in desk.pictures.folder.glob("*/*"):
+    for path in desk.images.folder.glob("*/*"):
         past = path.stat().st_mtime - seconds
         os.utime(path, (past, past))
 
 
 def on_disk(desk):
-    return {path.name for path in desk.pictures.folder.glob("*/*")}
+    return {path.name for path in desk.images.folder.glob("*/*")}
 
 
 def test_deleting_hides_a_batch_and_loses_nothing(desk):
@@ -50,7 +50,7 @@ def test_deleting_hides_a_batch_and_loses_nothing(desk):
     assert desk.database.deleted_batches() == [deleted]
     desk.database.mark_erased()
     grow_old(desk)
-    assert free_pictures(desk.database, desk.pictures) == 0 and on_disk(desk) == kept
+    assert free_images(desk.database, desk.images) == 0 and on_disk(desk) == kept
     restored = desk.database.restore_batch(desk.id)
     assert desk.database.batches() == [restored] and restored.deleted == ""
     assert desk.decisions() == before
@@ -60,7 +60,7 @@ def test_deleting_hides_a_batch_and_loses_nothing(desk):
 
 def test_erasing_frees_the_disk_but_no_decision(desk, files):
     before = desk.decisions()
-    shared = desk.pictures.put(files[0].read_bytes())  # stands in another batch too
+    shared = desk.images.put(files[0].read_bytes())  # stands in another batch too
     other = desk.database.create_batch("other", "Ada", desk.batch.model, {})
     desk.database.add_items(other.id, [NewItem("a.png", shared)])
     with pytest.raises(DeskError, match=r"is not deleted\. Delete it first"):
@@ -68,16 +68,16 @@ def test_erasing_frees_the_disk_but_no_decision(desk, files):
     desk.database.delete_batch(desk.id, "Ada")
     desk.database.mark_erased(desk.id)
     grow_old(desk)
-    sizes = sum(p.stat().st_size for p in desk.pictures.folder.glob("*/*") if p.name != shared)
-    assert free_pictures(desk.database, desk.pictures) == sizes > 0
+    sizes = sum(p.stat().st_size for p in desk.images.folder.glob("*/*") if p.name != shared)
+    assert free_images(desk.database, desk.images) == sizes > 0
     assert on_disk(desk) == {shared}
-    assert free_pictures(desk.database, desk.pictures) == 0
+    assert free_images(desk.database, desk.images) == 0
     desk.database.restore_batch(desk.id)
     assert desk.decisions() == before
     with pytest.raises(DeskError, match="no longer there"):
-        desk.pictures.image(desk.item("1" + files[1].name).content_key)
-    desk.pictures.put(files[1].read_bytes())  # brought again, it shows again
-    assert desk.pictures.image(desk.item("1" + files[1].name).content_key).size == (96, 96)
+        desk.images.image(desk.item("1" + files[1].name).content_key)
+    desk.images.put(files[1].read_bytes())  # brought again, it shows again
+    assert desk.images.image(desk.item("1" + files[1].name).content_key).size == (96, 96)
 
 
 def test_pictures_go_by_themselves_after_some_days(desk):
@@ -86,22 +86,22 @@ def test_pictures_go_by_themselves_after_some_days(desk):
     assert KEPT_DAYS - 0.01 < days_left([batch])[desk.id] <= KEPT_DAYS
     grow_old(desk)
     desk.database.mark_erased()
-    assert free_pictures(desk.database, desk.pictures) == 0
+    assert free_images(desk.database, desk.images) == 0
     past = (datetime.now(UTC) - timedelta(days=KEPT_DAYS, minutes=1)).isoformat()
     with desk.database._writing() as connection:
         connection.execute("UPDATE batches SET deleted = ?", (past,))
     desk.database.mark_erased()
-    assert free_pictures(desk.database, desk.pictures) > 0
+    assert free_images(desk.database, desk.images) > 0
     assert on_disk(desk) == set()
     assert days_left(desk.database.deleted_batches()) == {desk.id: 0.0}
 
 
 def test_a_picture_brought_again_just_now_stays(desk, files):
     grow_old(desk)
-    again = desk.pictures.put(files[0].read_bytes())  # its batch is not written yet
+    again = desk.images.put(files[0].read_bytes())  # its batch is not written yet
     desk.database.delete_batch(desk.id, "Ada")
     desk.database.mark_erased(desk.id)
-    free_pictures(desk.database, desk.pictures)
+    free_images(desk.database, desk.images)
     assert on_disk(desk) == {again}
     for timer in threading.enumerate():
         if isinstance(timer, threading.Timer) and timer.function.__name__ == "_free_later":
@@ -109,7 +109,7 @@ def test_a_picture_brought_again_just_now_stays(desk, files):
 
 
 def test_a_deleted_batch_is_not_scored_until_it_is_restored(desk, files):
-    runner = BatchRunner(desk.database, desk.pictures, desk.registry)
+    runner = BatchRunner(desk.database, desk.images, desk.registry)
     desk.database.reopen_items(desk.id)
     desk.database.delete_batch(desk.id, "Ada")
     assert not runner.start(desk.id) and runner.resume() == []

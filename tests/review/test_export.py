@@ -54,7 +54,7 @@ def test_coco_loads_in_pycocotools_with_equal_masks(reviewed, tmp_path):
         if item.status != "scored":
             assert annotations == []
             continue
-        evidence = gather(item, reviewed.batch, reviewed.database, reviewed.pictures, scorer)
+        evidence = gather(item, reviewed.batch, reviewed.database, reviewed.images, scorer)
         expected = region_mask(evidence.regions, (item.width, item.height))
         if item.verdict in ("defective", "unsure") and item.decision.mask_key:
             source = decode_mask(reviewed.database.blob(item.decision.mask_key))
@@ -148,7 +148,7 @@ def test_archive_holds_all_under_safe_names(reviewed, tmp_path):
     scorer = reviewed.registry.first
     for item in scored:
         stem = archive_stem(item)
-        picture = reviewed.pictures.image(item.content_key)
+        picture = reviewed.images.image(item.content_key)
         detection = look(picture, item.class_name, reviewed.batch, reviewed.database, scorer)
         maps = np.load(io.BytesIO(archive.read(f"maps/{stem}.npy")), allow_pickle=False)
         assert maps.dtype == np.float32
@@ -183,7 +183,7 @@ def test_parts_of_a_batch_and_half_precision(reviewed, tmp_path):
     assert len(maps) == 7 and all(name.startswith("maps/") for name in maps)
     values = np.load(io.BytesIO(archive.read(maps[0])), allow_pickle=False)
     assert values.dtype == np.float16
-    detection = look(reviewed.pictures.image(reviewed.items[0].content_key), "", reviewed.batch,
+    detection = look(reviewed.images.image(reviewed.items[0].content_key), "", reviewed.batch,
                      reviewed.database, reviewed.registry.first)
     detection.anomaly_map[0, 0] = 70_000
     assert stacked_maps(detection, "float16").dtype == np.float32
@@ -201,7 +201,7 @@ def test_what_is_gone_is_named_and_a_stopped_archive_leaves_nothing(reviewed, tm
         write_archive(out / "a.zip", *reviewed.stores, reviewed.registry, progress=stop)
     assert list(out.iterdir()) == []
     lost = reviewed.item(EVIL_NAME)
-    reviewed.pictures.path(lost.content_key).unlink()
+    reviewed.images.path(lost.content_key).unlink()
     report = write_archive(out / "a.zip", *reviewed.stores, reviewed.registry)
     assert any(lost.file_name in p and "no longer there" in p for p in report.problems)
     readme = zipfile.ZipFile(out / "a.zip").read("README.txt").decode()
@@ -218,7 +218,7 @@ def test_ignored_places_count_in_exports_too(reviewed):
     item = next(i for i in reviewed.items if i.status == "scored")
     reviewed.database.set_ignore_region(
         item.class_name, encode_mask(np.ones((16, 16), dtype=bool)), "Ada")
-    detection = look(reviewed.pictures.image(item.content_key), item.class_name, reviewed.batch,
+    detection = look(reviewed.images.image(item.content_key), item.class_name, reviewed.batch,
                      reviewed.database, reviewed.registry.first)
     assert detection.score == 0 and not detection.anomaly_map.any()
 
@@ -242,7 +242,7 @@ def test_a_part_that_looks_like_no_class_is_not_judged_unless_its_class_was_name
     assert [item.verdict for item in items[2:]] == ["good", "defective"]
     assert [item.id for item in subset(items, "defective")] == [ids[0], ids[3]]
     assert ("not judged" in csv_text(items)) is (named is None)
-    write_report(tmp_path / "a.html", batch, items, desk.database, desk.pictures, None)
+    write_report(tmp_path / "a.html", batch, items, desk.database, desk.images, None)
     text = (tmp_path / "a.html").read_text()
     assert ('<th scope="row">not judged</th>' in text) is (named is None)
 

@@ -113,7 +113,7 @@ def test_a_mixed_zip_is_worked_through_to_the_end(
     runner: BatchRunner, mixed: dict[str, bytes], tmp_path: Path, tiny_scorer
 ):
     archive = _zip(tmp_path / "mixed.zip", {**mixed, "__MACOSX/._a.png": b"x", ".hidden": b"x"})
-    items = collect([archive], runner.pictures)
+    items = collect([archive], runner.images)
     assert [item.file_name for item in items] == sorted(mixed)
     batch = runner.open_batch("mixed", "anna", None, {"false_alarm_rate": 0.1}, items)
     progress = runner.wait(batch.id)
@@ -132,7 +132,7 @@ def test_a_mixed_zip_is_worked_through_to_the_end(
     assert {c.score for c in copies} == {found["shift 1/nut_1.png"].score}
     assert (found["turned.jpg"].width, found["turned.jpg"].height) == (64, 96)
     for item in good:
-        own = tiny_scorer.score(runner.pictures.image(item.content_key), false_alarm_rate=0.1)
+        own = tiny_scorer.score(runner.images.image(item.content_key), false_alarm_rate=0.1)
         assert item.score == pytest.approx(own.score, rel=1e-4)
         assert (item.class_name, item.threshold) == (own.class_name, pytest.approx(own.threshold))
         for region in item.regions:
@@ -145,7 +145,7 @@ def test_a_mixed_zip_is_worked_through_to_the_end(
 def test_a_cancelled_batch_can_be_taken_up_again(runner: BatchRunner, mixed: dict[str, bytes]):
     runner.registry.seconds = 0.5
     items = [
-        NewItem(f"{n}.png", runner.pictures.put(_encoded(_part("screw", n)))) for n in range(30)
+        NewItem(f"{n}.png", runner.images.put(_encoded(_part("screw", n)))) for n in range(30)
     ]
     batch = runner.open_batch("long", "anna", None, {}, items)
     runner.cancel(batch.id)
@@ -161,7 +161,7 @@ def test_a_cancelled_batch_can_be_taken_up_again(runner: BatchRunner, mixed: dic
 
 def test_an_ignore_region_changes_scores_when_scored_again(runner: BatchRunner):
     items = [
-        NewItem(f"{n}.png", runner.pictures.put(_encoded(_part("screw", n)))) for n in range(3)
+        NewItem(f"{n}.png", runner.images.put(_encoded(_part("screw", n)))) for n in range(3)
     ]
     batch = runner.open_batch("b", "anna", None, {"class_name": "screw"}, items)
     runner.wait(batch.id)
@@ -195,7 +195,7 @@ time.sleep(600)
 def test_a_batch_of_a_killed_server_goes_on(runner: BatchRunner):
     database = runner.database
     batch = database.create_batch("b", "anna", runner.registry.first.name, {})
-    keys = [runner.pictures.put(_encoded(_part("screw", n))) for n in range(3)]
+    keys = [runner.images.put(_encoded(_part("screw", n))) for n in range(3)]
     ids = database.add_items(batch.id, [NewItem(f"{n}", key) for n, key in enumerate(keys)])
     database.record_failure(ids[0], "done before the kill")
     lock = f"{database.path}.batch-{batch.id}.lock"
@@ -228,7 +228,7 @@ def test_two_servers_do_not_both_work_on_a_batch(runner: BatchRunner, pictures: 
 
 def test_a_batch_whose_model_is_gone_ends_with_the_reason(runner: BatchRunner):
     batch = runner.database.create_batch("b", "anna", "vanished", {})
-    key = runner.pictures.put(_encoded(_part("screw", 0)))
+    key = runner.images.put(_encoded(_part("screw", 0)))
     runner.database.add_items(batch.id, [NewItem("a.png", key)])
     runner.start(batch.id)
     assert runner.wait(batch.id).state == "finished"
@@ -236,8 +236,8 @@ def test_a_batch_whose_model_is_gone_ends_with_the_reason(runner: BatchRunner):
 
 
 def test_a_picture_that_vanished_fails_alone(runner: BatchRunner):
-    keys = [runner.pictures.put(_encoded(_part("screw", n))) for n in range(2)]
-    runner.pictures.path(keys[0]).unlink()
+    keys = [runner.images.put(_encoded(_part("screw", n))) for n in range(2)]
+    runner.images.path(keys[0]).unlink()
     items = [NewItem(f"{n}.png", key) for n, key in enumerate(keys)]
     batch = runner.open_batch("b", "anna", None, {}, items)
     runner.wait(batch.id)
