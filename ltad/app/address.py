@@ -45,7 +45,7 @@ _LONGEST = 4000
 
 
 @dataclass(frozen=True)
-class Wish:
+class RequestedState:
     """What an address asks for, checked.
 
     Attributes:
@@ -65,8 +65,8 @@ class Wish:
 
 def read_address(
     query: str, registry: ModelRegistry, examples: Sequence[Path], tabs: Sequence[str]
-) -> Wish:
-    """The wish in a query such as ``?tab=inspect&lambda=300``. Unknown keys are not ours."""
+) -> RequestedState:
+    """What a query such as ``?tab=inspect&lambda=300`` asks for. Unknown keys are not ours."""
     given = {key: values[-1] for key, values in _parse(query).items()}
     problems: list[str] = []
     tab = _one_of(TAB, given.get(TAB, ""), tabs, problems)
@@ -80,7 +80,7 @@ def read_address(
             problems.append(str(error))
             model, scorer = registry.first.name, registry.first
         settings = _read_settings(given, scorer, problems)
-    return Wish(tab, model, settings, example, problems)
+    return RequestedState(tab, model, settings, example, problems)
 
 
 def _parse(query: str) -> dict[str, list[str]]:
@@ -135,16 +135,16 @@ def restore(
     What the address does not name stays as it is; a plain visit changes nothing but the list of
     models. Problems appear as one notice on the page.
     """
-    wish = read_address(query, registry, examples, tabs)
-    if wish.problems:
-        gr.Warning(html.escape("In the address: " + " ".join(wish.problems), quote=False))
-    opened = gr.Tabs(selected=wish.tab) if wish.tab else gr.skip()
-    if wish.settings is None:
+    requested = read_address(query, registry, examples, tabs)
+    if requested.problems:
+        gr.Warning(html.escape("In the address: " + " ".join(requested.problems), quote=False))
+    opened = gr.Tabs(selected=requested.tab) if requested.tab else gr.skip()
+    if requested.settings is None:
         return [opened, model_choices(registry, model), *[gr.skip()] * (1 + len(KEYS))]
-    scorer = registry.scorer(wish.model)
+    scorer = registry.scorer(requested.model)
     return [
-        opened, model_choices(registry, wish.model), defaults_text(scorer, wish.model),
-        *settings_updates(scorer, wish.settings),
+        opened, model_choices(registry, requested.model), defaults_text(scorer, requested.model),
+        *settings_updates(scorer, requested.settings),
     ]
 
 

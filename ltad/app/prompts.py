@@ -260,8 +260,8 @@ def _wire_answers(
 def _wire_refresh(lab: PromptLab, inputs: list[Any], outputs: list[Any]) -> None:
     """Choices follow the model, and what the folders hold when the page is opened."""
     model = inputs[0]
-    again = friendly(partial(refresh, lab))
+    update = friendly(partial(refresh, lab))
     page = Context.root_block
     assert page is not None
-    page.load(again, inputs, outputs, **QUIET)
-    model.input(again, inputs, outputs, **QUIET)
+    page.load(update, inputs, outputs, **QUIET)
+    model.input(update, inputs, outputs, **QUIET)

@@ -39,7 +39,7 @@ def build_results(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) ->
     runs = gr.Dropdown([], multiselect=True, label="Runs", elem_id="lt-runs", visible=False)
     opening = gr.HTML(render("results.no_run"), elem_id="lt-runs-opening")
     with gr.Column(visible=False, elem_id="lt-results") as body:
-        facts, again, doomed = _build_facts()
+        facts, re_evaluate, deletion = _build_facts()
         table = _build_table()
         long_tail = _build_long_tail()
         bar = _build_bar()
@@ -59,11 +59,11 @@ def build_results(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) ->
     _wire_operating_point(reader, chosen, runs, bar, operating, tab)
     _wire_images(reader, registry, chosen, runs, bar, images)
     if workspace.is_public:
-        doomed["ask"].visible = again.visible = False
+        deletion["ask"].visible = re_evaluate.visible = False
     else:
-        _wire_deletion(reader, runs, opening, focus, doomed)
-        again.click(
-            friendly(partial(results_view.evaluate_again, reader, registry, workspace.root)),
+        _wire_deletion(reader, runs, opening, focus, deletion)
+        re_evaluate.click(
+            friendly(partial(results_view.re_evaluate, reader, registry, workspace.root)),
             [focus, runs], [runs, opening], show_progress_on=runs, **BUSY,
         )
     focus.input(friendly(partial(results_view.show_facts, reader)), focus, facts, **QUIET)
@@ -74,15 +74,16 @@ def build_results(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) ->
 def _build_facts() -> tuple[gr.HTML, gr.Button, dict[str, gr.Button]]:
     with gr.Accordion("About the run in view", open=False, elem_id="lt-run-facts"):
         with gr.Row(elem_classes="lt-run-deletion"):
-            again = gr.Button("Evaluate again", size="sm", min_width=0, elem_id="lt-run-again")
-            doomed = {
+            re_evaluate = gr.Button("Evaluate again", size="sm", min_width=0,
+                                    elem_id="lt-run-again")
+            deletion = {
                 "ask": gr.Button("Delete this run", size="sm", min_width=0),
                 "really": gr.Button("Really delete", size="sm", min_width=0, variant="stop",
                                     visible=False),
                 "keep": gr.Button("Keep it", size="sm", min_width=0, visible=False),
             }
         facts = gr.HTML()
-    return facts, again, doomed
+    return facts, re_evaluate, deletion
 
 
 def _build_table() -> dict[str, Any]:
@@ -254,14 +255,14 @@ def _wire_images(
 
 def _wire_deletion(
     reader: RunReader, runs: gr.Dropdown, opening: gr.HTML, focus: gr.Dropdown,
-    doomed: dict[str, gr.Button],
+    deletion: dict[str, gr.Button],
 ) -> None:
     """Two steps: the first shows what would be deleted, the second deletes it."""
-    buttons = [doomed["ask"], doomed["really"], doomed["keep"]]
-    doomed["ask"].click(results_view.ask_deletion, focus, buttons, **PRIVATE)
-    doomed["keep"].click(results_view.forget_deletion, None, buttons, **PRIVATE)
+    buttons = [deletion["ask"], deletion["really"], deletion["keep"]]
+    deletion["ask"].click(results_view.ask_deletion, focus, buttons, **PRIVATE)
+    deletion["keep"].click(results_view.forget_deletion, None, buttons, **PRIVATE)
     focus.change(results_view.forget_deletion, None, buttons, **PRIVATE)
-    gone = doomed["really"].click(
+    gone = deletion["really"].click(
         friendly(partial(results_view.delete_run, reader)), [focus, runs], [runs, opening],
         **PRIVATE,
     )

@@ -65,9 +65,9 @@ def build_results_endpoints(
         sort: str = "false alarms", rate: float = RATE, score: float | None = None,
         branch: str = "", count: int = 100,
     ) -> list[Any]:
-        """Test images of a run in the wished order, with scores and verdicts."""
-        wish = results_gallery.Wish(class_name, defect, verdict, sort)
-        rows = results_gallery.select(judge(reader.run(name), _point(rate, score, branch)), wish)
+        """Test images of a run in the order asked for, with scores and verdicts."""
+        query = results_gallery.GalleryQuery(class_name, defect, verdict, sort)
+        rows = results_gallery.select(judge(reader.run(name), _point(rate, score, branch)), query)
         return [results_gallery.record(row)
                 for row in rows.head(max(1, min(MOST_ROWS, int(count)))).to_dict("records")]
 
@@ -83,10 +83,10 @@ def build_results_endpoints(
             "thresholds_are_hindsight": point.is_hindsight(run),
         }
 
-    def run_again(name: str) -> str:
+    def re_evaluate(name: str) -> str:
         """Evaluate a run's model once more, on its data and with its settings, which takes as long
         as the evaluation did; the new run's name."""
-        return reader.again(name, work, str(registry.first.encoder.device))
+        return reader.re_evaluate(name, work, str(registry.first.encoder.device))
 
     def run_delete(name: str) -> bool:
         """Delete a run for good."""
@@ -98,7 +98,7 @@ def build_results_endpoints(
     if is_public:
         return
     api(friendly(run_delete), api_name="run_delete")
-    api(friendly(run_again), api_name="run_again", concurrency_limit=1,
+    api(friendly(re_evaluate), api_name="run_again", concurrency_limit=1,
            concurrency_id=ONE_AT_A_TIME)
 
 

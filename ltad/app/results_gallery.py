@@ -35,8 +35,8 @@ _BADGES = {"found": "Found", "missed": "Missed", "false alarm": "False alarm", "
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What somebody wants to see; the empty string is "all".
+class GalleryQuery:
+    """Which images to show, and in what order; the empty string is "all".
 
     Attributes:
         class_name, verdict: as in the judged frame; verdict may be "errors" or "disagree".
@@ -72,33 +72,33 @@ def read_chosen(text: str, run: str) -> frozenset[int] | None:
         raise SettingError('The selection must be {"run": NAME, "pictures": [0, 7]}.') from error
 
 
-def select(judged: pd.DataFrame, wish: Wish) -> pd.DataFrame:
-    """The rows wished for, in the order wished for.
+def select(judged: pd.DataFrame, query: GalleryQuery) -> pd.DataFrame:
+    """The rows that a query asks for, in its order.
 
     Args:
         judged: of ``results_operating.judge``; the verdict "disagree" needs ``other_verdict`` too.
-        wish: which and how.
+        query: which and how.
 
     Raises:
         SettingError: an unknown order.
     """
-    if wish.sort not in SORTS:
-        raise SettingError(f"{wish.sort!r} is no order. There are: {', '.join(SORTS)}.")
+    if query.sort not in SORTS:
+        raise SettingError(f"{query.sort!r} is no order. There are: {', '.join(SORTS)}.")
     keep = pd.Series(True, index=judged.index)
-    if wish.class_name:
-        keep &= judged["class_name"] == wish.class_name
-    if wish.defect:
-        keep &= judged["defect"] == ("" if wish.defect == GOOD else wish.defect)
-    if wish.verdict == "errors":
+    if query.class_name:
+        keep &= judged["class_name"] == query.class_name
+    if query.defect:
+        keep &= judged["defect"] == ("" if query.defect == GOOD else query.defect)
+    if query.verdict == "errors":
         keep &= judged["verdict"].isin(["false alarm", "missed"])
-    elif wish.verdict == "disagree":
+    elif query.verdict == "disagree":
         others = judged.get("other_verdict", judged["verdict"])
         keep &= (others != "") & (others != judged["verdict"])
-    elif wish.verdict:
-        keep &= judged["verdict"] == wish.verdict
-    if wish.chosen is not None:
-        keep &= judged["index"].isin(list(wish.chosen))
-    return _sorted(judged.loc[keep], wish.sort)
+    elif query.verdict:
+        keep &= judged["verdict"] == query.verdict
+    if query.chosen is not None:
+        keep &= judged["index"].isin(list(query.chosen))
+    return _sorted(judged.loc[keep], query.sort)
 
 
 def _sorted(frame: pd.DataFrame, sort: str) -> pd.DataFrame:

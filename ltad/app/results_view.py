@@ -310,10 +310,10 @@ def show_gallery(
         theirs = judge(reader.run(others[0]), read_point(rate, score).of_another())
         judged = judged.assign(other_verdict=other_verdicts(judged, theirs))
     picked = results_gallery.read_chosen(selection, focus)
-    wish = results_gallery.Wish(class_name, defect, verdict, sort, picked)
+    query = results_gallery.GalleryQuery(class_name, defect, verdict, sort, picked)
     opening = results_gallery.opening_settings(run, models()) | {"false_alarm_rate": rate}
     return results_gallery.gallery_html(
-        run, results_gallery.select(judged, wish), int(page or 1) + step if step else 1,
+        run, results_gallery.select(judged, query), int(page or 1) + step if step else 1,
         opening, "" if picked is None else render("results.chip", len(picked)),
     )
 
@@ -325,12 +325,12 @@ def delete_run(reader: RunReader, focus: str, chosen: list[str]) -> tuple[Any, s
     return list_runs(reader, [name for name in chosen if name != focus])
 
 
-def evaluate_again(
+def re_evaluate(
     reader: RunReader, registry: ModelRegistry, work: Path, focus: str, chosen: list[str],
     progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008
 ) -> tuple[Any, str]:
     """Evaluate the model of the run in view once more, and choose the new run beside the others."""
-    made = reader.again(focus, work, str(registry.first.encoder.device))
+    made = reader.re_evaluate(focus, work, str(registry.first.encoder.device))
     gr.Info(f"Run {escape(made)} is there.")
     return list_runs(reader, [*chosen, made])
 

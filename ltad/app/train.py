@@ -101,13 +101,13 @@ def model_updates(registry: ModelRegistry, name: str) -> tuple[Any, Any]:
 
 
 def add(
-    registry: ModelRegistry, workspace: Workspace, source: str, lesson_name: str, new_name: str,
+    registry: ModelRegistry, workspace: Workspace, source: str, job_name: str, new_name: str,
     part: str, role: str, brought: Any,
 ) -> tuple[Any, ...]:
     """Images into a part; a new job begins with its first part."""
     if not brought and source != "review":
         raise SettingError("There are no images yet. Choose some.")
-    job, added = bring(registry, workspace, source, lesson_name, new_name, part, role, brought)
+    job, added = bring(registry, workspace, source, job_name, new_name, part, role, brought)
     return (
         _choices(job_names(workspace), job.name), job.name, gr.update(visible=False),
         None, *show(workspace, job.name,
@@ -116,17 +116,17 @@ def add(
 
 
 def add_waiting(
-    registry: ModelRegistry, workspace: Workspace, lesson_name: str, new_name: str, part: str,
+    registry: ModelRegistry, workspace: Workspace, job_name: str, new_name: str, part: str,
     role: str, files: Sequence[str] | None,
 ) -> Any:
     """The images that were chosen before their part had a name, once it has one."""
     if not files or not part.strip():
         return gr.skip()
-    return add(registry, workspace, "files", lesson_name, new_name, part, role, files)
+    return add(registry, workspace, "files", job_name, new_name, part, role, files)
 
 
 def bring(
-    registry: ModelRegistry, workspace: Workspace, source: str, lesson_name: str, new_name: str,
+    registry: ModelRegistry, workspace: Workspace, source: str, job_name: str, new_name: str,
     part: str, role: str, brought: Any,
 ) -> tuple[Job, Added]:
     """Take images in from "files", a "folder" of the server, or the desk's "review"."""
@@ -137,7 +137,7 @@ def bring(
         "folder": lambda: from_server_folder(brought, workspace.server_folders),
         "review": lambda: from_review(workspace),
     }[source]()
-    job = find_job(workspace, lesson_name) if lesson_name else new_job(
+    job = find_job(workspace, job_name) if job_name else new_job(
         workspace, new_name, registry.first, registry.names()
     )
     try:

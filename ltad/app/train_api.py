@@ -22,7 +22,7 @@ from ltad.jobs.dataset import Incoming, add_images, from_files, from_review, fro
 from ltad.jobs.evaluate import (
     Pair,
     compare,
-    own_exhibits,
+    own_examples,
     read_figures,
     reduced,
     rows_of,
@@ -40,7 +40,7 @@ def find_pairs(
     registry: ModelRegistry, workspace: Workspace, first: str, second: str,
     files: Sequence[str] | None, rate: float = 0.05,
 ) -> tuple[list[Pair], list[str]]:
-    """Both models on the uploaded files, or without any on the second model's own exhibits.
+    """Both models on the uploaded files, or without any on the second model's own examples.
 
     Returns:
         The pairs, and why some files could not be used.
@@ -52,7 +52,7 @@ def find_pairs(
     if old is new:
         raise SettingError("Both are the same model. Choose two, or teach a new one first.")
     if not files:
-        return compare(old, new, own_exhibits(workspace, new), rate), []
+        return compare(old, new, own_examples(workspace, new), rate), []
     images, refused = _decoded(files)
     return compare(old, new, uploaded(images), rate), refused
 
@@ -83,23 +83,23 @@ def comparison_html(
 
 def _chosen(pairs: Sequence[Pair]) -> list[Pair]:
     """As many of each part as the page can show."""
-    parts = list(dict.fromkeys(p.exhibit.part for p in pairs))
+    parts = list(dict.fromkeys(p.example.part for p in pairs))
     each = max(2, MOST_DRAWN // max(len(parts), 1))
     chosen = []
     for part in parts:
-        own = [p for p in pairs if p.exhibit.part == part]
+        own = [p for p in pairs if p.example.part == part]
         step = max(1, -(-len(own) // each))
         chosen += own[::step]
     return chosen[:MOST_DRAWN]
 
 
 def _pair(pair: Pair, first: str, second: str) -> dict[str, Any]:
-    exhibit = pair.exhibit
-    photo = data_url(photo_jpeg(exhibit.image, _SIDE), "image/jpeg")
-    truth = {True: "defective", False: "good", None: ""}[exhibit.is_defective]
+    example = pair.example
+    photo = data_url(photo_jpeg(example.image, _SIDE), "image/jpeg")
+    truth = {True: "defective", False: "good", None: ""}[example.is_defective]
     return {
-        "photo": Photo(photo, *exhibit.image.size),
-        "words": " · ".join(filter(None, (readable(exhibit.part), exhibit.title, truth))),
+        "photo": Photo(photo, *example.image.size),
+        "words": " · ".join(filter(None, (readable(example.part), example.title, truth))),
         "sides": [_side(pair.first, first), _side(pair.second, second)],
     }
 
@@ -120,8 +120,8 @@ def pair_record(pair: Pair) -> dict[str, Any]:
             "class_name": detection.class_name, "is_recognised": detection.is_recognised,
         }
 
-    exhibit = pair.exhibit
-    return {"title": exhibit.title, "part": exhibit.part, "is_defective": exhibit.is_defective,
+    example = pair.example
+    return {"title": example.title, "part": example.part, "is_defective": example.is_defective,
             "first": side(pair.first), "second": side(pair.second)}
 
 
@@ -153,7 +153,7 @@ def _take_in(
             registry.first.encoder,
         ))
     return {**added, "parts": job.counts(),
-            "warnings": [warning.record() for warning in job.oddities()]}
+            "warnings": [warning.record() for warning in job.warnings()]}
 
 
 def teach_remove(
@@ -169,7 +169,7 @@ def teach_remove(
     return {"parts": job.counts()}
 
 
-def lesson_status(job: Job) -> dict[str, Any]:
+def job_status(job: Job) -> dict[str, Any]:
     """State, progress and losses of a training."""
     record = job.record()
     return {
@@ -209,15 +209,15 @@ def build_train_api(registry: ModelRegistry, workspace: Workspace) -> None:
 
     def start(model: str, keep_old: bool = False, false_alarm_rate: float = 0.05) -> dict[str, Any]:
         """Train a model in the background."""
-        return lesson_status(worker.start(workspace, model, keep_old, false_alarm_rate))
+        return job_status(worker.start(workspace, model, keep_old, false_alarm_rate))
 
     def status(model: str) -> dict[str, Any]:
         """State, progress and losses of a training."""
-        return lesson_status(find_job(workspace, model))
+        return job_status(find_job(workspace, model))
 
     def cancel(model: str) -> dict[str, Any]:
         """Stop a training before its next step."""
-        return lesson_status(worker.cancel(workspace, model))
+        return job_status(worker.cancel(workspace, model))
 
     def discard(model: str) -> dict[str, Any]:
         """Throw a training and its images away; a finished model stays."""

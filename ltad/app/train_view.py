@@ -13,7 +13,7 @@ from ltad.io.heatmap import data_url
 from ltad.jobs.dataset import ROLES
 from ltad.jobs.evaluate import read_figures
 from ltad.jobs.job import CANCELLED, DRAFT, FAILED, FINISHED, INTERRUPTED, STAGES, STARTED, Job
-from ltad.jobs.quality import Oddity
+from ltad.jobs.quality import QualityWarning
 
 _COLOURS = ("#3d7ea6", "#8a94a3", "#ee6c4d", "#2a9d6f", "#9b5de5")
 MOST_POINTS = 200
@@ -67,7 +67,7 @@ def thinned(points: Sequence[tuple[int, float]]) -> tuple[list[float], list[floa
 
 def parts_html(job: Job) -> str:
     """Every part with its counts, warnings and images, odd ones first."""
-    warnings = job.oddities()
+    warnings = job.warnings()
     parts = [
         _part(job, part, roles, [w for w in warnings if w.part == part])
         for part, roles in job.counts().items()
@@ -78,7 +78,7 @@ def parts_html(job: Job) -> str:
 
 
 def _part(
-    job: Job, part: str, roles: dict[str, int], warnings: Sequence[Oddity]
+    job: Job, part: str, roles: dict[str, int], warnings: Sequence[QualityWarning]
 ) -> dict[str, Any]:
     return {
         "name": part,
@@ -89,7 +89,7 @@ def _part(
     }
 
 
-def _shots(job: Job, part: str, role: str, warnings: Sequence[Oddity]) -> dict[str, Any]:
+def _shots(job: Job, part: str, role: str, warnings: Sequence[QualityWarning]) -> dict[str, Any]:
     facts = job.facts(role)[part]
     texts: dict[str, list[str]] = {}
     if role == "learn":

@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         job = new_job(workspace, NAME, first)
         bring(job, samples, options.per_class, options.seed, first)
         print(f"images: {json.dumps({p: n['learn'] for p, n in job.counts().items()})}; "
-              f"{len(job.oddities())} warnings", flush=True)
+              f"{len(job.warnings())} warnings", flush=True)
         worker.start(workspace, NAME, keep_old=options.keep_old)
         if not wait(job):
             print(f"error: {job.record()['message']}", file=sys.stderr)

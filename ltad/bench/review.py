@@ -164,7 +164,7 @@ def measure(model: str, count: int, folder: Path) -> dict[str, object]:
     batch = database.batch(batch.id)
     runner.rescore(batch.id)
     runner.wait(batch.id)
-    again = time.perf_counter()
+    rescored = time.perf_counter()
     found = database.items(batch.id)
     return {
         "failed_rows": {i.file_name: i.reason for i in found if i.status == "failed"},
@@ -175,7 +175,7 @@ def measure(model: str, count: int, folder: Path) -> dict[str, object]:
         "seconds_to_first_result": round(first - start, 2),
         "seconds_to_score": round(end - collected, 2),
         "processor_seconds": {name: round(value, 2) for name, value in parts.items()},
-        "seconds_to_score_again": round(again - end, 2),
+        "seconds_to_score_again": round(rescored - end, 2),
         "peak_megabytes": round(peak_megabytes()),
         "peak_megabytes_before": round(ready),
         "load": os.getloadavg(),

@@ -11,7 +11,7 @@ from ltad.cli.options import WORK, Command, Device, FalseAlarmRate, RunName, Wor
 from ltad.evaluation.record import ship_run
 from ltad.evaluation.report import write_report
 from ltad.evaluation.results import description, percent, printed_comparison, printed_results
-from ltad.evaluation.run_store import evaluate_again
+from ltad.evaluation.run_store import re_evaluate
 from ltad.evaluation.runs import Run, delete_run, new_run_folder, read_run, run_names
 from ltad.types import CheckpointError
 from ltad.workspace import Workspace
@@ -94,8 +94,8 @@ def delete(
         print(f"Deleted: {folder}")
 
 
-@app.command(cls=Command)
-def again(
+@app.command("again", cls=Command)
+def rerun(
     name: RunName,
     new_name: Annotated[str | None, typer.Option(
         "--run", metavar="NAME", help="name of the new run, by default NAME-again")] = None,
@@ -105,7 +105,7 @@ def again(
     """Evaluate a run's model again, with its settings and data."""
     run = find_run(work, name)
     folder = new_run_folder(Workspace(work).runs, new_name or f"{run.name}-again")
-    made = evaluate_again(run, work, device).write(folder)
+    made = re_evaluate(run, work, device).write(folder)
     print(printed_comparison(run, made))
 
 

@@ -162,7 +162,7 @@ def resample(
     return [sample for sample in samples if sample.split != "train" or sample.path in kept]
 
 
-def resample_again(
+def resample_as_trained(
     samples: Iterable[Sample], split_name: str, seed: int, counts: Mapping[str, int],
     listed: Sequence[str] = (),
 ) -> list[Sample]:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ltad import __version__
 from ltad.data import dagm, visa
 from ltad.data.datasets import plain_classes, read_mask
-from ltad.data.splits import resample_again
+from ltad.data.splits import resample_as_trained
 from ltad.evaluation.evaluate import (
     Evaluation,
     bank_measure,
@@ -285,8 +285,8 @@ def evaluate_bank(
     """
     began = time.monotonic()
     about, config = scorer.checkpoint.about, scorer.config
-    used = resample_again(samples, about["split"], about["split_seed"], about["split_counts"],
-                          about.get("split_list", ()))
+    used = resample_as_trained(samples, about["split"], about["split_seed"], about["split_counts"],
+                               about.get("split_list", ()))
     training = build_store(training_images(used), scorer.encoder, features, progress=progress)
     learned, held_out = learned_and_held_out(training, scorer.class_names, config)
     filled = {name: sorted(set(training.indices(name)) & set(learned))

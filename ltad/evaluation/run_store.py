@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ltad.config import Config
 from ltad.data.layouts import load_dataset
-from ltad.data.splits import resample_again
+from ltad.data.splits import resample_as_trained
 from ltad.evaluation import runs
 from ltad.evaluation.ablate import Source, Study, evaluate_row, is_trained
 from ltad.evaluation.ablations import row_of
@@ -21,7 +21,7 @@ from ltad.models.align import load_encoder
 from ltad.types import CheckpointError, LTADError, SettingError
 
 
-def evaluate_again(run: Run, work: str | Path, device: str = "cpu") -> ModelEvaluation:
+def re_evaluate(run: Run, work: str | Path, device: str = "cpu") -> ModelEvaluation:
     """Evaluate what a run measured once more, on its data set and with its settings.
 
     Args:
@@ -35,11 +35,11 @@ def evaluate_again(run: Run, work: str | Path, device: str = "cpu") -> ModelEval
         SettingError: its training images cannot be drawn again.
     """
     if run.about["row"]:
-        return _row_again(run, Path(work), device)
-    return _model_again(run, Path(work) / "features", device)
+        return _re_evaluate_row(run, Path(work), device)
+    return _re_evaluate_model(run, Path(work) / "features", device)
 
 
-def _model_again(run: Run, features: Path, device: str) -> ModelEvaluation:
+def _re_evaluate_model(run: Run, features: Path, device: str) -> ModelEvaluation:
     folder, root = run.about["model"]["folder"], Path(run.about["data"]["root"])
     if folder is None or not (Path(folder) / MODEL_FILE).is_file():
         raise CheckpointError(
@@ -59,14 +59,14 @@ def _model_again(run: Run, features: Path, device: str) -> ModelEvaluation:
     )
 
 
-def _row_again(run: Run, work: Path, device: str) -> ModelEvaluation:
+def _re_evaluate_row(run: Run, work: Path, device: str) -> ModelEvaluation:
     """The row's detector is put together from what its stages learned; a bank is filled anew."""
     about, row = run.about, row_of(run.about["row"])
     config, root = Config.from_dict(about["config"]), Path(about["data"]["root"])
     split = about["split"]
     listed = tuple(split.get("listed", ()))
-    samples = resample_again(load_dataset(root), split["name"], about["seed"], split["counts"],
-                             listed)
+    samples = resample_as_trained(load_dataset(root), split["name"], about["seed"], split["counts"],
+                                  listed)
     name, folder = about["encoder"]["name"], Path(about["encoder"].get("folder", ""))
     # A folder named relative to where the command ran is found from anywhere.
     name = str(folder) if "folder" in about["encoder"] and folder.is_dir() else name
@@ -143,7 +143,7 @@ class RunReader:
         self._require_own(name)
         runs.delete_run(self._folder_of(name))
 
-    def again(self, name: str, work: Path, device: str = "cpu") -> str:
+    def re_evaluate(self, name: str, work: Path, device: str = "cpu") -> str:
         """Evaluate a run's model once more into a new run beside it; the new run's name.
 
         Args:
@@ -153,12 +153,12 @@ class RunReader:
 
         Raises:
             SettingError: there is no such run, or it came with the program.
-            LTADError: as `evaluate_again`.
+            LTADError: as `ltad.evaluation.run_store.re_evaluate`.
         """
         self._require_own(name)
         run = self.run(name)
         try:
-            made = evaluate_again(run, work, device)
+            made = re_evaluate(run, work, device)
         except LTADError as error:
             raise type(error)(_without_folders(str(error), run, work)) from error
         numbers = ("", *(f" {number}" for number in range(2, 1000)))

@@ -171,7 +171,7 @@ def _detector(base: Scorer, name: str) -> Detector:
 
 
 def _views(
-    reader: ImageReader, prepared: list[Prepared], wish: str
+    reader: ImageReader, prepared: list[Prepared], setting: str
 ) -> tuple[list[Tensor], list[str]]:
     """Features (n, C, G', G') of the images as they are and in each allowed turn; those turns."""
     in_turns = {turn: [_turned(p, turn) for p in prepared] for turn in ROTATIONS}

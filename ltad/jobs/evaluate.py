@@ -175,7 +175,7 @@ def read_figures(folder: Path) -> dict[str, Any] | None:
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class Example:
     """An image to compare models on.
 
     Attributes:
@@ -195,7 +195,7 @@ class Exhibit:
 class Pair:
     """What both models say of one image."""
 
-    exhibit: Exhibit
+    example: Example
     first: Detection
     second: Detection
 
@@ -222,37 +222,37 @@ class Row:
     not_judged: tuple[int, int]
 
 
-def uploaded(images: Sequence[tuple[str, Image.Image]]) -> list[Exhibit]:
-    """Exhibits of (name, image) pairs of which nobody said what they show."""
+def uploaded(images: Sequence[tuple[str, Image.Image]]) -> list[Example]:
+    """Examples of (name, image) pairs of which nobody said what they show."""
     if len(images) > MOST_IMAGES:
         raise SettingError(f"{len(images)} images; at most {MOST_IMAGES} are compared at once.")
-    return [Exhibit(name, "", None, image) for name, image in images]
+    return [Example(name, "", None, image) for name, image in images]
 
 
-def own_exhibits(workspace: Workspace, scorer: Scorer) -> list[Exhibit]:
+def own_examples(workspace: Workspace, scorer: Scorer) -> list[Example]:
     """What a taught model can be tried on without an upload.
 
     The test images that came with its job; for parts without any, its held-out good images,
     plain and with damage painted on; where none was held out, images that it learnt from.
     """
     classes = scorer.checkpoint.about.get("new_classes") or scorer.class_names
-    exhibits = []
+    examples = []
     for part in classes:
         data = workspace.models / FOLDER / scorer.name / "data" / part
-        exhibits += _tests(part, data) or _painted(part, data, scorer)
-    return exhibits
+        examples += _tests(part, data) or _painted(part, data, scorer)
+    return examples
 
 
-def _tests(part: str, data: Path) -> list[Exhibit]:
+def _tests(part: str, data: Path) -> list[Example]:
     found = []
     for role, is_defective in (("test good", False), ("test defective", True)):
         paths = sorted((data / ROLES[role]).glob("*.png"))
         chosen = paths[:: -(-len(paths) // MOST_PER_KIND) or 1]
-        found += [Exhibit(path.stem, part, is_defective, read_image(path)) for path in chosen]
+        found += [Example(path.stem, part, is_defective, read_image(path)) for path in chosen]
     return found
 
 
-def _painted(part: str, data: Path, scorer: Scorer) -> list[Exhibit]:
+def _painted(part: str, data: Path, scorer: Scorer) -> list[Example]:
     is_held_out = scorer.checkpoint.about.get("held_out_pictures", {}).get(part, True)
     good = scorer.checkpoint.calibration[part][:MOST_PER_KIND]
     if not good:
@@ -260,38 +260,38 @@ def _painted(part: str, data: Path, scorer: Scorer) -> list[Exhibit]:
         good = [model_input(path, scorer) for path in learnt]
     origin = "held-out" if is_held_out else "learnt from"
     kinds = [list(DAMAGE)[n % len(DAMAGE)] for n in range(len(good))]
-    plain = [Exhibit(f"{origin} {n}", part, False, image) for n, image in enumerate(good, 1)]
+    plain = [Example(f"{origin} {n}", part, False, image) for n, image in enumerate(good, 1)]
     return plain + [
-        Exhibit(f"{origin} {n}, painted {kind}", part, True, paint_damage(image, kind, n)[0])
+        Example(f"{origin} {n}, painted {kind}", part, True, paint_damage(image, kind, n)[0])
         for n, (image, kind) in enumerate(zip(good, kinds, strict=True), 1)
     ]
 
 
 def compare(
-    first: Scorer, second: Scorer, exhibits: Sequence[Exhibit], false_alarm_rate: float = 0.05
+    first: Scorer, second: Scorer, examples: Sequence[Example], false_alarm_rate: float = 0.05
 ) -> list[Pair]:
-    """Both models on every exhibit, with their own prompts, lambda and tau.
+    """Both models on every example, with their own prompts, lambda and tau.
 
     Raises:
         SettingError: nothing to compare on.
     """
-    if not exhibits:
+    if not examples:
         raise SettingError("There are no images to compare on. Upload some.")
     found = []
     for model in (first, second):
-        images = [exhibit.image for exhibit in exhibits]
+        images = [example.image for example in examples]
         found.append(model.score_batch(images, false_alarm_rate=false_alarm_rate))
-    return [Pair(*three) for three in zip(exhibits, *found, strict=True)]
+    return [Pair(*three) for three in zip(examples, *found, strict=True)]
 
 
 def rows_of(pairs: Sequence[Pair]) -> list[Row]:
     """One row a part, of the images of which it is known what they show."""
     rows = []
-    for part in dict.fromkeys(p.exhibit.part for p in pairs):
-        own = [p for p in pairs if p.exhibit.part == part and p.exhibit.is_defective is not None]
+    for part in dict.fromkeys(p.example.part for p in pairs):
+        own = [p for p in pairs if p.example.part == part and p.example.is_defective is not None]
         if not own:
             continue
-        labels = np.array([p.exhibit.is_defective for p in own])
+        labels = np.array([p.example.is_defective for p in own])
         sides = [[p.first for p in own], [p.second for p in own]]
         alarms = [np.array([d.verdict == "anomalous" for d in side]) for side in sides]
         rows.append(Row(

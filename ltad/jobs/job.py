@@ -20,7 +20,7 @@ from ltad.inference.scorer import Scorer
 from ltad.io.files import atomic_path, is_locked
 from ltad.jobs import dataset
 from ltad.jobs.dataset import ROLES, Facts
-from ltad.jobs.quality import FEWEST, Oddity, find_oddities
+from ltad.jobs.quality import FEWEST, QualityWarning, find_warnings
 from ltad.synthetic.classes import PART_CLASSES
 from ltad.types import SettingError
 from ltad.workspace import Workspace
@@ -40,7 +40,7 @@ FOLDER = ".jobs"
 RECORD_FILE, LOG_FILE, LOCK_FILE, CANCEL_FILE, OUTPUT_FILE = (
     "job.json", "log.jsonl", "lock", "cancel", "output.txt"
 )
-MOST_LESSONS, MOST_PARTS = 100, 30
+MOST_JOBS, MOST_PARTS = 100, 30
 DRAFT, STARTED, FINISHED, FAILED, CANCELLED = (
     "draft", "started", "finished", "failed", "cancelled"
 )
@@ -240,9 +240,9 @@ class Job:
             for part in self.parts()
         }
 
-    def oddities(self) -> list[Oddity]:
+    def warnings(self) -> list[QualityWarning]:
         """Warnings about the images to learn from."""
-        return find_oddities(self.facts(), self.record()["config"]["features"]["image_size"])
+        return find_warnings(self.facts(), self.record()["config"]["features"]["image_size"])
 
     def progress(self) -> Progress:
         """How far the training is."""
@@ -330,8 +330,8 @@ def new_job(
     """
     known = job_names(workspace)
     name = checked_name("model", name, [*taken, *known])
-    if len(known) >= MOST_LESSONS:
-        raise SettingError(f"There are {MOST_LESSONS} trainings already. Discard one first.")
+    if len(known) >= MOST_JOBS:
+        raise SettingError(f"There are {MOST_JOBS} trainings already. Discard one first.")
     encoder = first.encoder.source
     unnamed = Job(workspace.models / FOLDER / f".{uuid.uuid4().hex}")
     unnamed.folder.mkdir(parents=True)

@@ -25,8 +25,8 @@ ASPECT = 0.1
 
 
 @dataclass(frozen=True)
-class Oddity:
-    """One warning.
+class QualityWarning:
+    """One warning about an image, or about a part as a whole.
 
     Attributes:
         part: whose.
@@ -45,7 +45,7 @@ class Oddity:
         return {"part": self.part, "picture": self.image, "kind": self.kind, "text": self.text}
 
 
-def find_oddities(facts: Mapping[str, Sequence[Facts]], image_size: int) -> list[Oddity]:
+def find_warnings(facts: Mapping[str, Sequence[Facts]], image_size: int) -> list[QualityWarning]:
     """Warnings about the images to learn from.
 
     Args:
@@ -60,7 +60,7 @@ def find_oddities(facts: Mapping[str, Sequence[Facts]], image_size: int) -> list
     return found + _twins(facts) + _strangers(facts)
 
 
-def _few(part: str, count: int, is_any_holdable: bool) -> list[Oddity]:
+def _few(part: str, count: int, is_any_holdable: bool) -> list[QualityWarning]:
     if count < FEWEST:
         text = f"{count} of the {FEWEST} images that training needs at least."
     elif count < HOLDABLE:
@@ -74,15 +74,15 @@ def _few(part: str, count: int, is_any_holdable: bool) -> list[Oddity]:
         text = f"{count} images will do; {BETTER} give a steadier threshold."
     else:
         return []
-    return [Oddity(part, "", "few", text)]
+    return [QualityWarning(part, "", "few", text)]
 
 
-def _blank(part: str, own: Sequence[Facts]) -> list[Oddity]:
-    return [Oddity(part, f.name, "blank", "Shows one flat tone and nothing else.")
+def _blank(part: str, own: Sequence[Facts]) -> list[QualityWarning]:
+    return [QualityWarning(part, f.name, "blank", "Shows one flat tone and nothing else.")
             for f in own if f.small.std() < BLANK_LEVELS]
 
 
-def _sizes(part: str, own: Sequence[Facts], image_size: int) -> list[Oddity]:
+def _sizes(part: str, own: Sequence[Facts], image_size: int) -> list[QualityWarning]:
     if not own:
         return []
     usual_aspect = float(np.median([f.width / f.height for f in own]))
@@ -98,11 +98,11 @@ def _sizes(part: str, own: Sequence[Facts], image_size: int) -> list[Oddity]:
             text = f"Is {size}: much smaller than the {image_size} pixels that the model looks at."
         else:
             continue
-        found.append(Oddity(part, f.name, "size", text))
+        found.append(QualityWarning(part, f.name, "size", text))
     return found
 
 
-def _twins(facts: Mapping[str, Sequence[Facts]]) -> list[Oddity]:
+def _twins(facts: Mapping[str, Sequence[Facts]]) -> list[QualityWarning]:
     """Images that are all but the same as an earlier one, of any part; also if one is brighter
     than the other throughout."""
     every = [(part, f) for part, own in facts.items() for f in own]
@@ -117,12 +117,12 @@ def _twins(facts: Mapping[str, Sequence[Facts]]) -> list[Oddity]:
         if len(earlier) and f.small.std() >= BLANK_LEVELS:
             other_part, other = every[int(earlier[0])]
             where = "" if other_part == part else f" of {other_part}"
-            found.append(Oddity(part, f.name, "twin",
-                                f"Is nearly the same image as {other.name}{where}."))
+            found.append(QualityWarning(part, f.name, "twin",
+                                        f"Is nearly the same image as {other.name}{where}."))
     return found
 
 
-def _strangers(facts: Mapping[str, Sequence[Facts]]) -> list[Oddity]:
+def _strangers(facts: Mapping[str, Sequence[Facts]]) -> list[QualityWarning]:
     """Images that look unlike the others of their part, or more like another part."""
     facts = {part: own for part, own in facts.items() if len(own) >= FEWEST}
     if not facts:
@@ -145,5 +145,5 @@ def _strangers(facts: Mapping[str, Sequence[Facts]]) -> list[Oddity]:
                 text = f"Looks unlike the other images of {part}. Is it the same part, and good?"
             else:
                 continue
-            found.append(Oddity(part, f.name, "another part", text))
+            found.append(QualityWarning(part, f.name, "another part", text))
     return found

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ltad.data import dagm, visa
 from ltad.data.datasets import holds_classes, load_folder
 from ltad.data.layouts import load_dataset
-from ltad.data.splits import resample_again
+from ltad.data.splits import resample_as_trained
 from ltad.evaluation.evaluate import load_mask
 from ltad.evaluation.metrics import PixelScores, image_auroc
 from ltad.evaluation.results import ClassResult, Results
@@ -75,8 +75,10 @@ def training_data(
         )
     about = scorer.checkpoint.about
     try:
-        used = resample_again(known, about["split"], about["split_seed"], about["split_counts"],
-                              about.get("split_list", ()))
+        used = resample_as_trained(
+            known, about["split"], about["split_seed"], about["split_counts"],
+            about.get("split_list", ()),
+        )
     except SettingError as error:
         raise SettingError(
             f"The model was trained on the list {about['split']!r}, which it does not carry, so it "

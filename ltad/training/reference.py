@@ -61,11 +61,11 @@ def chosen_views(
     features: str | Path,
 ) -> list[str]:
     """The turns that a class's images are read in, by the setting `views`."""
-    wish = detector.config.training.views
-    if wish == "none" or not own or len(own) > MOST_TURNED:
+    setting = detector.config.training.views
+    if setting == "none" or not own or len(own) > MOST_TURNED:
         return []
-    if wish != "auto":
-        return list(ROTATIONS if wish == "rotations" else VIEWS)
+    if setting != "auto":
+        return list(ROTATIONS if setting == "rotations" else VIEWS)
     if len(own) == 1:
         return list(ROTATIONS)
     own = own[:COMPARED]

@@ -139,23 +139,24 @@ def test_figures_follow_class_and_point(reader: RunReader):
 def test_errors_come_first_and_filters_hold(reader: RunReader):
     judged = judge(reader.run("first"), OperatingPoint(0.3))
     for sort, verdict in (("false alarms", "false alarm"), ("misses", "missed")):
-        order = results_gallery.select(judged, results_gallery.Wish(sort=sort))["verdict"].tolist()
+        query = results_gallery.GalleryQuery(sort=sort)
+        order = results_gallery.select(judged, query)["verdict"].tolist()
         count = order.count(verdict)
         assert count and order[:count] == [verdict] * count
-    highest = results_gallery.select(judged, results_gallery.Wish(sort="highest"))["score"]
+    highest = results_gallery.select(judged, results_gallery.GalleryQuery(sort="highest"))["score"]
     assert highest.is_monotonic_decreasing
-    wish = results_gallery.Wish("screw", results_gallery.GOOD, "passed")
-    chosen = results_gallery.select(judged, wish)
+    query = results_gallery.GalleryQuery("screw", results_gallery.GOOD, "passed")
+    chosen = results_gallery.select(judged, query)
     assert set(chosen["class_name"]) == {"screw"} and set(chosen["defect"]) == {""}
     assert set(chosen["verdict"]) == {"passed"}
-    picked = results_gallery.Wish(sort="order", chosen=frozenset({3, 17}))
+    picked = results_gallery.GalleryQuery(sort="order", chosen=frozenset({3, 17}))
     assert results_gallery.select(judged, picked)["index"].tolist() == [3, 17]
 
 
 def test_disagreement_of_two_runs(reader: RunReader):
     mine, theirs = (judge(reader.run(n), OperatingPoint(0.1)) for n in ("first", "second"))
     both = mine.assign(other_verdict=other_verdicts(mine, theirs))
-    chosen = results_gallery.select(both, results_gallery.Wish(verdict="disagree"))
+    chosen = results_gallery.select(both, results_gallery.GalleryQuery(verdict="disagree"))
     expected = (mine["verdict"] != theirs["verdict"]).sum()
     assert 0 < len(chosen) == expected
     assert other_verdicts(mine, theirs.iloc[:0]).eq("").all()

@@ -11,7 +11,7 @@ from ltad.data.splits import (
     majority,
     parse_split,
     resample,
-    resample_again,
+    resample_as_trained,
     training_counts,
 )
 from ltad.types import Sample, SettingError
@@ -159,8 +159,8 @@ def test_what_a_model_learned_from_is_found_again(name):
     kept = resample(samples, parse_split(name), seed=3)
     counts = training_counts(kept)
     assert sum(counts.values()) < sum(MVTEC.values())
-    assert resample_again(samples, name, 3, counts) == kept
-    assert resample_again(kept, name, 3, counts) == kept
+    assert resample_as_trained(samples, name, 3, counts) == kept
+    assert resample_as_trained(kept, name, 3, counts) == kept
 
 
 def test_classes_of_one_size_draw_their_own_images():

@@ -232,7 +232,7 @@ def test_a_run_that_came_with_the_program_is_shown_and_never_changed(tmp_path):
         old = made.images[made.images["path"] == row["path"]].iloc[0]
         assert row["combined"] == old["combined"]
         assert run.thumbnail(place).is_file() and run.image(place).size
-    for act in (reader.delete, lambda name: reader.again(name, tmp_path / "work")):
+    for act in (reader.delete, lambda name: reader.re_evaluate(name, tmp_path / "work")):
         with pytest.raises(SettingError, match="came with the program"):
             act("demo")
     assert target.is_dir()

@@ -27,7 +27,7 @@ from ltad.evaluation.results import (
     printed_results,
     summarise,
 )
-from ltad.evaluation.run_store import RunReader, evaluate_again
+from ltad.evaluation.run_store import RunReader, re_evaluate
 from ltad.evaluation.runs import Run, delete_run, new_run_folder, read_run, run_names, write_run
 from ltad.inference import scoring
 from ltad.inference.calibration import BranchMaps
@@ -241,7 +241,7 @@ def test_seeds_are_summarised(run, copy):
 
 
 def test_a_run_is_evaluated_again(run, work):
-    again = evaluate_again(run, work).write(work / "again")
+    again = re_evaluate(run, work).write(work / "again")
     assert again.about["settings"] == run.about["settings"]
     assert np.allclose(again.images["combined"], run.images["combined"])
     assert compare_runs(run, again)["image_difference"].abs().max() == 0
@@ -249,14 +249,14 @@ def test_a_run_is_evaluated_again(run, work):
 
 def test_a_bank_is_evaluated_again(bank, tiny_model_folder, work):
     about = {**bank.about, "model": {"name": BANK, "folder": str(tiny_model_folder)}}
-    again = evaluate_again(replace(bank, about=about), work).write(work / "again-bank")
+    again = re_evaluate(replace(bank, about=about), work).write(work / "again-bank")
     assert again.about["model"] == about["model"] and again.branches == ("combined",)
     assert np.array_equal(again.images["combined"], bank.images["combined"])
 
 
 def test_the_page_evaluates_again_beside_the_others_and_names_no_folder(run, work):
     reader = RunReader(work / "runs")
-    made = [reader.again(run.name, work) for _ in range(2)]
+    made = [reader.re_evaluate(run.name, work) for _ in range(2)]
     assert made == ["first-again", "first-again 2"] and set(made) <= set(reader.names())
     assert compare_runs(run, reader.run(made[1]))["pixel_difference"].abs().max() == 0
     file = work / "runs" / made[0] / "run.json"
@@ -265,7 +265,7 @@ def test_the_page_evaluates_again_beside_the_others_and_names_no_folder(run, wor
                    {"data": {**about["data"], "root": str(work / "lost")}}):
         file.write_text(json.dumps({**about, **change}))
         with pytest.raises(LTADError, match="lost") as raised:
-            reader.again(made[0], work)
+            reader.re_evaluate(made[0], work)
         assert str(work) not in str(raised.value)
     for name in made:
         delete_run(work / "runs" / name)
@@ -274,10 +274,10 @@ def test_the_page_evaluates_again_beside_the_others_and_names_no_folder(run, wor
 def test_what_cannot_be_evaluated_again_says_why(bank, run, work, tmp_path, parts_folder, samples,
                                                  tiny_scorer):
     with pytest.raises(CheckpointError, match="not kept in a folder"):
-        evaluate_again(bank, work)
+        re_evaluate(bank, work)
     gone = replace(run, about={**run.about, "model": {"name": "x", "folder": str(tmp_path)}})
     with pytest.raises(CheckpointError, match="no longer in"):
-        evaluate_again(gone, work)
+        re_evaluate(gone, work)
     foreign = [replace(sample, class_name="bolt") for sample in samples]
     with pytest.raises(DatasetError, match="not trained on bolt"):
         evaluate_model(tiny_scorer, foreign, parts_folder, work / "features")

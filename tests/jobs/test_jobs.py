@@ -33,7 +33,7 @@ from ltad.jobs.dataset import (
     remove_part,
     server_choices,
 )
-from ltad.jobs.evaluate import compare, own_exhibits, read_figures, rows_of
+from ltad.jobs.evaluate import compare, own_examples, read_figures, rows_of
 from ltad.jobs.job import ProgressLog, checked_name, find_job, job_names, new_job
 from ltad.jobs.worker import config_for_few_images, training_command
 from ltad.synthetic.painting import DAMAGE, paint_damage
@@ -127,7 +127,7 @@ def test_odd_ones_out_are_named(job, tiny_encoder):
         Incoming("blank.png", png(Image.new("RGB", (96, 96), "gray"))),
     ]
     add_images(job.folder, "screw", "learn", odd, tiny_encoder)
-    found = {(o.image.split("_")[-1], o.kind): o.text for o in job.oddities()}
+    found = {(o.image.split("_")[-1], o.kind): o.text for o in job.warnings()}
     assert "leather" in found["alien.png", "another part"]
     assert "010_first.png" in found["twin.png", "twin"]
     assert ("long.png", "size") in found and ("blank.png", "blank") in found
@@ -138,10 +138,10 @@ def test_odd_ones_out_are_named(job, tiny_encoder):
 
 def test_a_small_part_is_told_where_its_threshold_comes_from(job, tiny_encoder):
     add_images(job.folder, "screw", "learn", good("screw", 4), tiny_encoder)
-    (alone,) = [one.text for one in job.oddities() if one.kind == "few"]
+    (alone,) = [one.text for one in job.warnings() if one.kind == "few"]
     assert "With 4 images none can be held out" in alone and "learnt from" in alone
     add_images(job.folder, "leather", "learn", good("leather", 10), tiny_encoder)
-    beside = next(o.text for o in job.oddities() if (o.part, o.kind) == ("screw", "few"))
+    beside = next(o.text for o in job.warnings() if (o.part, o.kind) == ("screw", "few"))
     assert "comes from the other parts" in beside
 
 
@@ -295,26 +295,26 @@ def check_the_model(workspace, job, tiny_scorer, tiny_encoder) -> None:
     assert round_thing["is_cross_fitted"] and round_thing["painted"]["good"] == 3  # a fifth of 12
     assert "train --data" in figures["command"]
 
-    exhibits = own_exhibits(workspace, taught)
-    assert [(e.part, e.is_defective) for e in exhibits] == (
+    examples = own_examples(workspace, taught)
+    assert [(e.part, e.is_defective) for e in examples] == (
         [("hide", False)] * 2 + [("hide", True)]
         + [("round thing", False)] * 12 + [("round thing", True)] * 12
     )
     taught.checkpoint.about["held_out_pictures"]["round thing"] = 0  # as if none could be
-    titles = [e.title for e in own_exhibits(workspace, taught) if e.part == "round thing"]
+    titles = [e.title for e in own_examples(workspace, taught) if e.part == "round thing"]
     assert titles and all(title.startswith("learnt from ") for title in titles)
-    pairs = compare(tiny_scorer, taught, exhibits)
+    pairs = compare(tiny_scorer, taught, examples)
     assert [(row.part, row.good, row.defective) for row in rows_of(pairs)] == [
         ("hide", 2, 1), ("round thing", 12, 12)
     ]
     for row in rows_of(pairs):
-        own = [pair for pair in pairs if pair.exhibit.part == row.part]
-        said = [(p.first.verdict, p.second.verdict, p.exhibit.is_defective) for p in own]
+        own = [pair for pair in pairs if pair.example.part == row.part]
+        said = [(p.first.verdict, p.second.verdict, p.example.is_defective) for p in own]
         for side in (0, 1):
             assert row.not_judged[side] == sum(one[side] == "not judged" for one in said)
             assert row.false_alarms[side] + row.found[side] == sum(
                 one[side] == "anomalous" for one in said)
-    direct = tiny_scorer.score(exhibits[0].image)
+    direct = tiny_scorer.score(examples[0].image)
     assert pairs[0].first.score == pytest.approx(direct.score, rel=1e-5)
     with pytest.raises(SettingError, match="finished"):
         worker.start(workspace, job.name)
