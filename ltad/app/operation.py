@@ -91,9 +91,9 @@ class RequestLog:
     """ASGI middleware that writes a line of JSON for each request, and gives each an id.
 
     ``time`` is in seconds since 1970, ``milliseconds`` until the answer had been sent. An address
-    is told without its query and without what names a file, so that neither an image, nor its name,
-    nor a prompt, nor a visitor's key is in the log. The id is the caller's ``X-Request-ID`` where
-    it has a proper one; the answer carries it.
+    is logged without its query and without what names a file, so that neither an image, nor its
+    name, nor a prompt, nor a visitor's key is in the log. The id is the caller's ``X-Request-ID``
+    where it has a proper one; the answer carries it.
 
     Args:
         app: what answers.

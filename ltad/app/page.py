@@ -119,7 +119,7 @@ def launch_options(
         routes: what is served beside the page.
         log: where a line about each request goes, if anywhere.
     """
-    told = [Middleware(RequestLog, log=log)] if log else []
+    request_log = [Middleware(RequestLog, log=log)] if log else []
     guards = [Middleware(NoteUploads, is_public=is_public)]
     if not is_public:  # a public one knows visitors by a key that no other page has
         guards.insert(0, Middleware(OwnPagesOnly, names=names, is_shared=is_shared))
@@ -145,7 +145,7 @@ def launch_options(
         # Gradio itself compresses files only, not the page with its scripts. Event streams and
         # images pass as they are.
         "app_kwargs": {
-            "middleware": [*told, Middleware(GZipMiddleware, compresslevel=5), *guards],
+            "middleware": [*request_log, Middleware(GZipMiddleware, compresslevel=5), *guards],
             "routes": list(routes),
         },
     }

@@ -110,10 +110,10 @@ def class_choices(scorer: Scorer) -> list[tuple[str, str]]:
 
 
 def refresh(
-    lab: PromptLab, model: str, class_name: str, data: str, kept: list[tuple[str, str]],
+    lab: PromptLab, model: str, class_name: str, data: str, refits: list[tuple[str, str]],
 ) -> tuple[Any, ...]:
     """Updates of model, class, data set, replaced class, other class, lambda and tau."""
-    models = [(name, name) for name in lab.registry.names()] + list(kept)
+    models = [(name, name) for name in lab.registry.names()] + list(refits)
     known = model if model in [key for _, key in models] else lab.registry.first.name
     scorer = lab.scorer(known)
     names, offered = list(scorer.class_names), [one.name for one in lab.data_sets(known)]
@@ -163,13 +163,13 @@ def build_prompts(registry: ModelRegistry, workspace: Workspace, examples: Seque
             photo = gr.State(time_to_live=3600)
             model, class_name, normals, abnormals, lam, tau, notes = controls
             sources = Sources(photo, model, normals, abnormals, lam, tau, boxes)
-            data, kept = build_panels(lab, sources)
+            data, refits = build_panels(lab, sources)
             replaced, words, other = build_replacement(lab, sources, data)
     live = [model, class_name, normals, abnormals, lam, tau]
     _wire_photo(lab, image, model, photo, [replaced, words])
     _wire_answers(lab, photo, live, scale, boxes, [grid, grid_exports, notes], compared,
                   bool(examples))
-    _wire_refresh(lab, [model, class_name, data, kept],
+    _wire_refresh(lab, [model, class_name, data, refits],
                   [model, class_name, data, replaced, other, lam, tau])
     build_endpoints(lab)
 
@@ -244,12 +244,12 @@ def _wire_answers(
     )
     for over in (answered.success, failed.then):
         over(None, js="() => window.ltad.answered()")
-    told = compare.click(
+    comparison = compare.click(
         friendly(partial(show_pairs, lab)), [photo, model, class_name, lam, tau, *boxes],
         compared, **QUIET,
     )
-    told.failure(lambda: "", None, compared, **QUIET)
-    told.then(None, js="() => window.ltad.answered()")
+    comparison.failure(lambda: "", None, compared, **QUIET)
+    comparison.then(None, js="() => window.ltad.answered()")
     for control in (class_name, normals, abnormals, lam, tau):
         control.change(None, js="() => window.ltad.prompts.ask(300)")
     for box in boxes:

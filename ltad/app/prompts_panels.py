@@ -130,11 +130,11 @@ def refit_pair(
 
 
 def keep_refit(
-    kept: list[tuple[str, str]], key: str, normal: str, abnormal: str
+    refits: list[tuple[str, str]], key: str, normal: str, abnormal: str
 ) -> tuple[list[tuple[str, str]], Any]:
     """Put the refitted model among the page's models and choose it."""
-    label = f"refit {len(kept) + 1}: {normal} / {abnormal} (this visit only)"
-    return [*kept, (label, key)], gr.update(visible=False)
+    label = f"refit {len(refits) + 1}: {normal} / {abnormal} (this visit only)"
+    return [*refits, (label, key)], gr.update(visible=False)
 
 
 def drop_refit(lab: PromptLab, key: str) -> tuple[str, str, str, Any]:
@@ -194,7 +194,7 @@ def _build_refit(lab: PromptLab, sources: Sources, data: gr.Dropdown) -> gr.Stat
                            min_width=240)
     run = gr.Button("Refit and compare", variant="primary", elem_id="lt-prompts-refit-run")
     table, exports = gr.HTML(render("prompts.not_measured"), elem_id="lt-prompts-refit"), gr.HTML()
-    key, kept = gr.State(""), gr.State([])
+    key, refits = gr.State(""), gr.State([])
     with gr.Row(visible=False) as choices:
         keep = gr.Button("Keep for this visit", size="sm")
         drop = gr.Button("Drop", size="sm")
@@ -208,17 +208,17 @@ def _build_refit(lab: PromptLab, sources: Sources, data: gr.Dropdown) -> gr.Stat
         [model, data, *pair, sources.lam, sources.tau, steps, rate],
         [table, exports, key, choices], show_progress_on=table, **BUSY,
     )
-    keep.click(keep_refit, [kept, key, *pair], [kept, choices], **QUIET).success(
-        partial(_with_kept, lab), kept, model, **QUIET
+    keep.click(keep_refit, [refits, key, *pair], [refits, choices], **QUIET).success(
+        partial(_with_refits, lab), refits, model, **QUIET
     )
     drop.click(partial(drop_refit, lab), key, [table, exports, key, choices], **QUIET)
     save.click(friendly(partial(save_refit, lab)), [key, name], saved, **QUIET)
-    return kept
+    return refits
 
 
-def _with_kept(lab: PromptLab, kept: list[tuple[str, str]]) -> Any:
+def _with_refits(lab: PromptLab, refits: list[tuple[str, str]]) -> Any:
     names = [(name, name) for name in lab.registry.names()]
-    return gr.update(choices=[*names, *kept], value=kept[-1][1])
+    return gr.update(choices=[*names, *refits], value=refits[-1][1])
 
 
 def replacement_of(kind: str, words: str, other: str, class_name: str) -> dict[str, str]:
@@ -312,10 +312,10 @@ def build_replacement(
     ask = gr.Button("Rename", elem_id="lt-prompts-rename", visible="hidden")
     choice = [replaced, kind, words, other]
     numbers = [sources.lam, sources.tau, *sources.boxes[:2]]
-    told = ask.click(friendly(partial(show_replacement, lab)),
-                     [sources.photo, sources.model, *choice, *numbers], shown, **QUIET)
-    told.failure(lambda: "", None, shown, **QUIET)
-    told.then(None, js="() => window.ltad.answered()")
+    renamed = ask.click(friendly(partial(show_replacement, lab)),
+                        [sources.photo, sources.model, *choice, *numbers], shown, **QUIET)
+    renamed.failure(lambda: "", None, shown, **QUIET)
+    renamed.then(None, js="() => window.ltad.answered()")
     for one in (*choice, *sources.boxes[:2]):
         one.change(None, js="() => window.ltad.press('lt-prompts-rename', 300)")
     replaced.input(_own_words, replaced, words, **QUIET)

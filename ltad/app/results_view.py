@@ -166,8 +166,9 @@ def _missing(runs: Sequence[Run]) -> list[tuple[str, str, list[str]]]:
 def list_runs(reader: RunReader, chosen: list[str]) -> tuple[Any, str]:
     """The runs there are now; the newest is chosen where none of the chosen ones is left."""
     names = reader.names()
-    kept = [name for name in chosen or [] if name in names] or names[:1]
-    return gr.update(choices=names, value=kept, visible=bool(names)), opening_html(reader, kept)
+    selected = [name for name in chosen or [] if name in names] or names[:1]
+    dropdown = gr.update(choices=names, value=selected, visible=bool(names))
+    return dropdown, opening_html(reader, selected)
 
 
 def opening_html(reader: RunReader, chosen: Sequence[str]) -> str:

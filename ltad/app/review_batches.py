@@ -31,7 +31,7 @@ ENDINGS = {
     "backup": ".sqlite",
 }
 _PREFIX = "ltad-export-"
-_KEPT_SECONDS = 3600
+_RETENTION_SECONDS = 3600
 
 
 class BatchEndpoints:
@@ -288,7 +288,7 @@ def _fresh_folder() -> Path:
     root = Path(tempfile.gettempdir())
     for old in root.glob(f"{_PREFIX}*"):
         try:
-            if time.time() - old.stat().st_mtime > _KEPT_SECONDS:
+            if time.time() - old.stat().st_mtime > _RETENTION_SECONDS:
                 shutil.rmtree(old, ignore_errors=True)
         except OSError:  # another process was faster
             continue

@@ -18,7 +18,7 @@ from ltad.inference.registry import ModelRegistry
 from ltad.io.heatmap import data_url, heat_png, photo_jpeg
 from ltad.io.masks import decode_mask, encode_mask, resize_mask
 from ltad.review.database import Database
-from ltad.review.evidence import look
+from ltad.review.evidence import detect
 from ltad.review.images import ImageStore
 from ltad.review.records import (
     Batch,
@@ -107,7 +107,7 @@ class ItemEndpoints:
         batch = desk.database.batch(item.batch_id)
         image = desk.images.image(item.content_key)
         scorer = desk.registry.scorer(batch.model)
-        own = look(image, item.class_name, batch, desk.database, scorer)
+        own = detect(image, item.class_name, batch, desk.database, scorer)
         threshold = current_threshold(item, desk.thresholds(batch))
         detection = own if threshold is None else move_threshold(own, threshold)
         shrink = min(1.0, OUTLINE_SIDE / max(image.size))
@@ -151,8 +151,8 @@ class ItemEndpoints:
         threshold = current_threshold(item, desk.shown_thresholds(batch)[0])
         wanted = {
             "verdict": verdict, "person": person,
-            "defect_type": _kept(defect_type, before, "defect_type"),
-            "note": _kept(note, before, "note"),
+            "defect_type": _given_or_before(defect_type, before, "defect_type"),
+            "note": _given_or_before(note, before, "note"),
             "mask_key": self._mask_key(item, verdict, mask),
         }
         try:
@@ -238,7 +238,7 @@ def _region_record(region: ImageRegion, scale: tuple[float, float]) -> dict[str,
     }
 
 
-def _kept(given: str | None, before: Decision | None, name: str) -> str:
+def _given_or_before(given: str | None, before: Decision | None, name: str) -> str:
     if given is not None:
         return given
     return getattr(before, name) if before else ""

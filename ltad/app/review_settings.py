@@ -12,7 +12,7 @@ from ltad.review.database import check_choice
 from ltad.review.records import Batch, DeskError, ThresholdChoice, is_above
 from ltad.review.thresholds import Feedback, estimate_from_sample, feedback
 
-LOOK, RESET = "", "reset"
+READ_ONLY, RESET = "", "reset"
 
 
 class SettingEndpoints:
@@ -22,7 +22,7 @@ class SettingEndpoints:
         self._desk = desk
 
     def threshold(
-        self, batch_id: int, class_name: str = "", mode: str = LOOK, value: float = 0.0,
+        self, batch_id: int, class_name: str = "", mode: str = READ_ONLY, value: float = 0.0,
         is_applied: bool = False, person: str = "",
     ) -> dict[str, Any]:
         """Look at, try out or choose the threshold of a class, or of all classes.
@@ -30,7 +30,7 @@ class SettingEndpoints:
         Args:
             batch_id: a batch; the choice holds for all batches of its model.
             class_name: "" is all classes that have no choice of their own.
-            mode: "" looks; "rate", "score", "f1" and "miss" as in
+            mode: "" only reads; "rate", "score", "f1" and "miss" as in
                 `ltad.review.records.ThresholdChoice`; "reset" forgets the choice.
             value: of the mode.
             is_applied: False only tries it out.
@@ -50,13 +50,13 @@ class SettingEndpoints:
         choices = dict(in_force)
         if mode == RESET:
             choices.pop(class_name, None)
-        elif mode != LOOK:
+        elif mode != READ_ONLY:
             choices[class_name] = check_choice(ThresholdChoice(mode, _float(value)))
         scorer = self._desk.registry.scorer(batch.model)
         found = feedback(database, scorer, batch, choices)
-        if mode not in (LOOK, RESET) and _problem(found, class_name):
+        if mode not in (READ_ONLY, RESET) and _problem(found, class_name):
             raise DeskError(_problem(found, class_name))
-        if is_applied and mode != LOOK:
+        if is_applied and mode != READ_ONLY:
             database.set_threshold(batch.model, class_name, choices.get(class_name), person)
         now = feedback(database, scorer, batch, in_force).thresholds
         return self._threshold_record(batch, class_name, choices, found, now)

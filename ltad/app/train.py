@@ -39,7 +39,7 @@ from ltad.types import LTADError, SettingError
 from ltad.workspace import COMMAND, Workspace
 
 NEW = ""
-SECONDS_BETWEEN_LOOKS = 2.0
+POLL_SECONDS = 2.0
 _ROLES = [("Good, to learn from", "learn"), ("Good, to test on only", "test good"),
           ("Defective, to test on only", "test defective")]
 
@@ -111,7 +111,7 @@ def add(
     return (
         _choices(job_names(workspace), job.name), job.name, gr.update(visible=False),
         None, *show(workspace, job.name,
-                    render("train.added", part, added.kept, added.refused[:20])),
+                    render("train.added", part, added.stored, added.refused[:20])),
     )
 
 
@@ -216,7 +216,7 @@ def build_train(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> N
             figures = gr.HTML(elem_id="lt-train-figures")
             parts = gr.HTML(render("train.nothing_yet"), elem_id="lt-train-parts")
             compared = _build_comparison(registry, workspace)
-    timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
+    timer = gr.Timer(POLL_SECONDS, active=False)
     watched = [status, plot, figures, start, cancel, drop, timer]
     shown = [parts, *watched]
     tab.select(friendly(partial(enter, registry, workspace)), remembered,
@@ -249,9 +249,9 @@ def build_train(registry: ModelRegistry, workspace: Workspace, tab: gr.Tab) -> N
     cancel.click(friendly(partial(stop, workspace)), job, watched, **PRIVATE)
     drop.click(friendly(partial(discard, registry, workspace)), job,
                [job, remembered, new_name, *shown], **PRIVATE)
-    looked = timer.tick(friendly(partial(watch, workspace)), job, watched,
+    polled = timer.tick(friendly(partial(watch, workspace)), job, watched,
                         queue=False, **PRIVATE)
-    looked.then(friendly(partial(model_updates, registry)), job, compared,
+    polled.then(friendly(partial(model_updates, registry)), job, compared,
                 queue=False, **PRIVATE)
     build_train_api(registry, workspace)
 

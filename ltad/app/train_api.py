@@ -148,10 +148,9 @@ def _take_in(
     added = {"kept": 0, "refused": []}
     if incoming is not None:
         job.require_editable()
-        added = asdict(add_images(
-            job.folder, job.check_part(part), role or "learn", incoming,
-            registry.first.encoder,
-        ))
+        added = add_images(
+            job.folder, job.check_part(part), role or "learn", incoming, registry.first.encoder
+        ).record()
     return {**added, "parts": job.counts(),
             "warnings": [warning.record() for warning in job.warnings()]}
 

@@ -236,7 +236,7 @@ class NoteUploads:
 
     Args:
         app: what answers.
-        is_public: whether visitors are told apart.
+        is_public: whether visitors are distinguished.
     """
 
     def __init__(self, app: ASGIApp, is_public: bool) -> None:
@@ -396,15 +396,15 @@ class VisitorDesk(Desk):
         for path in map(Path, files):
             inside = _unpacked(path)
             count, size = count + are_images * len(inside), size + sum(inside)
-        kept = [path.stat().st_size for path in self.workspace.root.rglob("*") if path.is_file()]
+        stored = [path.stat().st_size for path in self.workspace.root.rglob("*") if path.is_file()]
         if not self.is_empty:
             count += sum(batch.total for batch in self.database.batches())
             count += sum(batch.total for batch in self.database.deleted_batches())
-        if count > MOST_IMAGES or size + sum(kept) > MOST_BYTES:
+        if count > MOST_IMAGES or size + sum(stored) > MOST_BYTES:
             raise DeskError(
                 f"On this public page a visitor may keep {MOST_IMAGES} images and "
                 f"{MOST_BYTES // 10**6} MB in all; with these it would be {count:,} images and "
-                f"{(size + sum(kept)) / 1e6:,.0f} MB. Bring fewer, or run the page on your own "
+                f"{(size + sum(stored)) / 1e6:,.0f} MB. Bring fewer, or run the page on your own "
                 "machine."
             )
         if self.is_empty and are_images:

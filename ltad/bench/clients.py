@@ -55,12 +55,12 @@ class Brought:
     """A batch that was answered, so that it has to be scored in the end.
 
     A public app takes up what it left when it was killed once the batch's owner asks for it, which
-    `look` does.
+    `poll` does.
     """
 
     database: Path
     id: int
-    look: Callable[[], object]
+    poll: Callable[[], object]
 
 
 @dataclass
@@ -169,7 +169,7 @@ class Reviewer:
         for place, item in enumerate(items):
             self._decide(item["id"], is_painted=place == 0 and item["status"] == "scored")
         self._keep(self._talk.ask("desk_undo", batch, self._name)["decision"])
-        self._look_again(items)
+        self._fetch_images(items)
         if self._app.is_public:
             self._check_own_batches()
 
@@ -199,7 +199,7 @@ class Reviewer:
             decision["person"], decision["verdict"], decision["mask_key"],
         ))
 
-    def _look_again(self, items: list[dict[str, Any]]) -> None:
+    def _fetch_images(self, items: list[dict[str, Any]]) -> None:
         scored = [item["id"] for item in items if item["status"] == "scored"]
         if scored:
             self._talk.ask("desk_map", scored[0])

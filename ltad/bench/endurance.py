@@ -159,7 +159,7 @@ def settle(lasting: Lasting) -> None:
     while rest and time.monotonic() < end:
         for batch in rest:
             with suppress(Refused, httpx.HTTPError):
-                batch.look()
+                batch.poll()
         time.sleep(1.0)
         rest = unscored_batches(rest)
     lasting.unscored = [f"batch {batch.id} of {batch.database}" for batch in rest]

@@ -14,7 +14,7 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ltad.bench.served import App
 from ltad.workspace import Workspace
@@ -220,13 +220,17 @@ class Struck:
     Attributes:
         name: of its kind.
         began, ended: seconds since 1970; it was undone at the latter.
-        told: what was done.
+        outcome: what was done.
     """
 
     name: str
     began: float
     ended: float
-    told: str
+    outcome: str
+
+    def record(self) -> dict[str, Any]:
+        """As plain data; the report calls the outcome "told"."""
+        return {"name": self.name, "began": self.began, "ended": self.ended, "told": self.outcome}
 
 
 def plan(seconds: float, seed: int) -> list[tuple[float, Fault]]:
@@ -261,8 +265,8 @@ def strike_all(
         time.sleep(max(0.0, beginning + after - time.monotonic()))
         began = time.time()
         try:
-            told = fault.strike(ground, dice)
+            outcome = fault.strike(ground, dice)
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            told = f"it could not be done: {str(error)[-300:]}"
-        struck.append(Struck(fault.name, began, time.time(), told))
-        print(f"{time.monotonic() - beginning:7.0f} s  {fault.name}: {told}", flush=True)
+            outcome = f"it could not be done: {str(error)[-300:]}"
+        struck.append(Struck(fault.name, began, time.time(), outcome))
+        print(f"{time.monotonic() - beginning:7.0f} s  {fault.name}: {outcome}", flush=True)

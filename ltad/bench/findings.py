@@ -31,7 +31,7 @@ BLOCKS = 20
 WARM_UP = 1 / 3
 """Of a process's life, whose memory does not count yet: its caches fill."""
 SHORTEST = 300.0
-"""Seconds after the warm-up from which growth can be told."""
+"""Seconds after the warm-up from which growth can be measured."""
 ENDED = ("finished", "cancelled")
 
 
@@ -91,13 +91,13 @@ def lost_decisions(acknowledged: Sequence[Acknowledged]) -> list[str]:
     lost = []
     for path, decisions in groupby(sorted(acknowledged, key=lambda d: str(d.database)),
                                    key=lambda d: d.database):
-        kept = {row[0]: row[1:] for row in _rows(
+        stored = {row[0]: row[1:] for row in _rows(
             path, "SELECT decisions.id, item_id, person, verdict, COALESCE(mask_key, '') FROM"
             " decisions LEFT JOIN blobs ON key = mask_key WHERE mask_key IS NULL OR content != ''"
         )}
         lost += [
             f"{path.name}: decision {one.id} of {one.person}" for one in decisions
-            if kept.get(one.id) != (one.item_id, one.person, one.verdict, one.mask_key)
+            if stored.get(one.id) != (one.item_id, one.person, one.verdict, one.mask_key)
         ]
     return lost
 
@@ -180,7 +180,7 @@ def figures(lasting: Lasting) -> dict[str, Any]:
         "answers": len(answered), "answers_a_second": round(len(answered) / seconds, 1),
         "waits_ms": {name: _waits(answered, name) for name in _names(answered)},
         "waits_ms_without_fault": {name: _waits(undisturbed, name) for name in _names(undisturbed)},
-        "faults": [asdict(fault) | {"errors_until_s_after": _aftermath(fault, failed)}
+        "faults": [fault.record() | {"errors_until_s_after": _aftermath(fault, failed)}
                    for fault in lasting.struck],
         "decisions": len(lasting.diary.decisions), "decisions_lost": lasting.lost,
         "batches": len(lasting.diary.batches), "batches_unscored": lasting.unscored,

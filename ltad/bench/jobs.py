@@ -100,10 +100,10 @@ def table(first: Scorer, taught: Scorer, samples: list[Sample], most: int | None
         labels, paths = [s.is_defective for s in tests], [s.path for s in tests]
         before, _ = _recognised_scores(first, paths)
         after, classes = _recognised_scores(taught, paths)
-        told = np.concatenate([
+        class_given = np.concatenate([
             image_scores(taught, paths[i : i + BATCH], name) for i in range(0, len(paths), BATCH)
         ])
-        figures = [100 * (image_auroc(labels, s) or 0.0) for s in (before, after, told)]
+        figures = [100 * (image_auroc(labels, s) or 0.0) for s in (before, after, class_given)]
         known = 100 * np.mean([c == name for c in classes])
         lines.append(f"{name:16} {labels.count(False):5} {labels.count(True):5}"
                      + "".join(f"{figure:8.1f}" for figure in (*figures, known)))

@@ -9,7 +9,8 @@ another, and that a decision made through one is seen through the other. Prints 
 
 Gradio keeps a visit in the process that began it: the queue, its answers and what a visitor showed
 it. So the proxy has to send each visitor to one process. It does so by a cookie that comes with the
-page; browsers and ``gradio_client`` send it back, and whoever sends none is told by the address.
+page; browsers and ``gradio_client`` send it back, and whoever sends none is recognised by the
+address.
 """
 
 from __future__ import annotations

@@ -202,7 +202,7 @@ class Conversation:
 
     Args:
         url: of the page.
-        note: told of every request.
+        note: called after every request.
     """
 
     def __init__(self, url: str, note: Callable[[Call], None] = lambda call: None) -> None:

@@ -158,11 +158,11 @@ def evaluate(
     folder = checkpoint if Path(checkpoint).is_dir() else None
     settings = scorer.score_settings(normal_prompt, abnormal_prompt, lam, tau)
     found = evaluate_model(scorer, samples, root, features, settings, folder, Path(data).name)
-    told = _told(found)
+    figures = _print_evaluation(found)
     print("\nTest images above the threshold for a false-alarm rate of\n"
           + alarm_table(scorer, found.evaluation, settings, RATES).to_string())
-    report = told | {"recognised": found.evaluation.recognised_shares(),
-                     "known": found.evaluation.known_shares(), "model": scorer.card}
+    report = figures | {"recognised": found.evaluation.recognised_shares(),
+                        "known": found.evaluation.known_shares(), "model": scorer.card}
     if folders:
         _keep(found, folders[0])
     if bank:
@@ -176,7 +176,7 @@ def evaluate(
         json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def _told(found: ModelEvaluation) -> dict[str, Any]:
+def _print_evaluation(found: ModelEvaluation) -> dict[str, Any]:
     """Print a model's tables; the figures as plain data."""
     evaluation = found.evaluation
     print(evaluation.results.table())

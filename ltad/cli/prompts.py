@@ -141,11 +141,11 @@ def _test_set(scorer: Scorer, experiment: Experiment, data: str, work: Path) -> 
     )
     names = [n for n in replaced_classes(scorer, experiment.replacements) if n in bench.positions]
     print(outcome_table(outcome, tuple(names) if len(names) <= MOST_COLUMNS else ()))
-    print("\n".join(_told(outcome, bench.seconds)))
+    print("\n".join(_summary_lines(outcome, bench.seconds)))
     return outcome
 
 
-def _told(outcome: Outcome, reading_seconds: float) -> list[str]:
+def _summary_lines(outcome: Outcome, reading_seconds: float) -> list[str]:
     """How many pairs and images, how the pixels were counted, and how long each part took."""
     grid = outcome.before
     lines = [

@@ -154,7 +154,7 @@ def select(samples: Sequence[Sample], listed: Iterable[str]) -> list[Sample]:
     """
     wanted = {PurePosixPath(name).parts: name for name in listed}
     lengths = {len(parts) for parts in wanted}
-    kept, named = [], set()
+    selected, named = [], set()
     for sample in samples:
         parts = sample.path.parts
         hits = {parts[-length:] for length in lengths} & wanted.keys()
@@ -163,7 +163,7 @@ def select(samples: Sequence[Sample], listed: Iterable[str]) -> list[Sample]:
                 f"The list names {wanted[hits.pop()]}, a test image. Remove it from the list."
             )
         if hits or sample.split != "train":
-            kept.append(sample)
+            selected.append(sample)
         named |= hits
     missing = [name for parts, name in wanted.items() if parts not in named]
     if missing:
@@ -171,13 +171,13 @@ def select(samples: Sequence[Sample], listed: Iterable[str]) -> list[Sample]:
             f"The list names {missing[0]}, which is no training image of this data set "
             f"({len(missing)} such paths in all). Check that list and folder belong together."
         )
-    empty = sorted({s.class_name for s in samples} - {s.class_name for s in kept if _trains(s)})
+    empty = sorted({s.class_name for s in samples} - {s.class_name for s in selected if _trains(s)})
     if empty:
         raise DatasetError(
             f"The list leaves class {empty[0]} without training images. "
             "List at least one, or take the class out of the folder."
         )
-    return kept
+    return selected
 
 
 def _trains(sample: Sample) -> bool:

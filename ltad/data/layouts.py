@@ -11,7 +11,7 @@ from ltad.types import DatasetError, Sample
 def load_dataset(root: str | Path) -> list[Sample]:
     """Every image of a data set in the layout of MVTec AD, VisA or DAGM 2007, or plain folders.
 
-    The layout is told by what lies in `root`. Masks are found by name, never by order.
+    The layout follows from what lies in `root`. Masks are found by name, never by order.
 
     Returns:
         Samples ordered by class, then train before test, as the layout's own function gives them

@@ -154,12 +154,12 @@ def resample(
     """
     samples = list(samples)
     natural = training_counts(samples)
-    kept = {
+    selected = {
         path
         for name, count in long_tail_counts(natural, split, order).items()
         for path in _draw(samples, name, count, seed)
     }
-    return [sample for sample in samples if sample.split != "train" or sample.path in kept]
+    return [sample for sample in samples if sample.split != "train" or sample.path in selected]
 
 
 def resample_as_trained(

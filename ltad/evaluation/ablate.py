@@ -198,7 +198,8 @@ def row_measure(study: Study, row: Row, config: Config) -> tuple[Measure, dict[s
     if row.is_bank:
         settings = settings_of(config)
         return bank_measure(
-            study.store, _kept(study), settings.size, settings.pool, config.training.seed
+            study.store, _learned_positions(study), settings.size, settings.pool,
+            config.training.seed,
         ), {}
     detector, stages = trained_detector(study, row, config)
     named_as = None
@@ -210,9 +211,9 @@ def row_measure(study: Study, row: Row, config: Config) -> tuple[Measure, dict[s
     return measure, stages
 
 
-def _kept(study: Study) -> dict[str, list[int]]:
-    kept = set(study.data.positions.tolist())
-    return {name: [p for p in study.store.indices(name) if p in kept]
+def _learned_positions(study: Study) -> dict[str, list[int]]:
+    learned = set(study.data.positions.tolist())
+    return {name: [p for p in study.store.indices(name) if p in learned]
             for name in study.class_names}
 
 

@@ -172,18 +172,18 @@ def evaluate_tests(
     return Evaluation(
         branches, Results(tuple(one.result for one in classes)), tests.samples,
         {b: np.concatenate([one.arrays[b] for one in classes]) for b in branches},
-        **{key: np.concatenate([one.arrays[key] for one in classes]) for key in _KEPT},
+        **{key: np.concatenate([one.arrays[key] for one in classes]) for key in _PER_IMAGE},
         thin_masks=sum(one.thin_masks for one in classes),
         uncertain={key: error for one in classes for key, error in one.uncertain.items()},
     )
 
 
-_KEPT = ("recognised", "known", "embeddings", "maps")
+_PER_IMAGE = ("recognised", "known", "embeddings", "maps")
 
 
 @dataclass(frozen=True)
 class _ClassFound:
-    """What `Evaluation` holds of one class; `arrays` are a branch's scores each, and `_KEPT`."""
+    """What `Evaluation` holds of one class; `arrays`: scores by branch, and `_PER_IMAGE`."""
 
     result: ClassResult
     arrays: dict[str, np.ndarray]
@@ -259,7 +259,7 @@ class _Collected:
         self._first = branches[0]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """A branch's scores each, and `_KEPT`."""
+        """A branch's scores each, and `_PER_IMAGE`."""
         return {
             **{b: np.asarray(scores, np.float64) for b, scores in self.scores.items()},
             "recognised": np.array(self.recognised, dtype=object),

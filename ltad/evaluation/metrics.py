@@ -254,8 +254,8 @@ class PixelScores:
         """Largest possible distance of each figure to the exact one, by its method's name.
 
         Inside a bin the order of the pixels is unknown. The bounds take the best and the worst:
-        all its defective pixels above its normal ones, or below; true ties are not told from
-        pixels that only share a bin. 0 for a figure that is None.
+        all its defective pixels above its normal ones, or below; true ties are not distinguished
+        from pixels that only share a bin. 0 for a figure that is None.
         """
         normal, defective = self._counts[:2]
         if not (normal.any() and defective.any()):

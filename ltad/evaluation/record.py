@@ -171,19 +171,19 @@ def ship_run(run: Run, runs: Path, most: int) -> Path:
     if most < 1:
         raise SettingError(f"--pictures is {most}, but it must be 1 or more.")
     target = new_run_folder(runs, run.name)
-    kept = chosen_images(run.images, most)
+    chosen = chosen_images(run.images, most)
     about = {
         **run.about, "data": {**run.about["data"], "root": NOT_HERE},
         "model": {**run.about["model"], "folder": None},
     }
     about.pop("format", None)
-    images = run.images.loc[kept].assign(index=np.arange(len(kept)))
+    images = run.images.loc[chosen].assign(index=np.arange(len(chosen)))
     beside = runs / f".{run.name}.pictures"
     try:
-        _copy_images(run, kept, beside)
+        _copy_images(run, chosen, beside)
         write_run(
             target, about, images.reset_index(drop=True), run.calibration, run.results,
-            run.embeddings()[kept], run.maps()[kept], beside,
+            run.embeddings()[chosen], run.maps()[chosen], beside,
         )
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -193,17 +193,17 @@ def ship_run(run: Run, runs: Path, most: int) -> Path:
 def chosen_images(images: pd.DataFrame, most: int) -> list[int]:
     """Places of an even share of every class and defect type, in order."""
     share = min(1.0, most / len(images))
-    kept: list[int] = []
+    chosen: list[int] = []
     for _, group in images.groupby(["class_name", "defect"], sort=True):
         count = max(1, int(len(group) * share))
-        kept += list(group.index[np.linspace(0, len(group) - 1, count).round().astype(int)])
-    return sorted(kept)
+        chosen += list(group.index[np.linspace(0, len(group) - 1, count).round().astype(int)])
+    return sorted(chosen)
 
 
-def _copy_images(run: Run, kept: list[int], folder: Path) -> None:
+def _copy_images(run: Run, chosen: list[int], folder: Path) -> None:
     for kind in (THUMBNAILS, OUTLINES):
         (folder / kind).mkdir(parents=True, exist_ok=True)
-    for new, old in enumerate(kept):
+    for new, old in enumerate(chosen):
         shutil.copyfile(run.thumbnail(old), folder / THUMBNAILS / f"{new:05d}.jpg")
         if (outline := run.outline(old)) is not None:
             shutil.copyfile(outline, folder / OUTLINES / f"{new:05d}.png")

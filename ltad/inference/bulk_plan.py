@@ -226,12 +226,12 @@ def _differences(
     pairs = {name: (plan.settings.get(name), value) for name, value in settings.items()}
     pairs["shard size"] = (plan.shard_size, shard_size)
     pairs["version of the image reader"] = (plan.reading, READING)
-    told = [f"the {name.replace('_', ' ')} was {before!r} and is {now!r}"
-            for name, (before, now) in pairs.items() if before != now]
+    differences = [f"the {name.replace('_', ' ')} was {before!r} and is {now!r}"
+                   for name, (before, now) in pairs.items() if before != now]
     if plan.model["fingerprint"] != model["fingerprint"]:
         before, now = ("{name} ({fingerprint})".format(**one) for one in (plan.model, model))
-        told.insert(0, f"the model was {before} and is {now}")
-    return told
+        differences.insert(0, f"the model was {before} and is {now}")
+    return differences
 
 
 def _other_files(plan: Plan, files: list[str]) -> str:
@@ -242,5 +242,5 @@ def _other_files(plan: Plan, files: list[str]) -> str:
         rows = file.read(["archive", "path"]).to_pylist()
     planned = {row["archive"] or row["path"] for row in rows}
     sides = {"new": set(files) - planned, "gone": planned - set(files)}
-    told = [f"{len(some)} {what}, such as {min(some)}" for what, some in sides.items() if some]
-    return f"of the inputs, {' and '.join(told) or 'a tar was written again'}"
+    changes = [f"{len(some)} {what}, such as {min(some)}" for what, some in sides.items() if some]
+    return f"of the inputs, {' and '.join(changes) or 'a tar was written again'}"

@@ -38,11 +38,11 @@ def descriptor(patches: Tensor, trimmed: float = TRIMMED) -> Tensor:
             median patch, each channel in units of its own deviation.
     """
     flat = patches.float().flatten(2)
-    kept = flat.shape[2] - int(trimmed * flat.shape[2])
-    if kept < flat.shape[2]:
+    remaining = flat.shape[2] - int(trimmed * flat.shape[2])
+    if remaining < flat.shape[2]:
         spread = flat.std(dim=2, keepdim=True, unbiased=False).clamp_min(1e-6)
         offsets = (flat - flat.median(dim=2, keepdim=True).values) / spread
-        nearest = offsets.square().sum(dim=1).argsort(dim=1, stable=True)[:, None, :kept]
+        nearest = offsets.square().sum(dim=1).argsort(dim=1, stable=True)[:, None, :remaining]
         flat = flat.gather(2, nearest.expand(-1, flat.shape[1], -1))
     return torch.cat([flat.mean(dim=2), flat.std(dim=2, unbiased=False)], dim=1)
 

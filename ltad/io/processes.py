@@ -40,8 +40,8 @@ def joined() -> Generator[None]:
 
 def started() -> int:
     """Processes that torchrun started, 1 without it."""
-    told = os.environ.get("WORLD_SIZE", "")
-    return int(told) if told.isdecimal() else 1
+    world_size = os.environ.get("WORLD_SIZE", "")
+    return int(world_size) if world_size.isdecimal() else 1
 
 
 def own_device(device: str) -> str:

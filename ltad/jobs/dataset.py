@@ -60,10 +60,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class Added:
-    """What became of images that came in: how many were kept, and why others were not."""
+    """What became of images that came in: how many were stored, and why others were not."""
 
-    kept: int
+    stored: int
     refused: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """As plain data; the API calls what was stored "kept"."""
+        return {"kept": self.stored, "refused": self.refused}
 
 
 def add_images(
@@ -85,7 +89,7 @@ def add_images(
     _check_role(role)
     known = {f.key: f.name for r in ROLES for f in read_facts(folder, part, r)}
     number = _next_number(folder, part)
-    refused, batch, kept = [], [], 0
+    refused, batch, stored = [], [], 0
     for file in incoming:
         try:
             if file.content is None:
@@ -100,14 +104,14 @@ def add_images(
             continue
         if len(known) >= MOST_IMAGES:
             raise DatasetError(f"{part} has {MOST_IMAGES} images, which are the most.")
-        name = f"{number + kept:03d}_{_safe(file.name)}.png"
-        known[key], kept = name, kept + 1
+        name = f"{number + stored:03d}_{_safe(file.name)}.png"
+        known[key], stored = name, stored + 1
         batch.append((name, key, image))
         if len(batch) == BATCH:
             _store(folder, part, role, batch, encoder)
             batch = []
     _store(folder, part, role, batch, encoder)
-    return Added(kept, tuple(refused))
+    return Added(stored, tuple(refused))
 
 
 def _check_role(role: str) -> None:

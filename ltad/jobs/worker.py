@@ -59,7 +59,7 @@ FOR_PHOTOGRAPHS = ("standardize", "residual", "reference_size", "reference_weigh
 """Settings that the preset has from photographs; a base model may be of drawings, or published."""
 _LOG = logging.getLogger(__name__)
 TURN_FILE, MODEL = "turn", "model"
-SECONDS_BETWEEN_LOOKS = 1.0
+POLL_SECONDS = 1.0
 RENDERED_SIZE = 256
 NICENESS = 5
 
@@ -204,7 +204,7 @@ def _wait_for_turn(job: Job) -> int:
     while turn is None:
         turn = try_lock(path)
         _stop_if_asked(job)
-        time.sleep(0 if turn else SECONDS_BETWEEN_LOOKS)
+        time.sleep(0 if turn else POLL_SECONDS)
     return turn
 
 

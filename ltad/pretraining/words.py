@@ -3,7 +3,7 @@
 A prompt is one word or phrase and a subject: "a cracked screw", "a screw with a crack". Words for
 holes, dents and warps are never used in training, since those flaws are kept out as well.
 
-ImageNet's 1,000 classes are told by up to three of their WordNet names in several phrasings; other
+ImageNet's 1,000 classes are named by up to three of their WordNet names in several phrasings; other
 phrasings are held out, to see whether a name is understood or a sentence remembered.
 """
 

@@ -28,7 +28,7 @@ from ltad.training.phases import TrainingData
 from ltad.types import LTADError, Sample, SettingError
 from ltad.workspace import Workspace
 
-KEPT = "refit:"
+REFIT_PREFIX = "refit:"
 """Begins the name of a refitted model that only this page knows; a folder cannot be called so."""
 _BENCHES, _TRAININGS, _REFITS = 4, 2, 32
 _MOST_FOLDERS = 100
@@ -48,7 +48,7 @@ class DataSet:
 
 
 @dataclass(frozen=True)
-class KeptRefit:
+class StoredRefit:
     """A refitted model in memory, and how it was made: data set, command line."""
 
     refit: Refit
@@ -69,7 +69,7 @@ class PromptLab:
         self.workspace = workspace
         self._benches: Memory[Bench] = Memory(_BENCHES)
         self._trainings: Memory[TrainingData] = Memory(_TRAININGS)
-        self._refits: Memory[KeptRefit] = Memory(_REFITS)
+        self._refits: Memory[StoredRefit] = Memory(_REFITS)
 
     def scorer(self, model: str | None) -> Scorer:
         """The model of a name, or the refitted one of an id from `keep`.
@@ -77,8 +77,8 @@ class PromptLab:
         Raises:
             SettingError: no such model, or one that is no longer in memory.
         """
-        if model and model.startswith(KEPT):
-            return self._kept(model).refit.scorer
+        if model and model.startswith(REFIT_PREFIX):
+            return self._stored(model).refit.scorer
         return self.registry.scorer(model)
 
     def data_sets(self, model: str | None) -> list[DataSet]:
@@ -126,10 +126,10 @@ class PromptLab:
 
     def keep(self, model: str | None, data_name: str, outcome: Outcome) -> str:
         """Keep the refit of a single pair in memory; its id is known to who asked only."""
-        key = KEPT + secrets.token_hex(12)
+        key = REFIT_PREFIX + secrets.token_hex(12)
         command = self.command(model, outcome.experiment, data_name)
-        kept = KeptRefit(outcome.refits[0], data_name, command)
-        self._refits.put(key, kept)
+        stored = StoredRefit(outcome.refits[0], data_name, command)
+        self._refits.put(key, stored)
         return key
 
     def drop(self, key: str) -> None:
@@ -145,13 +145,13 @@ class PromptLab:
             CheckpointError: it cannot be written.
         """
         self.workspace.require_private("Saving a model")
-        kept = self._kept(key)
+        stored = self._stored(key)
         if name in self.registry.names():
             raise SettingError(f"There is a model {name!r} already. Choose another name.")
-        return save_variant(kept.refit.scorer, name, self.workspace.models, about={
-            "refitted_from": kept.refit.scorer.name,
-            "refitted_on": kept.data, "refit_steps": kept.refit.steps,
-            "refit_learning_rate": kept.refit.learning_rate,
+        return save_variant(stored.refit.scorer, name, self.workspace.models, about={
+            "refitted_from": stored.refit.scorer.name,
+            "refitted_on": stored.data, "refit_steps": stored.refit.steps,
+            "refit_learning_rate": stored.refit.learning_rate,
         })
 
     def command(
@@ -165,14 +165,14 @@ class PromptLab:
         data = self.data_set(model, data_name).data if data_name else None
         if data not in (None, PARTS):
             data = _short(Path(data))
-        if model and model.startswith(KEPT):
-            folder = "refit-" + model.removeprefix(KEPT)[:8]
-            made = f"{self._kept(model).command} --save {folder}"
+        if model and model.startswith(REFIT_PREFIX):
+            folder = "refit-" + model.removeprefix(REFIT_PREFIX)[:8]
+            made = f"{self._stored(model).command} --save {folder}"
             return f"{made} && {experiment.command(folder, data, image, class_name)}"
         return experiment.command(self._checkpoint(model), data, image, class_name)
 
     def _checkpoint(self, model: str | None) -> str:
-        """How the command line names a model: its folder if it can be told, else its name."""
+        """How the command line names a model: its folder if that is known, else its name."""
         scorer = self.scorer(model)
         encoder = Path(scorer.encoder.source)
         for folder in (self.workspace.models / scorer.name, encoder.parent):
@@ -180,13 +180,13 @@ class PromptLab:
                 return _short(folder)
         return scorer.name
 
-    def _kept(self, key: str) -> KeptRefit:
-        kept = self._refits.get(key)
-        if kept is None:
+    def _stored(self, key: str) -> StoredRefit:
+        stored = self._refits.get(key)
+        if stored is None:
             raise SettingError(
                 "That refitted model is no longer in memory. Refit again, or choose another model."
             )
-        return kept
+        return stored
 
     def _folders(self) -> list[Path]:
         """Server folders that are data sets or hold some, and the data of the runs."""

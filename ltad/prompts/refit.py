@@ -31,8 +31,8 @@ POOL = 512
 PATCHES = 512
 """Patches a step."""
 _BATCH = 32
-_TOLD = 8_192  # patches whose loss is told, the same ones before and after
-_POOL_SEED, _DRAW_SEED, _TOLD_SEED = 70, 71, 72
+_LOSS_PATCHES = 8_192  # patches whose loss is reported, the same ones before and after
+_POOL_SEED, _DRAW_SEED, _LOSS_SEED = 70, 71, 72
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def refit(
             abnormal = feature_jitter(normal, detector.config.training.noise_scale, random)
             return semantic_loss(detector, texts, classes[chosen], normal, abnormal)
 
-        first = loss_of(_TOLD, _TOLD_SEED).item()
+        first = loss_of(_LOSS_PATCHES, _LOSS_SEED).item()
         detector.semantic.requires_grad_(True)
         optimizer = torch.optim.AdamW(
             detector.semantic.parameters(), lr=rate,
@@ -128,7 +128,7 @@ def refit(
             loss_of(PATCHES, _DRAW_SEED, step).backward()
             optimizer.step()
         detector.semantic.requires_grad_(False)
-        last = loss_of(_TOLD, _TOLD_SEED).item()
+        last = loss_of(_LOSS_PATCHES, _LOSS_SEED).item()
     if not np.isfinite(last):
         raise CheckpointError("The refit's loss became infinite. Lower the learning rate.")
     return Refit(fitted, first, last, settings.steps, rate, time.monotonic() - began)

@@ -53,7 +53,7 @@ _FROM_ITEMS = "FROM items LEFT JOIN decisions ON decisions.id = items.decision_i
 # The index items_by_suspicion is in this order, so nothing is sorted when a list is read.
 _BY_SUSPICION = "ORDER BY status IN ('failed', 'cancelled'), margin DESC, position"
 NAME_LENGTH = 300
-KEPT_DAYS = 30
+RETENTION_DAYS = 30
 """So long a deleted batch keeps its images, unless somebody erases it before."""
 DEFECT_TYPE_LENGTH = 100
 NOTE_LENGTH = 2000
@@ -132,7 +132,8 @@ def days_left(batches: Sequence[Batch]) -> dict[int, float]:
     today = datetime.now(UTC)
     return {
         batch.id: 0.0 if batch.erased else max(
-            0.0, KEPT_DAYS - (today - datetime.fromisoformat(batch.deleted)) / timedelta(days=1)
+            0.0,
+            RETENTION_DAYS - (today - datetime.fromisoformat(batch.deleted)) / timedelta(days=1),
         )
         for batch in batches
     }
@@ -498,7 +499,9 @@ class Database(Store):
         rows = self._rows(f"SELECT {BATCH} FROM batches WHERE deleted != '' ORDER BY deleted DESC")
         return [batch_of(row, self._counts(row[0])) for row in rows]
 
-    def mark_erased(self, batch_id: int | None = None, kept_days: float = KEPT_DAYS) -> None:
+    def mark_erased(
+        self, batch_id: int | None = None, retention_days: float = RETENTION_DAYS
+    ) -> None:
         """Give up the images of a deleted batch; None: of all deleted so many days ago.
 
         Raises:
@@ -508,7 +511,7 @@ class Database(Store):
             raise DeskError(
                 f"The batch {self.batch(batch_id).name!r} is not deleted. Delete it first."
             )
-        before = datetime.now(UTC) - timedelta(days=kept_days)
+        before = datetime.now(UTC) - timedelta(days=retention_days)
         with self._writing() as connection:
             connection.execute(
                 "UPDATE batches SET erased = ? WHERE deleted != '' AND erased = ''"

@@ -74,7 +74,7 @@ def gather(
     image = detection = None
     if scorer is not None:
         image = images.image(item.content_key)
-        detection = look(image, item.class_name, batch, database, scorer)
+        detection = detect(image, item.class_name, batch, database, scorer)
         threshold = current_threshold(item, thresholds)
         if threshold is not None:
             detection = move_threshold(detection, threshold)
@@ -89,7 +89,7 @@ def gather(
     return Evidence(image, detection, regions, source)
 
 
-def look(
+def detect(
     image: Image.Image, class_name: str, batch: Batch, database: Database, scorer: Scorer
 ) -> Detection:
     """Score an image of a batch under its settings, without the places its class ignores."""

@@ -96,15 +96,15 @@ def _without(
 ) -> Detector:
     """The detector, filled with all images but some."""
     gone = {p for places in left_out.values() for p in places}
-    kept = [p for p in range(len(store)) if p not in gone]
+    remaining = [p for p in range(len(store)) if p not in gone]
     one = detector.with_parts(
         reconstruction=copy.deepcopy(detector.reconstruction),
         **({REFERENCE: copy.deepcopy(detector.reference)} if detector.reference else {}),
     )
-    data = TrainingData.of(store, kept, detector.class_names, encoder.device)
+    data = TrainingData.of(store, remaining, detector.class_names, encoder.device)
     one.reconstruction.score.fit(lambda: good_residuals(one, data))
     if one.reference is not None:
-        fit_reference(one, encoder, store, kept, features, views)
+        fit_reference(one, encoder, store, remaining, features, views)
     return one
 
 

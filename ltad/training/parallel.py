@@ -77,9 +77,9 @@ class DropoutOfAll(TorchFunctionMode):
     ) -> Tensor:
         if not training or p == 0:
             return values
-        kept = torch.empty((self._rows.total, *values.shape[1:]), dtype=values.dtype,
+        mask = torch.empty((self._rows.total, *values.shape[1:]), dtype=values.dtype,
                            device=values.device).bernoulli_(1 - p).div_(1 - p)
-        return values * kept[self._rows.own]
+        return values * mask[self._rows.own]
 
     def _attention(
         self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,

@@ -87,7 +87,7 @@ def train(
     training = training_images(samples)
     class_names = tuple(sorted({sample.class_name for sample in training}))
     store = build_store(training, encoder, features)
-    kept, held_out = hold_out(store, class_names, config)
+    remaining, held_out = hold_out(store, class_names, config)
     learned, _ = learned_and_held_out(store, class_names, config)
     data = TrainingData.of(store, learned, class_names, encoder.device)
     detector = Detector(class_names, encoder, config).to(encoder.device)
@@ -100,19 +100,19 @@ def train(
         train_phase1(detector, encoder, data, states[0], _plain(key), report)
     is_cross_fitted = config.training.calibration == "cross_fitted"
     second = None
-    if len(learned) > len(kept) and not is_cross_fitted:
+    if len(learned) > len(remaining) and not is_cross_fitted:
         second = _untrained_copy(detector)
     train_phase2(detector, encoder, data, states[1], _plain(key), report)
     if second is not None:
-        without = TrainingData.of(store, kept, class_names, encoder.device)
-        second_key = _plain({**key, "pictures": _identity(store, kept)})
+        without = TrainingData.of(store, remaining, class_names, encoder.device)
+        second_key = _plain({**key, "pictures": _identity(store, remaining)})
         train_phase2(second, encoder, without, states[2], second_key, report,
                      title="phase 2 for the thresholds")
         second.eval()
     detector.eval()
-    views = _fill_reference(detector, second, encoder, store, learned, kept, features)
+    views = _fill_reference(detector, second, encoder, store, learned, remaining, features)
     apart = None
-    judged = calibration_positions(store, kept, held_out)
+    judged = calibration_positions(store, remaining, held_out)
     if is_cross_fitted:
         apart = cross_fit(detector, encoder, store, views, features, MOST_CALIBRATION_IMAGES)
         judged = apart.positions if any(apart.positions.values()) else judged
@@ -136,7 +136,7 @@ def train(
         "torch": torch.__version__, "python": platform.python_version(),
     }
     checkpoint = Checkpoint(
-        detector, _recogniser(store, class_names, learned, kept, held_out),
+        detector, _recogniser(store, class_names, learned, remaining, held_out),
         calibration_images(store, judged, config.features.image_size),
         encoder_name, encoder.fingerprint, facts, second,
         apart.scores if apart else {},
@@ -152,11 +152,11 @@ def train(
 
 def _fill_reference(
     detector: Detector, second: Detector | None, encoder: Encoder, store: FeatureStore,
-    learned: list[int], kept: list[int], features: str | Path,
+    learned: list[int], remaining: list[int], features: str | Path,
 ) -> dict[str, list[str]]:
     """The reference branch, where the configuration has one; the turns by class."""
     views: dict[str, list[str]] = {}
-    for one, positions in ((detector, learned), (second, kept)):
+    for one, positions in ((detector, learned), (second, remaining)):
         if one is not None and one.reference is not None:
             views = fit_reference(one, encoder, store, positions, features)
     return views
@@ -201,7 +201,7 @@ def hold_out(
     """
     sizes = [len(store.indices(name)) for name in class_names]
     gives_quarter = config.model.reference_size > 0 and max(sizes) < 10
-    kept: list[int] = []
+    remaining: list[int] = []
     held: dict[str, list[int]] = {}
     for number, name in enumerate(class_names):
         positions = np.asarray(store.indices(name))
@@ -211,8 +211,8 @@ def hold_out(
             count = max(1, len(positions) // 4)
         order = generator(config.training.seed, 80, number).permutation(len(positions))
         held[name] = sorted(positions[order[:count]].tolist())
-        kept += sorted(positions[order[count:]].tolist())
-    return kept, held
+        remaining += sorted(positions[order[count:]].tolist())
+    return remaining, held
 
 
 def learned_and_held_out(
@@ -237,7 +237,7 @@ def _untrained_copy(detector: Detector) -> Detector:
 
 
 def calibration_positions(
-    store: FeatureStore, kept: list[int], held_out: dict[str, list[int]]
+    store: FeatureStore, remaining: list[int], held_out: dict[str, list[int]]
 ) -> dict[str, list[int]]:
     """The held-out positions; where no class could hold any out, the training images instead.
 
@@ -246,7 +246,8 @@ def calibration_positions(
     if any(held_out.values()):
         return held_out
     return {
-        name: [p for p in kept if store.samples[p].class_name == name][:MOST_CALIBRATION_IMAGES]
+        name: [p for p in remaining
+               if store.samples[p].class_name == name][:MOST_CALIBRATION_IMAGES]
         for name in held_out
     }
 
@@ -269,7 +270,7 @@ def _at_most(image: Image.Image, size: int) -> Image.Image:
 
 
 def _recogniser(
-    store: FeatureStore, class_names: tuple[str, ...], learned: list[int], kept: list[int],
+    store: FeatureStore, class_names: tuple[str, ...], learned: list[int], remaining: list[int],
     held_out: dict[str, list[int]],
 ) -> ClassRecogniser:
     """Fitted on the images learned from; temperature and limit from held-out ones under a fit
@@ -282,9 +283,9 @@ def _recogniser(
     classes = np.array([index[sample.class_name] for sample in store.samples])
     held = [p for positions in held_out.values() for p in positions]
     checked = ClassRecogniser.fit(
-        class_names, descriptors[kept], classes[kept], descriptors[held], classes[held]
+        class_names, descriptors[remaining], classes[remaining], descriptors[held], classes[held]
     )
-    if len(learned) == len(kept):
+    if len(learned) == len(remaining):
         return checked
     whole = ClassRecogniser.fit(
         class_names, descriptors[learned], classes[learned], descriptors[held], classes[held]
@@ -292,8 +293,10 @@ def _recogniser(
     return replace(whole, temperature=checked.temperature, limit=checked.limit)
 
 
-def _identity(store: FeatureStore, kept: list[int]) -> str:
-    names = "\n".join(f"{store.samples[p].class_name}/{store.samples[p].path.name}" for p in kept)
+def _identity(store: FeatureStore, positions: list[int]) -> str:
+    names = "\n".join(
+        f"{store.samples[p].class_name}/{store.samples[p].path.name}" for p in positions
+    )
     return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from ltad.cli.models import _told
+from ltad.cli.models import _print_evaluation
 from ltad.data.datasets import load_folder
 from ltad.evaluation import evaluate
 from ltad.evaluation.evaluate import bank_measure
@@ -361,7 +361,7 @@ def test_masks_thinner_than_a_pixel_are_counted(tiny_scorer, samples, work, tmp_
     assert found.evaluation.thin_masks == 1
     assert found.evaluation.uncertain == {}
     changed = replace(found.evaluation, uncertain={"screw auroc": 0.0123})
-    _told(replace(found, evaluation=changed))
+    _print_evaluation(replace(found, evaluation=changed))
     printed = capsys.readouterr().out
     assert "Uncertain: pixel screw auroc of the combined branch, by up to 1.23 perc" in printed
     assert "thinner than a pixel at the model's size: 1." in printed

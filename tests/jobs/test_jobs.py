@@ -93,7 +93,7 @@ def test_uploads_come_from_files_and_zips_and_bad_ones_say_why(job, tmp_path, ti
     wide.save(tmp_path / "wide.png")
     added = add_images(job.folder, "gear", "learn", from_files(
         [tmp_path / "some.zip", tmp_path / "wide.png"]), tiny_encoder)
-    assert added.kept == 3
+    assert added.stored == 3
     assert any("broken.png" in text for text in added.refused)
     assert any("the same image" in text for text in added.refused)
     stored = sorted((job.folder / "data/gear/train/good").iterdir())

@@ -27,7 +27,7 @@ from ltad.prompts.grid import (
     prompt_list,
     readings_frame,
 )
-from ltad.prompts.lab import KEPT, PromptLab
+from ltad.prompts.lab import REFIT_PREFIX, PromptLab
 from ltad.prompts.refit import RefitSettings, own_learning_rate, refit
 from ltad.prompts.testset import is_data_set, measure_pairs, read_bench, training_data
 from ltad.prompts.variants import (
@@ -274,7 +274,7 @@ def test_lab_keeps_drops_and_saves_a_refit(lab, parts_folder):
     experiment = Experiment(("a",), ("a broken",), refit=RefitSettings(2, 1e-3))
     outcome = lab.run("", name, experiment)
     key = lab.keep("", name, outcome)
-    assert key.startswith(KEPT) and lab.scorer(key) is outcome.refits[0].scorer
+    assert key.startswith(REFIT_PREFIX) and lab.scorer(key) is outcome.refits[0].scorer
     again = lab.run(key, name, Experiment(("a",), ("a broken",)))
     after = outcome.after.results[0].classes[0]
     assert again.before.results[0].classes[0].image == after.image

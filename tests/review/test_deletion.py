@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from desk_for_tests import Desk
 
-from ltad.review.database import KEPT_DAYS, days_left, free_images
+from ltad.review.database import RETENTION_DAYS, days_left, free_images
 from ltad.review.images import RECENT_SECONDS
 from ltad.review.records import DeskError, NewItem
 from ltad.review.worker import BatchRunner
@@ -83,11 +83,11 @@ def test_erasing_frees_the_disk_but_no_decision(desk, files):
 def test_pictures_go_by_themselves_after_some_days(desk):
     desk.database.delete_batch(desk.id, "Ada")
     (batch,) = desk.database.deleted_batches()
-    assert KEPT_DAYS - 0.01 < days_left([batch])[desk.id] <= KEPT_DAYS
+    assert RETENTION_DAYS - 0.01 < days_left([batch])[desk.id] <= RETENTION_DAYS
     grow_old(desk)
     desk.database.mark_erased()
     assert free_images(desk.database, desk.images) == 0
-    past = (datetime.now(UTC) - timedelta(days=KEPT_DAYS, minutes=1)).isoformat()
+    past = (datetime.now(UTC) - timedelta(days=RETENTION_DAYS, minutes=1)).isoformat()
     with desk.database._writing() as connection:
         connection.execute("UPDATE batches SET deleted = ?", (past,))
     desk.database.mark_erased()

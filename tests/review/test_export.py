@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from ltad.io.heatmap import heat_over
 from ltad.io.masks import decode_mask, encode_mask
 from ltad.review.coco import write_coco
-from ltad.review.evidence import gather, is_suspicious, look, model_verdict, subset
+from ltad.review.evidence import detect, gather, is_suspicious, model_verdict, subset
 from ltad.review.export import COLUMNS, csv_text, guard, stacked_maps, unguard, write_archive
 from ltad.review.files import archive_stem
 from ltad.review.records import DeskError, ItemResult, NewItem
@@ -149,7 +149,7 @@ def test_archive_holds_all_under_safe_names(reviewed, tmp_path):
     for item in scored:
         stem = archive_stem(item)
         picture = reviewed.images.image(item.content_key)
-        detection = look(picture, item.class_name, reviewed.batch, reviewed.database, scorer)
+        detection = detect(picture, item.class_name, reviewed.batch, reviewed.database, scorer)
         maps = np.load(io.BytesIO(archive.read(f"maps/{stem}.npy")), allow_pickle=False)
         assert maps.dtype == np.float32
         assert np.array_equal(maps, stacked_maps(detection))
@@ -183,8 +183,8 @@ def test_parts_of_a_batch_and_half_precision(reviewed, tmp_path):
     assert len(maps) == 7 and all(name.startswith("maps/") for name in maps)
     values = np.load(io.BytesIO(archive.read(maps[0])), allow_pickle=False)
     assert values.dtype == np.float16
-    detection = look(reviewed.images.image(reviewed.items[0].content_key), "", reviewed.batch,
-                     reviewed.database, reviewed.registry.first)
+    detection = detect(reviewed.images.image(reviewed.items[0].content_key), "", reviewed.batch,
+                       reviewed.database, reviewed.registry.first)
     detection.anomaly_map[0, 0] = 70_000
     assert stacked_maps(detection, "float16").dtype == np.float32
     with pytest.raises(DeskError, match="no gifs"):
@@ -218,8 +218,8 @@ def test_ignored_places_count_in_exports_too(reviewed):
     item = next(i for i in reviewed.items if i.status == "scored")
     reviewed.database.set_ignore_region(
         item.class_name, encode_mask(np.ones((16, 16), dtype=bool)), "Ada")
-    detection = look(reviewed.images.image(item.content_key), item.class_name, reviewed.batch,
-                     reviewed.database, reviewed.registry.first)
+    detection = detect(reviewed.images.image(item.content_key), item.class_name, reviewed.batch,
+                       reviewed.database, reviewed.registry.first)
     assert detection.score == 0 and not detection.anomaly_map.any()
 
 
