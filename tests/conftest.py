@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 # The commands that tests start share the cores with the tests themselves.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,8 +11,10 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import torch
@@ -29,6 +32,18 @@ from ltad.training.train import train
 
 torch.set_num_threads(1)
 
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--enable-precise-memory-info",
+]
+PATIENCE = 60_000
+"""Milliseconds that a busy machine has for what the page is to show."""
 TINY_CLASSES = {"hex_nut": 24, "leather": 24, "screw": 4}
 
 
@@ -119,3 +134,48 @@ def tiny_model_folder(
 @pytest.fixture(scope="session")
 def tiny_scorer(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory):
     return load_scorer(tiny_model_folder, cache=tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium; without one the test is skipped, unless `CI` is set."""
+    if not os.environ.get("CI"):
+        pytest.importorskip("playwright")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = shutil.which("chromium") or shutil.which("google-chrome")
+        try:
+            browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        except Exception as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"no Chromium here: {error}")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Begins visits, ``visit(address, width=390)``; it is for the test to go there. Afterwards no
+    script has failed on any page, and nothing but the addresses' hosts was asked."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=PATIENCE)
+    pages, complaints = list[Any](), list[str]()
+    homes, asked = {None, ""}, set[str | None]()
+
+    def begin(address: str, width: int = 1280, height: int = 900) -> Any:
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: asked.add(urlsplit(request.url).hostname))
+        homes.add(urlsplit(address).hostname)
+        pages.append(page)
+        return page
+
+    yield begin
+    for page in pages:
+        page.close()
+    assert complaints == []
+    assert asked <= homes

@@ -196,6 +196,7 @@ def report(found: dict[str, Any]) -> str:
         lines += ["", "full-size ALIGN, random weights", *(
             f"{name:34} {t['median']:9.2f}"
             for name, t in found["full-size ALIGN, milliseconds"].items())]
+    lines += ["", *(f"{name}: {value}" for name, value in found.get("scale", {}).items())]
     return "\n".join([*lines, "", f"peak memory {found['peak megabytes']} MB"])
 
 

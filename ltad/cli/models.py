@@ -453,7 +453,10 @@ def _show(title: str, table: pd.DataFrame) -> None:
 def bench(
     checkpoint: Checkpoint = MODEL,
     align: Annotated[bool, typer.Option(
-        "--align", help="also full-size ALIGN's image tower, with random weights")] = False,
+        "--align", help="also full-size ALIGN's architecture, with random weights")] = False,
+    scale: Annotated[int, typer.Option(
+        min=0, metavar="IMAGES", help="also so many images through the cache, an image after a "
+        "restart, and features and epochs of a data set; 10000 takes some ten minutes")] = 0,
     json_file: JsonFile = None,
     device: Device = "cpu",
 ) -> None:
@@ -461,10 +464,14 @@ def bench(
 
     New images, edited prompts, many callers at once; medians taken in turn in one run.
     """
+    from ltad.bench import scale as larger
     from ltad.bench import speed
 
     with TemporaryDirectory() as empty:
-        found = speed.measure(load_scorer(checkpoint, device, empty), align)
+        scorer = load_scorer(checkpoint, device, empty)
+        found = speed.measure(scorer, align)
+        if scale:
+            found["scale"] = larger.measure(scorer, checkpoint, Path(empty), scale, align)
     print(speed.report(found))
     if json_file is not None:
         speed.write(found, json_file)

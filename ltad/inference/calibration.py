@@ -77,13 +77,6 @@ def semantic_grid(
     )
 
 
-def _branches(
-    parts: Mapping[str, Tensor], readings: Readings, settings: ScoreSettings
-) -> dict[str, Tensor]:
-    """Every branch by name, the sum first; S_sem as a probability."""
-    return {"combined": combined_of(parts, readings.semantic_unit, settings), **parts}
-
-
 def _parts(*parts: Tensor | None) -> dict[str, Tensor]:
     """Of S_rec, S_sem and S_ref those that there are, by name."""
     named = zip(("reconstruction", "semantic", REFERENCE), parts, strict=True)
@@ -99,20 +92,35 @@ def combined_of(
     Equation (5), with the reference branch added by its weight; or, where the branches are on the
     scale of good images, their weighted mean, so that 1 stays the worst place of a good image.
     """
+    return weighted_sum(in_units(parts, semantic_unit), semantic_unit is not None, settings)
+
+
+def in_units(
+    parts: Mapping[str, Tensor], semantic_unit: tuple[float, float] | None
+) -> dict[str, Tensor]:
+    """The branches as they are added up: S_sem too on the scale of good images, if there is one."""
+    if semantic_unit is None:
+        return dict(parts)
+    zero, one = semantic_unit
+    return {**parts, "semantic": (parts["semantic"] - zero) / (one - zero)}
+
+
+def weighted_sum(
+    parts: Mapping[str, Tensor], are_in_units: bool, settings: ScoreSettings
+) -> Tensor:
+    """S of `in_units`, as `combined_of` says."""
     weights = {"reconstruction": 1.0, "semantic": settings.lam,
                REFERENCE: settings.reference_weight}
-    if semantic_unit is None:
+    if not are_in_units:
         total = scoring.combine(parts["reconstruction"], parts["semantic"], settings.lam)
         if REFERENCE in parts:
             total = total + settings.reference_weight * parts[REFERENCE]
         return total
-    zero, one = semantic_unit
-    in_units = {**parts, "semantic": (parts["semantic"] - zero) / (one - zero)}
     whole = sum(weights[name] for name in parts) or 1.0
-    first, *others = in_units
-    total = weights[first] / whole * in_units[first]
+    first, *others = parts
+    total = weights[first] / whole * parts[first]
     for name in others:
-        total += weights[name] / whole * in_units[name]
+        total += weights[name] / whole * parts[name]
     return total
 
 
@@ -126,25 +134,50 @@ def pooled_parts(
     ))
 
 
-def image_scores(
-    pooled_maps: Mapping[str, Tensor], readings: Readings, settings: ScoreSettings
-) -> dict[str, Tensor]:
-    """Image scores (n,) by branch, the sum's first, of `pooled_parts`."""
-    found = _branches(pooled_maps, readings, settings)
-    return {k: scoring.image_score(v) for k, v in found.items()}
+@dataclass(frozen=True)
+class ImageMaps:
+    """What n images show under one pair of prompts, whatever the weights of the branches.
+
+    Attributes:
+        are_in_units: the branches are added up on the scale of good images.
+        maps: branch -> (n, S, S), S_sem as a probability.
+        scores: branch -> (n,), what it scores by itself.
+        added_maps, added_pooled: (n, S, S) and average-pooled (n, P, P), as they are added up.
+    """
+
+    are_in_units: bool
+    maps: dict[str, Tensor]
+    scores: dict[str, Tensor]
+    added_maps: dict[str, Tensor]
+    added_pooled: dict[str, Tensor]
+
+    @classmethod
+    def of(
+        cls, readings: Readings, normal: Tensor, abnormal: Tensor, settings: ScoreSettings
+    ) -> ImageMaps:
+        """Maps of `readings` under t_n and t_a, (d,) or (n, d)."""
+        semantic, unit = semantic_grid(readings, normal, abnormal, settings), readings.semantic_unit
+        maps = _parts(*(
+            None if g is None else scoring.upsample(g.float(), settings.size)
+            for g in (readings.reconstruction, semantic, readings.reference)
+        ))
+        windows = pooled_parts(readings, semantic, settings)
+        alone = {name: scoring.image_score(window) for name, window in windows.items()}
+        return cls(unit is not None, maps, alone, in_units(maps, unit), in_units(windows, unit))
+
+    def weighted(self, settings: ScoreSettings) -> BranchMaps:
+        """Every branch and their sum under `settings`, with whose prompts these maps were made."""
+        whole, windows = (weighted_sum(parts, self.are_in_units, settings)
+                          for parts in (self.added_maps, self.added_pooled))
+        return BranchMaps({"combined": whole, **self.maps},
+                          {"combined": scoring.image_score(windows), **self.scores})
 
 
 def branch_maps(
     readings: Readings, normal: Tensor, abnormal: Tensor, settings: ScoreSettings
 ) -> BranchMaps:
     """Maps and image scores of `readings` under t_n and t_a, (d,) or (n, d)."""
-    semantic = semantic_grid(readings, normal, abnormal, settings)
-    maps = _parts(*(
-        None if g is None else scoring.upsample(g.float(), settings.size)
-        for g in (readings.reconstruction, semantic, readings.reference)
-    ))
-    scores = image_scores(pooled_parts(readings, semantic, settings), readings, settings)
-    return BranchMaps(_branches(maps, readings, settings), scores)
+    return ImageMaps.of(readings, normal, abnormal, settings).weighted(settings)
 
 
 @dataclass(frozen=True)
@@ -185,13 +218,13 @@ class GoodMaps:
     """Maps of one class's held-out good images under one pair of prompts, whatever the weights.
 
     Attributes:
-        semantic_unit: of those images' readings.
-        grids: branch -> (n, G', G').
-        pooled: branch -> (n, P, P).
+        are_in_units: the branches are added up on the scale of good images.
+        grids: branch -> (n, G', G'), as they are added up.
+        pooled: branch -> (n, P, P), as they are added up.
         alone: what each branch scores by itself.
     """
 
-    semantic_unit: tuple[float, float] | None
+    are_in_units: bool
     grids: dict[str, Tensor]
     pooled: dict[str, Tensor]
     alone: NormalScores
@@ -201,17 +234,18 @@ class GoodMaps:
         cls, readings: Readings, normal: Tensor, abnormal: Tensor, settings: ScoreSettings
     ) -> GoodMaps:
         """Maps of `readings` under t_n and t_a, measured on the grid."""
-        semantic = semantic_grid(readings, normal, abnormal, settings)
+        semantic, unit = semantic_grid(readings, normal, abnormal, settings), readings.semantic_unit
         fine = None
         if readings.reconstruction is not None:
             fine = to_grid(readings.reconstruction.float()[:, None], semantic.shape[-1])[:, 0]
         grids = _parts(fine, semantic, readings.reference)
         windows = pooled_parts(readings, semantic, settings)
-        return cls(readings.semantic_unit, grids, windows, NormalScores.of(grids, windows))
+        return cls(unit is not None, in_units(grids, unit), in_units(windows, unit),
+                   NormalScores.of(grids, windows))
 
     def scores(self, settings: ScoreSettings) -> NormalScores:
         """Scores under `settings`, with whose prompts these maps were made, the sum's first."""
-        both = ({"combined": combined_of(parts, self.semantic_unit, settings)}
+        both = ({"combined": weighted_sum(parts, self.are_in_units, settings)}
                 for parts in (self.grids, self.pooled))
         return NormalScores.of(*both) | self.alone
 

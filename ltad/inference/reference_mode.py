@@ -88,7 +88,7 @@ class ReferenceScorer(Scorer):
              "training_pictures": {name: 0}, "views": {name: self.turns}},
         )
         super().__init__(base.encoder, checkpoint, None, base.name)
-        self._reader = reader
+        self._reader, self._maps, self._unknown = reader, base._maps, base._unknown
 
     @cached_property
     def calibration(self) -> Calibration:

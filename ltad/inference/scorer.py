@@ -21,6 +21,7 @@ from ltad.inference.batching import Batcher, batch_size, runs_at_once
 from ltad.inference.calibration import (
     BranchMaps,
     Calibration,
+    ImageMaps,
     Readings,
     ScoreSettings,
     branch_maps,
@@ -41,6 +42,9 @@ READING_MEMORY = 512 * 2**20
 TEXT_MEMORY = 16 * 2**20
 RECOGNISED = 4096
 """Images whose classes are remembered."""
+MAPS_REMEMBERED = 16
+"""Images and prompts whose maps are kept, some 3 MB each: a new lambda only adds them up."""
+WORDS_REMEMBERED = 4096
 FALSE_ALARM_RATE = 0.05
 
 
@@ -185,6 +189,8 @@ class Scorer:
         self._reader = ImageReader(encoder, self.detector, disk)
         self._texts = TensorCache(TEXT_MEMORY, None, encoder.device)
         self._recognised: Memory[Recognition] = Memory(RECOGNISED)
+        self._maps: Memory[ImageMaps] = Memory(MAPS_REMEMBERED)
+        self._unknown: Memory[list[str]] = Memory(WORDS_REMEMBERED)
 
     def with_detector(self, detector: Detector) -> Scorer:
         """A scorer with another detector on the same encoder; the images' features are shared.
@@ -203,6 +209,7 @@ class Scorer:
         """
         other = Scorer(self.encoder, checkpoint, None, name)
         other._reader = self._reader.with_detector(checkpoint.detector)
+        other._maps, other._unknown = self._maps, self._unknown
         return other
 
     @property
@@ -347,7 +354,11 @@ class Scorer:
 
     def unknown_words(self, words: str) -> list[str]:
         """Words that the vocabulary does not hold whole."""
-        return self.encoder.unknown_words(words.replace(PROMPT_SEPARATOR, " "))
+        known = self._unknown.get(words)
+        if known is None:
+            known = self._unknown.put(
+                words, self.encoder.unknown_words(words.replace(PROMPT_SEPARATOR, " ")))
+        return list(known)
 
     def nearest_tokens(self, class_name: str, k: int = 10) -> list[list[NearestToken]]:
         """For each of the class's m learned vectors, the k nearest vocabulary words."""
@@ -436,19 +447,30 @@ class Scorer:
         for name in self.class_names:
             self.calibration.limits(name, self.score_settings(), FALSE_ALARM_RATE)
 
+    def _maps_of(self, prepared: Prepared, name: str, settings: ScoreSettings) -> ImageMaps:
+        """An image's maps under the settings' prompts; a new lambda finds them there."""
+        key = (self.detector_key, prepared.key, name,
+               replace(settings, lam=0.0, reference_weight=0.0))
+        found = self._maps.get(key)
+        if found is None:
+            normal, abnormal = (self.texts([name], words) for words in (
+                settings.normal_prompt, settings.abnormal_prompt))
+            found = self._maps.put(key, ImageMaps.of(
+                self._reader.read(prepared, name), normal, abnormal, settings))
+        return found
+
     def _detect(
         self, prepared: Prepared, class_name: str | None, settings: ScoreSettings, rate: float
     ) -> Detection:
         seen = self.recognise(prepared)
         name = class_name or seen.best
-        normal = self.texts([name], settings.normal_prompt)
-        abnormal = self.texts([name], settings.abnormal_prompt)
-        measured = branch_maps(self._reader.read(prepared, name), normal, abnormal, settings)
+        measured = self._maps_of(prepared, name, settings).weighted(settings)
         limits = self.calibration.limits(name, settings, rate)
         scores = {b: float(v[0]) for b, v in measured.scores.items()}
         score, threshold = scores["combined"], limits.thresholds["combined"]
         pixel_threshold = scoring.region_limit(score, threshold, limits.pixel_threshold)
-        maps = {b: v[0].float().cpu().numpy() for b, v in measured.maps.items()}
+        # Copies: what a caller does with a map must not change the one that is remembered.
+        maps = {b: v[0].float().cpu().numpy().copy() for b, v in measured.maps.items()}
         unknown = [w for p in (settings.normal_prompt, settings.abnormal_prompt)
                    for w in self.unknown_words(p)]
         return Detection(

@@ -6,9 +6,7 @@ import base64
 import html as markup
 import io
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +29,6 @@ from ltad.workspace import Workspace
 
 RUDE = "a <img src=x onerror=alert(1)> ${2+2}"
 COLUMNS = [f"{m}_{b}" for m in ("image", "pixel") for b in ("semantic", "combined")]
-PATIENCE = 60_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
@@ -225,49 +222,29 @@ def test_endpoints_take_and_give_plain_data(address, lab, parts_folder, picture)
 
 
 @pytest.mark.browser
-def test_a_visit_from_picture_to_refit(address, parts_folder):
-    if not os.environ.get("CI"):
-        pytest.importorskip("playwright")
-    from playwright.sync_api import expect, sync_playwright
+def test_a_visit_from_picture_to_refit(visit, address, parts_folder):
+    from playwright.sync_api import expect
 
-    expect.set_options(timeout=PATIENCE)
-
-    with sync_playwright() as playwright:
-        chromium = shutil.which("chromium") or shutil.which("google-chrome")
-        try:
-            browser = playwright.chromium.launch(
-                executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
-            )
-        except Exception as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(f"no Chromium here: {error}")
-        page = browser.new_page(viewport={"width": 390, "height": 844})
-        page.set_default_timeout(PATIENCE)
-        complaints: list[str] = []
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(address)
-        page.get_by_role("button", name="Example: leather").click()
-        expect(page.locator("#lt-prompts-maps .lt-heat")).to_have_count(16, timeout=PATIENCE)
-        page.get_by_role("button", name="Make a good / a defective pair B").first.click()
-        expect(page.get_by_label("B: vᵃ")).to_have_value("a defective")
-        expect(page.locator("#lt-prompts-compared")).to_contain_text("a good / a defective",
-                                                                     timeout=PATIENCE)
-        page.get_by_label("Words for normal").fill("a\na zzyzx")
-        expect(page.locator("#lt-prompts-maps .lt-heat")).to_have_count(8, timeout=PATIENCE)
-        page.get_by_label("Test set").click()
-        page.get_by_role("option", name=parts_folder.name).click()
-        page.locator("#lt-prompts-measure").click()
-        expect(page.locator(".lt-prompts-heat td b")).to_have_count(8, timeout=PATIENCE)
-        page.locator("#lt-prompts-refit-run").click()
-        expect(page.locator("#lt-prompts-refit table")).to_be_visible(timeout=PATIENCE)
-        page.get_by_role("button", name="Keep for this visit").click()
-        expect(page.locator("#lt-prompts-model input")).to_have_value(re.compile("refit 1"))
-        expect(page.locator("#lt-prompts-maps .lt-heat")).to_have_count(8, timeout=PATIENCE)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        captions = page.locator(".lt-prompts-scroll caption > span").evaluate_all(
-            "all => all.map(one => one.getBoundingClientRect().right)"
-        )
-        assert len(captions) == 3 and max(captions) <= 390
-        assert complaints == []
-        browser.close()
+    page = visit(address, 390, 844)
+    page.goto(address)
+    page.get_by_role("button", name="Example: leather").click()
+    expect(page.locator("#lt-prompts-maps .lt-heat")).to_have_count(16)
+    page.get_by_role("button", name="Make a good / a defective pair B").first.click()
+    expect(page.get_by_label("B: vᵃ")).to_have_value("a defective")
+    expect(page.locator("#lt-prompts-compared")).to_contain_text("a good / a defective")
+    page.get_by_label("Words for normal").fill("a\na zzyzx")
+    expect(page.locator("#lt-prompts-maps .lt-heat")).to_have_count(8)
+    page.get_by_label("Test set").click()
+    page.get_by_role("option", name=parts_folder.name).click()
+    page.locator("#lt-prompts-measure").click()
+    expect(page.locator(".lt-prompts-heat td b")).to_have_count(8)
+    page.locator("#lt-prompts-refit-run").click()
+    expect(page.locator("#lt-prompts-refit table")).to_be_visible()
+    page.get_by_role("button", name="Keep for this visit").click()
+    expect(page.locator("#lt-prompts-model input")).to_have_value(re.compile("refit 1"))
+    expect(page.locator("#lt-prompts-maps .lt-heat")).to_have_count(8)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    captions = page.locator(".lt-prompts-scroll caption > span").evaluate_all(
+        "all => all.map(one => one.getBoundingClientRect().right)"
+    )
+    assert len(captions) == 3 and max(captions) <= 390

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gradio as gr
@@ -19,9 +19,7 @@ from ltad.workspace import Workspace
 
 if not os.environ.get("CI"):
     pytest.importorskip("playwright")
-from playwright.sync_api import Browser, Page, expect
-
-PATIENCE = 60_000  # milliseconds
+from playwright.sync_api import Page, expect
 
 
 class Registry:
@@ -51,29 +49,21 @@ def address(workspace: Workspace) -> Iterator[str]:
     app.close()
 
 
-
-
 @pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    """The tab with its images and figures loaded; afterwards no script may have failed."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(PATIENCE)
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+def page(visit: Callable[..., Page], address: str) -> Page:
+    """The tab with its images and figures loaded."""
+    page = visit(address)
     page.goto(address)
     page.get_by_role("tab", name="Results").click()
     for drawn in ("#lt-run-map", "#lt-run-histogram", "#lt-run-curves"):
-        expect(page.locator(f"{drawn} .main-svg").first).to_be_visible(timeout=PATIENCE)
-    expect(page.locator(".lt-run-shot").first).to_be_visible(timeout=PATIENCE)
-    yield page
-    page.close()
-    assert complaints == []
+        expect(page.locator(f"{drawn} .main-svg").first).to_be_visible()
+    expect(page.locator(".lt-run-shot").first).to_be_visible()
+    return page
 
 
 def shown(page: Page, count: int) -> None:
     expect(page.locator(".lt-run-shots-count")).to_contain_text(
-        f"of {count} images", timeout=PATIENCE
-    )
+        f"of {count} images")
 
 
 @pytest.mark.browser
@@ -86,16 +76,16 @@ def test_table_sorts_and_leads_to_a_class_whose_threshold_can_be_dragged(page: P
     page.locator("#lt-run-table [data-lt-class='screw']").click()
     shown(page, 20)
     handle = page.locator(".lt-run-handle")
-    expect(handle).to_have_count(1, timeout=PATIENCE)  # all classes had one each
-    expect(handle).to_be_visible(timeout=PATIENCE)
+    expect(handle).to_have_count(1)  # all classes had one each
+    expect(handle).to_be_visible()
     handle.scroll_into_view_if_needed()
     before = page.locator(".lt-run-shares").inner_text()
     handle.focus()
     for _ in range(30):
         page.keyboard.press("ArrowLeft")
-    expect(page.locator(".lt-run-shares")).not_to_have_text(before, timeout=PATIENCE)
+    expect(page.locator(".lt-run-shares")).not_to_have_text(before)
     score = page.locator("#lt-run-score").get_by_role("textbox")
-    expect(score).not_to_have_value("", timeout=PATIENCE)
+    expect(score).not_to_have_value("")
     page.wait_for_timeout(2_000)  # the figures are drawn anew
     handle.scroll_into_view_if_needed()
     box, low = handle.bounding_box(), float(score.input_value())
@@ -103,14 +93,14 @@ def test_table_sorts_and_leads_to_a_class_whose_threshold_can_be_dragged(page: P
     page.mouse.down()
     page.mouse.move(box["x"] + 150, box["y"] + box["height"] / 2, steps=5)
     page.mouse.up()
-    expect(score).not_to_have_value(str(low), timeout=PATIENCE)
+    expect(score).not_to_have_value(str(low))
     assert float(score.input_value()) > low
 
 
 @pytest.mark.browser
 def test_a_threshold_among_all_classes_moves_the_rate_and_the_others(page: Page):
     handles = page.locator(".lt-run-handle")
-    expect(handles).to_have_count(len(COUNTS), timeout=PATIENCE)
+    expect(handles).to_have_count(len(COUNTS))
     handle, other = handles.nth(0), handles.nth(1)
     handle.scroll_into_view_if_needed()
     rate = page.locator("#lt-run-rate input[type=number]")
@@ -122,10 +112,10 @@ def test_a_threshold_among_all_classes_moves_the_rate_and_the_others(page: Page)
     page.mouse.down()
     page.mouse.move(box["x"] - 25, box["y"] + box["height"] / 2, steps=5)
     page.mouse.up()
-    expect(rate).not_to_have_value("0.05", timeout=PATIENCE)
+    expect(rate).not_to_have_value("0.05")
     assert float(rate.input_value()) > 0.05
-    expect(other).not_to_have_attribute("aria-valuenow", before, timeout=PATIENCE)
-    expect(pictures).not_to_have_text(listed, use_inner_text=True, timeout=PATIENCE)
+    expect(other).not_to_have_attribute("aria-valuenow", before)
+    expect(pictures).not_to_have_text(listed, use_inner_text=True)
     expect(page.locator("#lt-run-score").get_by_role("textbox")).to_have_value("")
 
 
@@ -147,7 +137,7 @@ def test_map_filters_the_gallery_and_a_picture_opens_in_inspect(page: Page):
         page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"], steps=6)
     page.mouse.up()
     chip = page.locator(".lt-run-chip")
-    expect(chip).to_be_visible(timeout=PATIENCE)
+    expect(chip).to_be_visible()
     picked = int(chip.inner_text().split()[0])
     assert 0 < picked < 60
     shown(page, picked)
@@ -160,7 +150,7 @@ def test_map_filters_the_gallery_and_a_picture_opens_in_inspect(page: Page):
     chip.click()
     shown(page, 60)
     page.get_by_role("button", name="Next page").click()
-    expect(page.locator(".lt-run-shots-count")).to_contain_text("page 2 of 2", timeout=PATIENCE)
+    expect(page.locator(".lt-run-shots-count")).to_contain_text("page 2 of 2")
 
 
 @pytest.mark.browser
@@ -168,12 +158,12 @@ def test_two_runs_differences_csv_and_a_phone(page: Page, workspace: Workspace):
     page.locator("#lt-runs input").click()
     page.get_by_role("option", name="first").click()
     page.keyboard.press("Escape")
-    expect(page.locator("#lt-run-table thead .lt-run-name")).to_have_count(2, timeout=PATIENCE)
+    expect(page.locator("#lt-run-table thead .lt-run-name")).to_have_count(2)
     page.locator("#lt-run-baseline input").click()
     page.get_by_role("option", name="Table 3").click()
     all_row = page.locator("#lt-run-table tfoot tr").first
     expected = 100 * read_run(workspace.runs / "first").value("All") - 88.86
-    expect(all_row).to_contain_text(f"{expected:+.2f}", timeout=PATIENCE)
+    expect(all_row).to_contain_text(f"{expected:+.2f}")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download as CSV").click()
     assert "first: image difference" in Path(download.value.path()).read_text("utf-8")

@@ -6,10 +6,9 @@ import io
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import urlsplit
 
 import gradio as gr
 import pytest
@@ -28,11 +27,10 @@ from ltad.workspace import Workspace
 
 if not os.environ.get("CI"):
     pytest.importorskip("playwright")
-from playwright.sync_api import APIResponse, Browser, Page, Route, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 pytestmark = pytest.mark.browser
 
-PATIENCE = 30_000  # milliseconds
 SAVED = ".lt-review-row[data-saved=true]"
 CURRENT = ".lt-review-current .lt-review-name"
 
@@ -75,19 +73,9 @@ def server(tiny_scorer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
 
 
 @pytest.fixture
-def page(browser: Browser, server: SimpleNamespace) -> Iterator[Page]:
-    """A fresh visitor; afterwards no script has failed and no other host was contacted."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    complaints: list[str] = []
-    hosts: set[str | None] = set()
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda r: hosts.add(urlsplit(r.url).hostname))
-    page.set_default_timeout(PATIENCE)
-    expect.set_options(timeout=PATIENCE)
-    yield page
-    page.close()
-    assert complaints == []
-    assert hosts - {None, ""} == {urlsplit(server.url).hostname}
+def page(visit: Callable[..., Page], server: SimpleNamespace) -> Page:
+    """A fresh visitor."""
+    return visit(server.url)
 
 
 def bring(page: Page, server: SimpleNamespace, files: list[Path]) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +29,7 @@ from ltad.workspace import Workspace
 
 if not os.environ.get("CI"):
     pytest.importorskip("playwright")
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 WAIT = 240  # seconds, for a slow machine
 
@@ -142,31 +141,9 @@ def test_good_pictures_chosen_in_review_are_taken_and_no_others(address, folder,
 
 
 @pytest.mark.browser
-def test_teaching_in_the_browser_survives_a_reload(address, folder, workspace):
-    with sync_playwright() as playwright:
-        chromium = shutil.which("chromium") or shutil.which("google-chrome")
-        try:
-            browser = playwright.chromium.launch(
-                executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
-            )
-        except Exception as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(f"no Chromium here: {error}")
-        page = browser.new_page(viewport={"width": 390, "height": 800})
-        page.set_default_timeout(1000 * WAIT)
-        expect.set_options(timeout=1000 * WAIT)
-        complaints: list[str] = []
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        try:
-            teach(page, address, folder, workspace)
-        finally:
-            browser.close()
-            expect.set_options(timeout=5000)
-    assert complaints == []
-
-
-def teach(page: Any, address: str, folder: Path, workspace: Workspace) -> None:
+def test_teaching_in_the_browser_survives_a_reload(visit, address, folder, workspace):
+    page = visit(address, 390, 800)
+    page.set_default_timeout(1000 * WAIT)
     page.goto(address)
     page.get_by_role("tab", name="Train").click()
     expect(page.locator("#lt-train-parts .lt-empty")).to_be_visible()
@@ -190,7 +167,7 @@ def teach(page: Any, address: str, folder: Path, workspace: Workspace) -> None:
     page.reload()
     page.get_by_role("tab", name="Train").click()
     expect(page.locator(".lt-lesson h3")).to_contain_text("by hand")
-    expect(page.locator(".lt-state")).to_have_text(re.compile("^Finished"))
+    expect(page.locator(".lt-state")).to_have_text(re.compile("^Finished"), timeout=1000 * WAIT)
     expect(page.locator("#lt-train-figures")).to_contain_text("train --data")
     expect(page.locator("#lt-losses .main-svg").first).to_be_visible()
     expect(page.locator(".lt-shot button")).to_have_count(0)
