@@ -10,7 +10,13 @@ import typer
 from ltad.cli.options import WORK, Command, Device, FalseAlarmRate, RunName, Work, new_app
 from ltad.evaluation.record import ship_run
 from ltad.evaluation.report import write_report
-from ltad.evaluation.results import description, percent, printed_comparison, printed_results
+from ltad.evaluation.results import (
+    description,
+    percent,
+    printed_comparison,
+    printed_results,
+    text_table,
+)
 from ltad.evaluation.run_store import re_evaluate
 from ltad.evaluation.runs import Run, delete_run, new_run_folder, read_run, run_names
 from ltad.types import CheckpointError
@@ -43,10 +49,7 @@ def list_runs(device: Device = "cpu", work: Work = WORK) -> None:
             about["split"]["name"], str(len(run.images)), percent(run.value("All")),
             percent(run.value("All", "pixel")),
         ))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        print("  ".join(cells).rstrip())
+    print(text_table(lines))
 
 
 @app.command("show", cls=Command)

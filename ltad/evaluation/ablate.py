@@ -26,7 +26,7 @@ from ltad.evaluation.evaluate import (
     settings_of,
 )
 from ltad.evaluation.record import ModelEvaluation, encoder_facts, settings_facts, split_facts
-from ltad.evaluation.results import summarise
+from ltad.evaluation.results import summarise, text_table
 from ltad.evaluation.runs import ABOUT_FILE, Run, read_run
 from ltad.inference.feature_store import FeatureStore, build_store
 from ltad.models.align import Encoder
@@ -316,9 +316,7 @@ def report_table(rows: Sequence[Row], runs: Sequence[Run]) -> str:
             f"({_figure(row.paper(task, group, data, split))})"
             for task, group in cells
         )])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
-            for line in lines]
+    text = [text_table(lines)]
     seeds = len({run.about["seed"] for run in runs})
     if seeds > 1:
         text.append(f"Mean ± standard deviation over {seeds} seeds.")

@@ -215,20 +215,30 @@ def _figures_row(
     return [name, *map(_percent, values), *ends]
 
 
+def text_table(
+    lines: Sequence[Sequence[str]], has_numbers: bool = False, rules: Sequence[int] = ()
+) -> str:
+    """Lines of cells as text in aligned columns.
+
+    Args:
+        lines: the heading first; as many cells in each.
+        has_numbers: all columns but the first are aligned to the right.
+        rules: places of lines that have a rule above them.
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule, text = "-" * (sum(widths) + 2 * (len(widths) - 1)), list[str]()
+    for place, line in enumerate(lines):
+        if place in rules:
+            text.append(rule)
+        cells = (cell.rjust(width) if has_numbers and column else cell.ljust(width)
+                 for column, (cell, width) in enumerate(zip(line, widths, strict=True)))
+        text.append("  ".join(cells).rstrip())
+    return "\n".join(text)
+
+
 def _ruled(heading: list[str], rows: list[list[str]], means: list[list[str]]) -> str:
-    """Heading, rows and means in aligned columns, with rules between them."""
-    widths = [max(map(len, column)) for column in zip(heading, *rows, *means, strict=True)]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    return "\n".join([
-        _line(heading, widths), rule, *(_line(row, widths) for row in rows), rule,
-        *(_line(row, widths) for row in means),
-    ])
-
-
-def _line(cells: list[str], widths: list[int]) -> str:
-    name, *rest = cells
-    numbers = (cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))
-    return "  ".join([name.ljust(widths[0]), *numbers])
+    """Heading, rows and means with rules between them."""
+    return text_table([heading, *rows, *means], True, (1, 1 + len(rows)))
 
 
 def class_table(results: Mapping[str, Any], branches: Sequence[str]) -> pd.DataFrame:
@@ -333,9 +343,8 @@ def _count(value: float) -> str:
 
 def _ruled_frame(shown: pd.DataFrame, classes: int) -> str:
     """The table as text with a rule below the heading and above the groups."""
-    lines = shown.to_string(index=False, justify="right").splitlines()
-    rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0], rule, *lines[1 : classes + 1], rule, *lines[classes + 1 :]])
+    lines = [[str(cell) for cell in row] for row in shown.to_numpy().tolist()]
+    return text_table([list(shown.columns), *lines], True, (1, 1 + classes))
 
 
 def description(run: Run) -> dict[str, str]:

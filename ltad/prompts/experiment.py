@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ltad.evaluation.results import Results
+from ltad.evaluation.results import Results, text_table
 from ltad.inference.scorer import Scorer
 from ltad.prompts.grid import Pair, all_pairs
 from ltad.prompts.refit import Refit, RefitSettings, refit
@@ -191,11 +191,7 @@ def outcome_table(outcome: Outcome, names: tuple[str, ...] = ()) -> str:
                 f"{figure_text(new)} ({new - old:+.2f})" for new, old in zip(last, first,
                                                                               strict=True)
             )])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return text_table(lines)
 
 
 def figure_text(percent: float | None) -> str:
