@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from ltad.cli.main import main
 from ltad.config import preset
 from ltad.data.datasets import load_folder
 from ltad.evaluation.record import evaluate_model
@@ -276,10 +277,7 @@ def test_a_killed_training_ends_with_the_same_weights(
     whole, killed, work = tmp_path / "whole", tmp_path / "killed", tmp_path / "work"
     command = [sys.executable, "-c", SCRIPT]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run(
-        [*command, *arguments(parts_folder, tiny_encoder_folder, whole, work)], check=True,
-        env=environment, capture_output=True,
-    )
+    assert main(arguments(parts_folder, tiny_encoder_folder, whole, work)) == 0
     kills = 0
     for number in (1, 2):
         process = subprocess.Popen(
@@ -292,10 +290,7 @@ def test_a_killed_training_ends_with_the_same_weights(
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
     assert kills == 2
-    subprocess.run(
-        [*command, *arguments(parts_folder, tiny_encoder_folder, killed, work)], check=True,
-        env=environment, capture_output=True,
-    )
+    assert main(arguments(parts_folder, tiny_encoder_folder, killed, work)) == 0
     expected, _ = read_tensors(whole / "detector.safetensors")
     found, _ = read_tensors(killed / "detector.safetensors")
     assert expected.keys() == found.keys()
