@@ -43,6 +43,9 @@ ONE_AT_A_TIME = "prompt-lab"
 BUSY: Listening = {
     "concurrency_limit": 1, "concurrency_id": ONE_AT_A_TIME, "api_visibility": "private",
 }
+SCORES_AT_ONCE = 32
+"""Requests for scores that are taken up together. New images wait for the encoder, which reads a
+few at a time; a prompt on an image that is known does not wait behind them."""
 PRIVATE: Listening = {"show_progress": "hidden", "api_visibility": "private"}
 QUIET: Listening = {**PRIVATE, "trigger_mode": "always_last"}
 

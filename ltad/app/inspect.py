@@ -21,7 +21,14 @@ from gradio.events import Dependency, api
 from PIL import Image
 
 from ltad.app import detection_view, references
-from ltad.app.components import PRIVATE, Update, decode_upload, friendly, photo_upload
+from ltad.app.components import (
+    PRIVATE,
+    SCORES_AT_ONCE,
+    Update,
+    decode_upload,
+    friendly,
+    photo_upload,
+)
 from ltad.app.controls import Controls, build_controls, configure, model_choices_now
 from ltad.app.html import escape, render
 from ltad.inference.registry import ModelRegistry
@@ -226,7 +233,7 @@ def _wire(
         [ask.click, class_name.change, *[slider.change for slider in sliders]],
         friendly(partial(inspect_photo, registry, has_examples)),
         [photo, controls.model, *controls.settings, shown], outputs, trigger_mode="always_last",
-        show_progress="hidden", api_visibility="private",
+        show_progress="hidden", api_visibility="private", concurrency_limit=SCORES_AT_ONCE,
     )
     # An answer to other settings must not stay beside an error message.
     failed = answered.failure(
@@ -288,7 +295,7 @@ def _build_endpoint(registry: ModelRegistry, image: gr.Image, controls: Controls
     record = gr.JSON(label="Record", visible=False)
     gr.Button(visible=False).click(
         friendly(partial(score, registry)), [image, *controls.settings, include_maps, model],
-        record, api_name="score",
+        record, api_name="score", concurrency_limit=SCORES_AT_ONCE,
         api_description="Score one image: class, probabilities, score, threshold, verdict "
         "(anomalous, normal, or not judged: it looks like none of the model's classes and no class "
         "was given), regions; with include_maps also its maps as nested lists. The model is "

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from ltad.app.address import name_tabs, restore_at_load
 from ltad.app.class_names import build_class_names
-from ltad.app.components import friendly
+from ltad.app.components import SCORES_AT_ONCE, friendly
 from ltad.app.draw import build_draw
 from ltad.app.html import readable, render
 from ltad.app.inspect import build_inspect, find_examples
@@ -142,6 +142,7 @@ def launch_options(
         # A zip of a shift's images, or of what one visitor may keep.
         "max_file_size": "100mb" if is_public else "1gb",
         "state_session_capacity": 500,
+        "max_threads": 40 + SCORES_AT_ONCE,  # Gradio's own number beside those that wait
         # Gradio itself compresses files only, not the page with its scripts. Event streams and
         # images pass as they are.
         "app_kwargs": {

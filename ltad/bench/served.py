@@ -209,7 +209,7 @@ class Conversation:
         self.key = secrets.token_hex(20)
         self._api, self._note = f"{url}/gradio_api", note
         self._session = secrets.token_hex(8)
-        # The server ends an idle connection after five seconds; one that is sent to just then breaks.
+        # The server ends an idle connection after 5 s; one that is sent to just then breaks.
         limits = httpx.Limits(keepalive_expiry=3.0)
         self._url, self.http = url, httpx.Client(headers={HEADER: self.key}, limits=limits,
                                                  timeout=ANSWER_SECONDS)

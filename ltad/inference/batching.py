@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
-from threading import Condition
+from contextlib import contextmanager
+from threading import Condition, Lock
 from typing import Generic, TypeVar
 
 import torch
@@ -82,3 +84,41 @@ class Batcher(Generic[Asked, Answer]):
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)
+
+
+class Turns:
+    """Lets a few compute at once, and neither quick nor long work wait for all of the other.
+
+    More threads than cores that compute take the processor from each other. Half of the turns go
+    to quick work first, such as a prompt on an image that is known; the others to long work first,
+    such as a new image. Each goes to the other kind where none of its own waits.
+
+    Args:
+        count: turns at the same time, at least two.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._lock = Lock()
+        self._free = list(range(max(2, count)))
+        self._waiting: dict[bool, deque[Future[int]]] = {True: deque(), False: deque()}
+
+    @contextmanager
+    def turn(self, is_quick: bool) -> Generator[None]:
+        """Wait for a turn, and give it on at the end."""
+        future = Future[int]()
+        with self._lock:
+            if self._free:
+                future.set_result(self._free.pop())
+            else:
+                self._waiting[is_quick].append(future)
+        number = future.result()
+        try:
+            yield
+        finally:
+            with self._lock:
+                prefers_quick = number % 2 == 0
+                following = self._waiting[prefers_quick] or self._waiting[not prefers_quick]
+                if following:
+                    following.popleft().set_result(number)
+                else:
+                    self._free.append(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from ltad.config import PROMPT_SEPARATOR
 from ltad.inference import scoring
-from ltad.inference.batching import Batcher, batch_size, runs_at_once
+from ltad.inference.batching import Batcher, Turns, batch_size, runs_at_once
 from ltad.inference.calibration import (
     BranchMaps,
     Calibration,
@@ -65,13 +66,14 @@ class ImageReader:
         self._batch_size = batch_size(encoder.device)
         self._encode_together = Batcher(
             self._encode, self._batch_size, runs_at_once(encoder.device))
+        self.turns = Turns(runs_at_once(encoder.device))
 
     def with_detector(self, detector: Detector) -> ImageReader:
         """A reader for another detector on the same encoder, with the same caches: what a detector
         read is kept under its own key."""
         other = ImageReader(self._encoder, detector, None)
         other._features, other._readings = self._features, self._readings
-        other._encode_together = self._encode_together
+        other._encode_together, other.turns = self._encode_together, self.turns
         return other
 
     def prepare(self, image: ImageSource | Prepared) -> Prepared:
@@ -90,6 +92,10 @@ class ImageReader:
             batch = missing[start : start + self._batch_size]
             for p, tensors in zip(batch, self._encode_together(batch), strict=True):
                 self._features.put(self._feature_key(p), tensors)
+
+    def knows(self, prepared: Prepared) -> bool:
+        """Whether the encoder need not run for this image."""
+        return self._features.get(self._feature_key(prepared)) is not None
 
     def patches(self, prepared: Prepared) -> Tensor:
         """Patch features on the RM's grid, (1, C, G, G) float16."""
@@ -295,8 +301,12 @@ class Scorer:
         if class_name is not None:
             self.detector.index(class_name)
         prepared = [self.prepare(image) for image in images]
-        self._reader.encode(prepared)
-        return [self._detect(p, class_name, settings, false_alarm_rate) for p in prepared]
+        # Several images are a batch job, which takes what the visitors' turns leave of the cores.
+        is_one = len(prepared) == 1
+        turn = self._reader.turns.turn(self._reader.knows(prepared[0])) if is_one else nullcontext()
+        with turn:
+            self._reader.encode(prepared)
+            return [self._detect(p, class_name, settings, false_alarm_rate) for p in prepared]
 
     @torch.inference_mode()
     def measure(
