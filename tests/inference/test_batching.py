@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from ltad.inference.batching import Batcher
+from ltad.inference.batching import Batcher, Turns
 
 CALLERS = 9
 WAIT = 10
@@ -86,3 +86,65 @@ def test_no_more_batches_at_once_than_it_may_run():
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda n: batcher([n])[0], range(8))) == list(range(8))
     assert most[0] == 2
+
+
+def begun(turns: Turns, kinds: list[bool]) -> list[bool]:
+    """Both turns are taken; then these ask for one, in order, and the first turn that is given on
+    preferred quick work. In which order they began."""
+    order, threads = [], []
+    taken, free = [threading.Event() for _ in range(2)], [threading.Event() for _ in range(2)]
+
+    def hold(number: int) -> None:
+        with turns.turn(True):
+            taken[number].set()
+            assert free[number].wait(WAIT)
+
+    def ask(kind: bool) -> None:
+        with turns.turn(kind):
+            order.append(kind)
+
+    holders = [threading.Thread(target=hold, args=(number,)) for number in range(2)]
+    for number, holder in enumerate(holders):  # the turn of the highest number is given first
+        holder.start()
+        assert taken[number].wait(WAIT)
+    for kind in kinds:
+        threads.append(threading.Thread(target=ask, args=(kind,)))
+        threads[-1].start()
+        while sum(map(len, turns._waiting.values())) < len(threads):
+            threading.Event().wait(0.001)
+    free[1].set()  # the second holder has turn 0, which prefers quick work
+    for thread in threads:
+        thread.join(WAIT)
+    free[0].set()
+    for holder in holders:
+        holder.join(WAIT)
+    return order
+
+
+def test_quick_work_goes_first_and_the_rest_follows():
+    assert begun(Turns(2), [False, False, True, True]) == [True, True, False, False]
+
+
+def test_the_other_turn_goes_to_long_work_first():
+    turns = Turns(2)
+    turns._free.reverse()  # so that the second holder has turn 1
+    assert begun(turns, [True, True, False]) == [False, True, True]
+
+
+def test_no_more_than_the_turns_are_at_work_and_an_error_gives_its_turn_on():
+    turns, at_work, most = Turns(3), [], []
+
+    def work(number: int) -> None:
+        with turns.turn(number % 2 == 0):
+            at_work.append(number)
+            most.append(len(at_work))
+            threading.Event().wait(0.002)
+            at_work.remove(number)
+            if number % 3 == 0:
+                raise ValueError(number)
+
+    with ThreadPoolExecutor(12) as pool:
+        done = [pool.submit(work, number) for number in range(60)]
+    assert sum(one.exception() is not None for one in done) == 20
+    assert max(most) == 3
+    assert sorted(turns._free) == [0, 1, 2]

@@ -246,3 +246,40 @@ def test_features_on_disk_are_another_encoders_never(tiny_scorer, tmp_path):
         reader = ImageReader(encoder, tiny_scorer.detector, ByteCache(tmp_path))
         seen.append(reader.patches(reader.prepare(image)).float())
     assert torch.linalg.norm(seen[1] - 2 * seen[0]) < 0.01 * torch.linalg.norm(seen[0])
+
+
+def test_a_new_lambda_adds_up_the_maps_that_are_there(tiny_model_folder, tmp_path, monkeypatch):
+    image = render_part("leather", 77, 96, "stain").image
+    scorer = load_scorer(tiny_model_folder, cache=tmp_path / "one")
+    scorer.score(image, "leather")
+    calls, upsample = [], scoring.upsample
+    monkeypatch.setattr(scoring, "upsample", lambda *given: calls.append(1) or upsample(*given))
+    found = scorer.score(image, "leather", lam=3.0)
+    assert calls == []
+    fresh = load_scorer(tiny_model_folder, cache=tmp_path / "two").score(image, "leather", lam=3.0)
+    assert calls
+    for name in ("anomaly_map", "reconstruction_map", "semantic_map"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(fresh, name))
+    assert (found.score, found.threshold) == (fresh.score, fresh.threshold)
+
+
+def test_a_map_that_a_caller_changes_is_not_the_one_remembered(tiny_scorer, picture):
+    first = tiny_scorer.score(picture, "leather")
+    kept = {name: getattr(first, name).copy() for name in ("reconstruction_map", "semantic_map")}
+    for name in kept:
+        getattr(first, name)[:] = -1.0
+    second = tiny_scorer.score(picture, "leather")
+    for name, values in kept.items():
+        np.testing.assert_array_equal(getattr(second, name), values)
+
+
+def test_one_image_waits_for_a_turn_by_whether_it_is_known(tiny_scorer, monkeypatch):
+    asked, turns = [], tiny_scorer._reader.turns
+    turn = turns.turn
+    monkeypatch.setattr(turns, "turn", lambda is_quick: asked.append(is_quick) or turn(is_quick))
+    image = render_part("screw", 4321, 96).image
+    tiny_scorer.score(image)
+    tiny_scorer.score(image, abnormal_prompt="a dirty")
+    assert asked == [False, True]
+    tiny_scorer.score_batch([image, render_part("screw", 4322, 96).image])
+    assert len(asked) == 2
