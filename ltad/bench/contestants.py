@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -42,11 +43,12 @@ class Trained:
         self._branch, self._settings = branch, settings
 
     def fit(self, task: dict[str, Any], folder: Path) -> None:
-        from ltad.cli.main import main
-
         changes = [part for setting in self._settings for part in ("--set", setting)]
-        main(["train", "--data", task["data"], "--encoder", task["encoder"], "--split", "none",
-              "--out", str(folder / "model"), "--work", task["work"], *changes])
+        subprocess.run([
+            sys.executable, "-m", "ltad", "train", "--data", task["data"], "--encoder",
+            task["encoder"], "--split", "none", "--out", str(folder / "model"), "--work",
+            task["work"], *changes,
+        ], check=True)
 
     def load(self, task: dict[str, Any], folder: Path) -> None:
         from ltad.inference.registry import load_scorer

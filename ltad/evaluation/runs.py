@@ -220,7 +220,9 @@ def write_run(
         with atomic_path(folder) as beside:
             for kind in (THUMBNAILS, OUTLINES):
                 link_all(Path(image_folder) / kind, beside / kind)
-            images.to_csv(beside / IMAGES_FILE, columns=list(IMAGE_COLUMNS), index=False)
+            further = [REFERENCE] if REFERENCE in images else []
+            columns = [*IMAGE_COLUMNS[:-1], *further, IMAGE_COLUMNS[-1]]
+            images.to_csv(beside / IMAGES_FILE, columns=columns, index=False)
             calibration.to_csv(beside / CALIBRATION_FILE, index=False)
             (beside / RESULTS_FILE).write_text(json.dumps(results, indent=1) + "\n", "utf-8")
             for file, values in ((EMBEDDINGS_FILE, embeddings), (MAPS_FILE, maps)):

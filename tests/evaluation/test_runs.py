@@ -16,6 +16,7 @@ from ltad.cli.models import _print_evaluation
 from ltad.data.datasets import load_folder
 from ltad.evaluation import evaluate
 from ltad.evaluation.evaluate import bank_measure
+from ltad.evaluation.figures import roc_and_precision_recall
 from ltad.evaluation.operating_point import VERDICTS, confusion, verdicts, worst
 from ltad.evaluation.record import evaluate_bank, evaluate_model
 from ltad.evaluation.results import (
@@ -33,7 +34,7 @@ from ltad.inference import scoring
 from ltad.inference.calibration import BranchMaps
 from ltad.inference.feature_store import build_store
 from ltad.inference.patch_bank import BANK
-from ltad.types import GROUPS, CheckpointError, DatasetError, LTADError, SettingError
+from ltad.types import GROUPS, REFERENCE, CheckpointError, DatasetError, LTADError, SettingError
 
 
 @pytest.fixture(scope="module")
@@ -332,6 +333,17 @@ def test_runs_are_written_whole_or_not_at_all(run, tmp_path, monkeypatch):
     assert run_names(tmp_path) == [] and not made.folder.exists() and run.thumbnail(0).exists()
     with pytest.raises(CheckpointError, match="not a run"):
         delete_run(tmp_path)
+
+
+def test_the_scores_of_a_reference_branch_are_written_and_drawn(run, tmp_path):
+    scores = np.linspace(0.0, 1.0, len(run.images))
+    about = {**run.about, "branches": [*run.branches, REFERENCE]}
+    made = write_run(tmp_path / "new", about, run.images.assign(**{REFERENCE: scores}),
+                     run.calibration, run.results, run.embeddings(), run.maps(), run.folder)
+    np.testing.assert_allclose(made.images[REFERENCE], scores)
+    names = [column for column in made.images.columns if column != REFERENCE]
+    pd.testing.assert_frame_equal(made.images[names], run.images)
+    assert roc_and_precision_recall([made], branch=REFERENCE).data
 
 
 def test_names_come_newest_first(run, tmp_path):
