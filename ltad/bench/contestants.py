@@ -213,7 +213,7 @@ class Anomalib:
             def forward(self, pixels: Any) -> dict[str, Any]:
                 return dict(zip(LAYERS, tower(pixels)[1:], strict=True))
 
-        library.TimmFeatureExtractor = lambda **_: Layers()
+        setattr(library, "TimmFeatureExtractor", lambda **_: Layers())  # noqa: B010
         torch.manual_seed(0)
         return getattr(library, self._model)(layers=list(LAYERS), **self._settings)
 
@@ -290,7 +290,7 @@ class AnomaVision:
                 _, _, width, height = found.shape
                 return found.flatten(2).permute(0, 2, 1).contiguous(), width, height
 
-        library.ResnetEmbeddingsExtractor = Extractor
+        setattr(library, "ResnetEmbeddingsExtractor", Extractor)  # noqa: B010
         return library
 
 
