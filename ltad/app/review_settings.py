@@ -8,8 +8,7 @@ from typing import Any
 from ltad.app.html import readable
 from ltad.app.review_desk import Desk, number, png_url, read_painting
 from ltad.io.masks import decode_mask, encode_mask
-from ltad.review.database import check_choice
-from ltad.review.records import Batch, DeskError, ThresholdChoice, is_above
+from ltad.review.records import Batch, DeskError, ThresholdChoice, check_choice, is_above
 from ltad.review.thresholds import Feedback, estimate_from_sample, feedback
 
 READ_ONLY, RESET = "", "reset"

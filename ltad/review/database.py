@@ -14,7 +14,6 @@ from typing import Any
 from ltad.review.images import RECENT_SECONDS, ImageStore
 from ltad.review.records import (
     BATCH_STATES,
-    THRESHOLD_MODES,
     VERDICTS,
     Batch,
     ConflictError,
@@ -29,6 +28,9 @@ from ltad.review.records import (
     Reviewed,
     ThresholdChoice,
     ThresholdSetting,
+    check_choice,
+    check_text,
+    now,
 )
 from ltad.review.storage import Row, Store
 
@@ -59,27 +61,6 @@ DEFECT_TYPE_LENGTH = 100
 NOTE_LENGTH = 2000
 
 
-def now() -> str:
-    """The time in UTC, to the millisecond."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def check_text(label: str, text: str, length: int, is_required: bool = False) -> str:
-    """`text` without surrounding space.
-
-    Raises:
-        DeskError: it is too long, or missing where it is required.
-    """
-    text = text.strip()
-    if len(text) > length:
-        raise DeskError(f"The {label} has {len(text)} characters, but at most {length} fit.")
-    if is_required and not text:
-        raise DeskError(f"The {label} is empty. Give one.")
-    return text
-
-
-
-
 def batch_of(row: Row, counts: Row) -> Batch:
     """A `Batch` of the columns `BATCH` and its counts of items."""
     *start, settings, state = row[:7]
@@ -102,8 +83,6 @@ def item_of(row: Row) -> Item:
 def item_columns() -> str:
     """What `item_of` reads, and the tables it comes from."""
     return f"SELECT {_ITEM}, {DECISION} {_FROM_ITEMS}"
-
-
 
 
 def free_images(database: Database, images: ImageStore) -> int:
@@ -137,8 +116,6 @@ def days_left(batches: Sequence[Batch]) -> dict[int, float]:
         )
         for batch in batches
     }
-
-
 
 
 def _checked(
@@ -240,31 +217,8 @@ def _conflict(
     )
 
 
-
-
 def _checked_person(name: str) -> str:
     return check_text("person's name", name, NAME_LENGTH) or "anonymous"
-
-
-def check_choice(choice: ThresholdChoice) -> ThresholdChoice:
-    """`choice` itself. Raises DeskError when its mode or value cannot be."""
-    if choice.mode not in THRESHOLD_MODES:
-        raise DeskError(
-            f"A threshold cannot be found by {choice.mode!r}, only by {', '.join(THRESHOLD_MODES)}."
-        )
-    if choice.mode == "score" and not 0 <= choice.value < float("inf"):
-        raise DeskError(
-            f"The score is {choice.value}, but it must be a number from 0 upwards: scores are sums "
-            "of errors and probabilities, so none is lower."
-        )
-    is_fine = {"rate": 0 < choice.value < 1, "miss": 0 <= choice.value < 1}
-    if not is_fine.get(choice.mode, abs(choice.value) < float("inf")):
-        raise DeskError(
-            f"The {'false-alarm' if choice.mode == 'rate' else choice.mode} value is "
-            f"{choice.value}, but it must be "
-            + ("a number." if choice.mode not in is_fine else "between 0 and 1.")
-        )
-    return choice
 
 
 class Database(Store):

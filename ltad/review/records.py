@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ltad.types import LTADError
@@ -304,3 +305,43 @@ class Progress:
     images_per_second: float
     seconds_left: float | None
     state: str
+
+
+def now() -> str:
+    """The time in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def check_text(label: str, text: str, length: int, is_required: bool = False) -> str:
+    """`text` without surrounding space.
+
+    Raises:
+        DeskError: it is too long, or missing where it is required.
+    """
+    text = text.strip()
+    if len(text) > length:
+        raise DeskError(f"The {label} has {len(text)} characters, but at most {length} fit.")
+    if is_required and not text:
+        raise DeskError(f"The {label} is empty. Give one.")
+    return text
+
+
+def check_choice(choice: ThresholdChoice) -> ThresholdChoice:
+    """`choice` itself. Raises DeskError when its mode or value cannot be."""
+    if choice.mode not in THRESHOLD_MODES:
+        raise DeskError(
+            f"A threshold cannot be found by {choice.mode!r}, only by {', '.join(THRESHOLD_MODES)}."
+        )
+    if choice.mode == "score" and not 0 <= choice.value < float("inf"):
+        raise DeskError(
+            f"The score is {choice.value}, but it must be a number from 0 upwards: scores are sums "
+            "of errors and probabilities, so none is lower."
+        )
+    is_fine = {"rate": 0 < choice.value < 1, "miss": 0 <= choice.value < 1}
+    if not is_fine.get(choice.mode, abs(choice.value) < float("inf")):
+        raise DeskError(
+            f"The {'false-alarm' if choice.mode == 'rate' else choice.mode} value is "
+            f"{choice.value}, but it must be "
+            + ("a number." if choice.mode not in is_fine else "between 0 and 1.")
+        )
+    return choice

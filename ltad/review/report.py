@@ -14,12 +14,12 @@ from PIL import Image
 from ltad.inference.scorer import Scorer
 from ltad.io.heatmap import heat_png
 from ltad.io.templates import environment, style_of
-from ltad.review.database import Database, now
+from ltad.review.database import Database
 from ltad.review.evidence import Thresholds, gather, is_suspicious, model_verdict
 from ltad.review.export import row
 from ltad.review.files import whole_file
 from ltad.review.images import ImageStore
-from ltad.review.records import VERDICTS, Batch, Item
+from ltad.review.records import VERDICTS, Batch, Item, now
 from ltad.types import LTADError
 
 FIGURES = 200

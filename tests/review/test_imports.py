@@ -13,11 +13,11 @@ from ltad.inference.registry import ModelRegistry
 from ltad.io import masks
 from ltad.io.masks import decode_mask
 from ltad.review.coco import write_coco
-from ltad.review.database import Database, now
+from ltad.review.database import Database
 from ltad.review.export import csv_bytes, json_bytes, write_archive
 from ltad.review.images import ImageStore
 from ltad.review.imports import import_decisions
-from ltad.review.records import DeskError, NewItem
+from ltad.review.records import DeskError, NewItem, now
 from ltad.review.worker import BatchRunner
 
 
