@@ -91,6 +91,14 @@ def bring(page: Page, server: SimpleNamespace, files: list[Path]) -> int:
     return server.database.batches()[0].id
 
 
+def intercept(page: Page, address: str, handler: Callable[[Route], object], **options: int) -> None:
+    """``page.route`` that has begun when it returns: Chromium says that it intercepts before a page
+    that is open already sends its requests that way, so one of our own is sent until it fails."""
+    page.route("**/nobody-asks-for-this", lambda route: route.abort())
+    page.route(address, handler, **options)
+    page.wait_for_function("() => fetch('nobody-asks-for-this').then(() => false, () => true)")
+
+
 def current(page: Page) -> str:
     return page.locator(CURRENT).inner_text()
 
@@ -171,7 +179,7 @@ def test_unreachable_server_loses_no_decision(
     batch = bring(page, server, files[1:5])
     # Before all are scored, a key may find no next image and meet the same one again.
     expect(page.get_by_text("0 of 4 decided")).to_be_visible(timeout=60_000)
-    page.route("**/run/desk_decide", lambda route: route.abort())
+    intercept(page, "**/run/desk_decide", lambda route: route.abort())
     for key in "ara":
         page.keyboard.press(key)
     unsaved = page.locator(".lt-review-unsaved")
@@ -193,8 +201,8 @@ def test_an_answer_that_a_newer_one_overtook_changes_nothing(
 ):
     batch = bring(page, server, files[1:3])
     overtaken: list[tuple[Route, APIResponse]] = []
-    page.route("**/run/desk_items", lambda route: overtaken.append((route, route.fetch())),
-               times=1)
+    intercept(page, "**/run/desk_items", lambda route: overtaken.append((route, route.fetch())),
+              times=1)
     page.evaluate("() => { ltad.review.refresh(); }")
     page.wait_for_function("() => ltad.review.state.version !== ''")
     while not overtaken:
@@ -216,7 +224,7 @@ def test_unsent_decisions_of_another_batch_are_named_with_it_and_counted_there(
     other = bring(page, server, files[2:4])
     batch = bring(page, server, files[1:3])
     name = server.database.batch(batch).name
-    page.route("**/run/desk_decide", lambda route: route.abort())
+    intercept(page, "**/run/desk_decide", lambda route: route.abort())
     unsaved = page.locator(".lt-review-unsaved")
     page.keyboard.press("a")
     expect(unsaved).to_contain_text("1 decision is not saved")
@@ -237,14 +245,14 @@ def test_banner_counts_what_is_not_acknowledged(
     page: Page, server: SimpleNamespace, files: list[Path]
 ):
     batch = bring(page, server, files[1:5])
-    page.route("**/run/desk_decide", lambda route: route.abort())
+    intercept(page, "**/run/desk_decide", lambda route: route.abort())
     for key in "ara":
         page.keyboard.press(key)
     unsaved, count = page.locator(".lt-review-unsaved"), page.locator(".lt-review-saved")
     expect(unsaved).to_contain_text("3 decisions are not saved")
     page.unroute("**/run/desk_decide")
     held: list = []  # each request waits here until the test lets it through
-    page.route("**/run/desk_decide", lambda route: held.append(route))
+    intercept(page, "**/run/desk_decide", lambda route: held.append(route))
     page.get_by_role("button", name="Try now").click()
     for left in (3, 2, 1):
         expect(unsaved).to_contain_text(
