@@ -132,6 +132,9 @@ class ModelSettings:
         reference_size: good patches that the reference branch keeps for each class; 0 for no such
             branch (not in the paper; see `ltad.models.reference`).
         reference_weight: of S_ref in the sum, as `lam` is of S_sem.
+        border_weight: what S_rec and S_ref count in the image's border, a twentieth of its side, as
+            a share of what they count inside. Beyond the border the image tower reads zeros, and
+            there good images differ most (not in the paper; 1).
         good_units: put every branch on the scale of good images of its class, 0 for their middle
             place and 1 for the worst place of the middle one, and take the weighted mean of the
             branches for their sum (not in the paper).
@@ -159,6 +162,7 @@ class ModelSettings:
     residual: Literal["squared", "scaled", "cosine", "mahalanobis", "nearest"] = "squared"
     reference_size: WholeNumber = 0
     reference_weight: Weight = 0.0
+    border_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
     good_units: bool = False
     hidden_width: Count = 256
     layers: Count = 4
@@ -308,7 +312,8 @@ _PRESETS = {
             score_pool=48, decoder_width=128, decoder_expansion=2, semantic_start="encoder",
             standardize=True, residual="nearest", tau=1.0,
             # Chosen on photographs; on rendered parts, the shipped model's, words say more.
-            reference_size=2000, reference_weight=1.0, good_units=True, lam=0.25,
+            reference_size=2000, reference_weight=2.0, border_weight=0.8, good_units=True,
+            lam=0.25,
         ),
         training=TrainingSettings(
             phase1_epochs=15, phase2_epochs=50, learning_rate=1e-3, batch_size=32,

@@ -246,6 +246,7 @@ def _prompt_pair(number: int, normal: str, abnormal: str) -> Row:
 _PUBLISHED = {
     "standardize": False, "balance_classes": False, "residual": "squared", "views": "none",
     "semantic_start": "random", "good_units": False, "reference_size": 0, "reference_weight": 0.0,
+    "border_weight": 1.0,
 }
 """LTAD without what the preset "demo" adds to it."""
 _UNITS = {"good_units": True, "lam": 1.0}
@@ -326,5 +327,7 @@ TABLES: dict[str, tuple[Row, ...]] = {
                 "good_units", "views"),
         Row("changes.14", "all together", "combined"),
         Row("changes.15", BANK, "combined", is_bank=True),
+        Row("changes.16", "all together, borders counted in full", "combined",
+            {"border_weight": 1.0}),
     ),
 }

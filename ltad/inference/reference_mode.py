@@ -31,8 +31,8 @@ from ltad.types import SettingError
 
 MOST_IMAGES = 8
 LONGEST_NAME = 60
-LAM, REFERENCE_WEIGHT = 0.25, 1.0
-"""Chosen on photographs, as in the preset "demo"."""
+LAM, REFERENCE_WEIGHT, BORDER_WEIGHT = 0.25, 1.0, 0.8
+"""Chosen on photographs, as in the preset "demo", which adds a third branch."""
 COMPARED = 4
 """Images that decide on the allowed turns."""
 REMEMBERED = 8
@@ -145,7 +145,7 @@ def _config(base: Config) -> Config:
     grid = base.features.semantic_grid
     return base.replace(
         name_init="class_name", learn_names=False, text_classifier="encoder", good_units=True,
-        lam=LAM, reference_weight=REFERENCE_WEIGHT, views="auto",
+        lam=LAM, reference_weight=REFERENCE_WEIGHT, border_weight=BORDER_WEIGHT, views="auto",
         reference_size=MOST_IMAGES * (1 + len(ROTATIONS)) * grid * grid,  # every patch
     )
 
@@ -202,7 +202,7 @@ def _each_from_the_others(detector: Detector, views: list[Tensor]) -> Tensor:
         others = [fine for at, row in enumerate(rows) if at != place for fine in row]
         branch.fit(lambda others=others: [(fine, 0) for fine in others])
         found.append(branch.scores(own[0], 0))
-    return torch.cat(found)
+    return detector.weigh_border(torch.cat(found))
 
 
 def from_its_own_places(detector: Detector, views: list[Tensor]) -> Tensor:
@@ -212,7 +212,8 @@ def from_its_own_places(detector: Detector, views: list[Tensor]) -> Tensor:
     """
     branch = _branch(detector, views[0])
     branch.fit(lambda: [(fine, 0) for fine in views])
-    return branch.within(views[0], min(FARTHER_THAN, views[0].shape[-1] // 2 - 1))
+    return detector.weigh_border(
+        branch.within(views[0], min(FARTHER_THAN, views[0].shape[-1] // 2 - 1)))
 
 
 def _branch(detector: Detector, fine: Tensor) -> ReferenceBranch:

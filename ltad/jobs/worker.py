@@ -54,8 +54,8 @@ RENDERED_PER_CLASS = 20
 """Images of each rendered part that are trained again where the old classes are kept."""
 
 
-FOR_PHOTOGRAPHS = ("standardize", "residual", "reference_size", "reference_weight", "good_units",
-                   "lam", "views", "balance_classes")
+FOR_PHOTOGRAPHS = ("standardize", "residual", "reference_size", "reference_weight",
+                   "border_weight", "good_units", "lam", "views", "balance_classes")
 """Settings that the preset has from photographs; a base model may be of drawings, or published."""
 _LOG = logging.getLogger(__name__)
 TURN_FILE, MODEL = "turn", "model"

@@ -12,6 +12,7 @@ from torch.nn import functional
 from ltad.config import Config, prompts_of
 from ltad.models.align import Encoder
 from ltad.models.class_names import PseudoClassNames
+from ltad.models.features import border_weights
 from ltad.models.reconstruction import ReconstructionModule
 from ltad.models.reference import ReferenceBranch
 from ltad.models.residual import ResidualScore
@@ -100,13 +101,28 @@ class Detector(nn.Module):
 
     def reconstruction_scores(self, patches: Tensor, index: int) -> Tensor:
         """S_rec (B, G, G) of (B, C, G, G), in `unit`."""
-        return self.in_units("reconstruction", self.reconstruction.scores(patches, index), index)
+        return self.in_units("reconstruction", self.raw_reconstruction(patches, index), index)
 
     def reference_scores(self, fine: Tensor, index: int) -> Tensor | None:
         """S_ref (B, G', G') of (B, C, G', G') in `unit`, or None without a reference branch."""
+        raw = self.raw_reference(fine, index)
+        return None if raw is None else self.in_units("reference", raw, index)
+
+    def raw_reconstruction(self, patches: Tensor, index: int) -> Tensor:
+        """S_rec (B, G, G) of (B, C, G, G) as it is measured, its border weighed."""
+        return self.weigh_border(self.reconstruction.scores(patches, index))
+
+    def raw_reference(self, fine: Tensor, index: int) -> Tensor | None:
+        """S_ref (B, G', G') of (B, C, G', G') as it is measured, its border weighed, or None
+        without a reference branch."""
         if self.reference is None:
             return None
-        return self.in_units("reference", self.reference.scores(fine, index), index)
+        return self.weigh_border(self.reference.scores(fine, index))
+
+    def weigh_border(self, distances: Tensor) -> Tensor:
+        """Distances (B, G, G), those in the image's border times the setting `border_weight`."""
+        weights = border_weights(distances.shape[-1], self.config.model.border_weight)
+        return distances * weights.to(distances.device)
 
     def in_units(self, branch: str, scores: Tensor, index: int) -> Tensor:
         """Raw scores of a branch, in `unit`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -23,6 +24,19 @@ def to_grid(layer: Tensor, grid: int) -> Tensor:
 def patch_features(taps: Sequence[Tensor], grid: int) -> Tensor:
     """p: the taps resized to one grid and concatenated, (B, sum of C_l, grid, grid)."""
     return torch.cat([to_grid(tap, grid) for tap in taps], dim=1)
+
+
+BORDER = 1 / 20
+"""Share of an image's side that `border_weights` takes for its border: 16 of 320 pixels."""
+
+
+@lru_cache(maxsize=32)
+def border_weights(grid: int, weight: float) -> Tensor:
+    """What each place counts, (grid, grid): `weight` in the image's border, 1 inside of it, and for
+    a place that holds both their mean by area."""
+    ends = torch.arange(grid + 1) / grid
+    inside = ends.clamp(BORDER, 1 - BORDER).diff() * grid
+    return weight + (1.0 - weight) * torch.outer(inside, inside)
 
 
 def split_layers(patches: Tensor, channels: Sequence[int]) -> tuple[Tensor, ...]:

@@ -117,7 +117,6 @@ def _judge(
         torch.from_numpy(array[places].astype(np.float32)).to(device)
         for array in (store.patches, store.fine_patches)
     )
-    found = {"reconstruction": detector.reconstruction.scores(coarse, index)}
-    if detector.reference is not None:
-        found[REFERENCE] = detector.reference.scores(fine, index)
-    return found
+    found = {"reconstruction": detector.raw_reconstruction(coarse, index)}
+    reference = detector.raw_reference(fine, index)
+    return found if reference is None else {**found, REFERENCE: reference}

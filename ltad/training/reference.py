@@ -123,11 +123,11 @@ def _raw(
     )
     normal, abnormal = (t[index].expand(len(places), -1) for t in texts)
     known = {
-        "reconstruction": detector.reconstruction.scores(coarse, index),
+        "reconstruction": detector.raw_reconstruction(coarse, index),
         "semantic": scoring.semantic_score(
             detector.semantic(fine), normal, abnormal, detector.config.model.tau
         ),
-        REFERENCE: detector.reference.scores(fine, index) if detector.reference else None,
+        REFERENCE: detector.raw_reference(fine, index),
     }
     return {branch: known[branch] for branch in UNIT_BRANCHES}
 

@@ -20,6 +20,7 @@ from ltad.inference import scoring
 from ltad.inference.calibration import standing
 from ltad.inference.feature_store import turned
 from ltad.inference.reference_mode import (
+    BORDER_WEIGHT,
     FARTHER_THAN,
     MOST_IMAGES,
     NEW_IMAGES,
@@ -27,6 +28,7 @@ from ltad.inference.reference_mode import (
     ReferenceScorer,
 )
 from ltad.inference.registry import ModelRegistry
+from ltad.models.features import border_weights
 from ltad.models.reference import ReferenceBranch, smoothed
 from ltad.synthetic.render import render_part
 from ltad.types import ImageError, PromptError, SettingError
@@ -76,12 +78,12 @@ def test_thresholds_come_from_each_image_held_against_the_others(scorer, tiny_sc
         return [base._reader.fine([base.prepare(turned(small, view))])
                 for view in ("", *scorer.turns)]
 
-    apart = []
+    apart, border = [], border_weights(fine[0].shape[-1], BORDER_WEIGHT)
     for place in range(4):
         others = [v for at, image in enumerate(good) if at != place for v in views(image)]
         branch = ReferenceBranch(1, fine[0].shape[1], 10_000)
         branch.fit(lambda others=others: [(features, 0) for features in others])
-        apart.append(branch.scores(fine[place], 0))
+        apart.append(branch.scores(fine[place], 0) * border)
     pool = base.config.model.score_pool
     zero, one = scoring.good_unit(torch.cat(apart), size, pool)
     expected = [float(scoring.image_score(scoring.pooled_map(
@@ -118,6 +120,7 @@ def test_a_single_image_is_held_against_its_own_other_places(tiny_scorer, good):
     assert torch.allclose(own, branch.within(fine[0], FARTHER_THAN), rtol=1e-3)
 
     size, pool = tiny_scorer.config.features.image_size, tiny_scorer.config.model.score_pool
+    own = own * border_weights(side, BORDER_WEIGHT)
     expected = torch.cat([factor * own for factor in NEW_IMAGES])
     zero, one = scoring.good_unit(expected, size, pool)
     scores = scoring.image_score(scoring.pooled_map((expected - zero) / (one - zero), size, pool))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from ltad.inference import scoring
 from ltad.inference.feature_store import ROTATIONS, VIEWS, build_store, turned
 from ltad.inference.registry import ModelRegistry
 from ltad.models.detector import Detector
+from ltad.models.features import border_weights
 from ltad.models.reference import ReferenceBranch, smoothed
 from ltad.models.residual import ResidualScore
 from ltad.prompts.grid import Pair
@@ -63,6 +65,7 @@ def photo(parts_folder, name="leather/test/good/000.png") -> Image.Image:
 def test_the_papers_presets_have_no_reference_branch_and_no_units(name):
     model = preset(name).model
     assert model.reference_size == 0 and not model.good_units and model.residual == "squared"
+    assert model.border_weight == 1.0
 
 
 def test_a_model_as_published_scores_by_equation_5(tiny_scorer, tests_store):
@@ -84,6 +87,37 @@ def test_a_model_as_published_scores_by_equation_5(tiny_scorer, tests_store):
         expected = [scoring.pooled_map(s, settings.size, settings.pool) for s in (s_rec, s_sem)]
         total = scoring.image_score(expected[0] + settings.lam * expected[1])
     torch.testing.assert_close(found.scores["combined"], total, rtol=1e-6, atol=1e-6)
+
+
+# --- the border -----------------------------------------------------------------------------------
+
+
+def test_a_places_share_in_the_border_decides_what_it_counts():
+    fine, coarse = border_weights(20, 0.5), border_weights(10, 0.5)
+    assert fine[0, 7] == pytest.approx(0.5) and fine[1, 1] == pytest.approx(1.0)
+    assert fine[19, 19] == pytest.approx(0.5)
+    assert coarse[0, 4] == pytest.approx(0.75)  # half of it is border
+    assert coarse[0, 0] == pytest.approx(0.5 + 0.5 / 4)  # a quarter of it is not
+    torch.testing.assert_close(coarse[1:9, 1:9], torch.ones(8, 8))
+    assert border_weights(20, 1.0).eq(1.0).all()
+
+
+def test_both_distances_count_less_in_the_border(reference_scorer, tests_store):
+    detector = reference_scorer.detector
+    weighed = copy.copy(detector)
+    weighed.config = detector.config.replace(border_weight=0.5)
+    places = tests_store.indices("leather")
+    coarse, fine = (torch.from_numpy(a[places].astype(np.float32))
+                    for a in (tests_store.patches, tests_store.fine_patches))
+    index = detector.index("leather")
+    for raw, patches in (("raw_reconstruction", coarse), ("raw_reference", fine)):
+        whole = getattr(detector, raw)(patches, index)
+        less = getattr(weighed, raw)(patches, index)
+        torch.testing.assert_close(less, whole * border_weights(whole.shape[-1], 0.5))
+    zero, one = detector.unit("reference", index)
+    torch.testing.assert_close(
+        weighed.reference_scores(fine, index),
+        (weighed.raw_reference(fine, index) - zero) / (one - zero))
 
 
 # --- the branch -----------------------------------------------------------------------------------
