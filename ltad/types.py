@@ -15,10 +15,39 @@ from pathlib import Path
 
 import numpy as np
 
-BRANCHES = ("combined", "reconstruction", "semantic")
 REFERENCE = "reference"
-ALL_BRANCHES = (*BRANCHES, REFERENCE)
-"""With the branch that only some models have."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A branch of the score, or the sum of all, under each of its names.
+
+    Attributes:
+        name: in settings, tables and files.
+        title: on the page.
+        map, score: its attributes of a `Detection`.
+        sign: the index of S in a formula; "" for the sum.
+        is_optional: only some models have it; its column stands in their tables alone.
+    """
+
+    name: str
+    title: str
+    map: str
+    score: str
+    sign: str = ""
+    is_optional: bool = False
+
+
+BRANCH_TABLE = (
+    Branch("combined", "Combined", "anomaly_map", "score"),
+    Branch("reconstruction", "Reconstruction", "reconstruction_map", "reconstruction_score", "rec"),
+    Branch("semantic", "Semantic", "semantic_map", "semantic_score", "sem"),
+    Branch(REFERENCE, "Reference", "reference_map", "reference_score", "ref", is_optional=True),
+)
+"""The one list of branches; tables, titles, columns and signs come from here, in this order."""
+ALL_BRANCHES = tuple(branch.name for branch in BRANCH_TABLE)
+BRANCHES = tuple(branch.name for branch in BRANCH_TABLE if not branch.is_optional)
+"""Those that every model has."""
 METRICS = ("image", "pixel")
 TASKS = {"image": "Det.", "pixel": "Seg."}
 """Metric -> the paper's word for it."""

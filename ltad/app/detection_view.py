@@ -11,14 +11,8 @@ from ltad.app.html import apart, render
 from ltad.io import heatmap
 from ltad.io.heatmap import heat_png
 from ltad.io.images import Prepared
-from ltad.types import Detection, Region
+from ltad.types import BRANCH_TABLE, Detection, Region
 
-MAPS = (
-    ("combined", "anomaly_map", "Combined"),
-    ("reconstruction", "reconstruction_map", "Reconstruction"),
-    ("semantic", "semantic_map", "Semantic"),
-    ("reference", "reference_map", "Reference"),
-)
 NONSENSE = "a blorf"
 """Stands for words that say nothing."""
 NOTICEABLE = 0.05
@@ -123,8 +117,8 @@ class Map:
 def maps_of(detection: Detection) -> list[Map]:
     """The maps that there are, the sum first."""
     return [
-        Map(key, getattr(detection, attribute), title)
-        for key, attribute, title in MAPS if getattr(detection, attribute) is not None
+        Map(branch.name, values, branch.title) for branch in BRANCH_TABLE
+        if (values := getattr(detection, branch.map)) is not None
     ]
 
 

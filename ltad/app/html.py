@@ -16,6 +16,7 @@ from markupsafe import Markup
 from ltad.evaluation.figures import decimals_of
 from ltad.evaluation.figures import number_text as number
 from ltad.io.templates import environment, readable
+from ltad.types import BRANCH_TABLE
 
 __all__ = ["apart", "escape", "number", "percent", "readable", "render"]
 _SIGNS = re.compile("[&<>\"'{}$`]")
@@ -65,4 +66,7 @@ def _escaped(value: object) -> Markup:
 _ENVIRONMENT = environment(
     "ltad.app", _escaped, formatted=format, json=json.dumps, number=number, percent=percent
 )
-_ENVIRONMENT.globals["apart"] = apart  # pyright: ignore[reportArgumentType]
+_GLOBALS: dict[str, Any] = {
+    "apart": apart, "SIGNS": {branch.name: branch.sign for branch in BRANCH_TABLE if branch.sign},
+}
+_ENVIRONMENT.globals.update(_GLOBALS)

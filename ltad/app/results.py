@@ -21,13 +21,12 @@ from ltad.app.results_table import EXTRAS
 from ltad.evaluation.operating_point import VERDICT_HEADINGS
 from ltad.evaluation.run_store import RunReader
 from ltad.inference.registry import ModelRegistry
+from ltad.types import BRANCH_TABLE
 from ltad.workspace import Workspace
 
 ALL = ""
 FALSE_ALARM_RATE = 0.05
-BRANCHES = [("Run's own", ALL), ("Combined", "combined"),
-            ("Reconstruction", "reconstruction"), ("Semantic", "semantic"),
-            ("Reference", "reference")]
+BRANCHES = [("Run's own", ALL), *((branch.title, branch.name) for branch in BRANCH_TABLE)]
 SHOWN = [("All", ALL), ("All errors", "errors"),
          *[(heading, verdict) for verdict, heading in VERDICT_HEADINGS.items()],
          ("Where the runs disagree", "disagree")]

@@ -28,7 +28,7 @@ from ltad.inference.recognition import ClassRecogniser
 from ltad.io import processes
 from ltad.models.align import Encoder
 from ltad.models.detector import Detector
-from ltad.types import BRANCHES, METRICS, REFERENCE, DatasetError, ImageError, Sample
+from ltad.types import ALL_BRANCHES, BRANCHES, METRICS, REFERENCE, DatasetError, ImageError, Sample
 
 BATCH = 16
 CERTAIN = 0.0005
@@ -326,7 +326,7 @@ def calibration_table(
     branches: Sequence[str],
 ) -> pd.DataFrame:
     """Image scores of held-out good images: ``class_name`` and a column a branch of `BRANCHES`,
-    NaN for those that were not measured, and of "reference" where it was.
+    NaN for those that were not measured, and of an optional branch where it was.
 
     Args:
         store: features of the training images.
@@ -338,13 +338,13 @@ def calibration_table(
     for name, places in held_out.items():
         for start in range(0, len(places), BATCH):
             scores = measure(name, store, places[start : start + BATCH]).scores
-            columns = [scores[branch].tolist() for branch in branches]
+            by_branch = [scores[branch].tolist() for branch in branches]
             rows += [
                 {"class_name": name, **dict(zip(branches, values, strict=True))}
-                for values in zip(*columns, strict=True)
+                for values in zip(*by_branch, strict=True)
             ]
-    further = [branch for branch in branches if branch not in BRANCHES]
-    return pd.DataFrame(rows, columns=["class_name", *BRANCHES, *further])
+    columns = [branch for branch in ALL_BRANCHES if branch in BRANCHES or branch in branches]
+    return pd.DataFrame(rows, columns=["class_name", *columns])
 
 
 def settings_of(config: Config) -> ScoreSettings:

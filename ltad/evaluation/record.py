@@ -33,7 +33,7 @@ from ltad.evaluation.evaluate import (
     evaluate_tests,
     ordered_tests,
 )
-from ltad.evaluation.runs import IMAGE_COLUMNS, OUTLINES, THUMBNAILS, Run, new_run_folder, write_run
+from ltad.evaluation.runs import OUTLINES, THUMBNAILS, Run, new_run_folder, write_run
 from ltad.inference.calibration import ScoreSettings
 from ltad.inference.feature_store import FeatureStore, build_store
 from ltad.inference.patch_bank import BANK
@@ -43,8 +43,8 @@ from ltad.io.images import read_image
 from ltad.models.align import Encoder
 from ltad.training.train import learned_and_held_out, training_images
 from ltad.types import (
+    ALL_BRANCHES,
     BRANCHES,
-    REFERENCE,
     CheckpointError,
     DatasetError,
     ImageError,
@@ -93,21 +93,17 @@ def record(
 def images_table(evaluation: Evaluation, root: Path) -> pd.DataFrame:
     """``images.csv`` of an evaluation; `root` is absolute, and may hold links."""
     samples = evaluation.samples
-    table = pd.DataFrame({
+    return pd.DataFrame({
         "index": np.arange(len(samples)),
         "class_name": [sample.class_name for sample in samples],
         "defect": [sample.defect or "" for sample in samples],
         "is_defective": [int(sample.is_defective) for sample in samples],
         "path": [_below(root, sample.path) for sample in samples],
         "mask_path": [_below(root, sample.mask_path) for sample in samples],
-        **{branch: evaluation.scores.get(branch, np.nan) for branch in BRANCHES},
+        **{branch: evaluation.scores.get(branch, np.nan) for branch in ALL_BRANCHES
+           if branch in BRANCHES or branch in evaluation.scores},
         "recognised": evaluation.recognised,
     })
-    columns: list[str] = list(IMAGE_COLUMNS)
-    if REFERENCE in evaluation.scores:
-        table[REFERENCE] = evaluation.scores[REFERENCE]
-        columns.insert(columns.index(BRANCHES[-1]) + 1, REFERENCE)
-    return table.loc[:, columns]
 
 
 def _below(root: Path, path: Path | None) -> str:

@@ -79,7 +79,7 @@ class Results:
 
     @property
     def branches(self) -> tuple[str, ...]:
-        """`BRANCHES`, and "reference" where some class has it."""
+        """`BRANCHES`, and of the optional ones those that some class has."""
         known = {b for r in self.classes for metric in METRICS for b in getattr(r, metric)}
         return tuple(b for b in ALL_BRANCHES if b in BRANCHES or b in known)
 

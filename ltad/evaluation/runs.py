@@ -18,7 +18,7 @@ from PIL import Image
 from ltad.inference.scoring import conformal_threshold
 from ltad.io.files import atomic_path
 from ltad.io.images import read_image
-from ltad.types import BRANCHES, REFERENCE, CheckpointError, ImageError, SettingError
+from ltad.types import ALL_BRANCHES, BRANCHES, CheckpointError, ImageError, SettingError
 
 FORMAT = 1
 ABOUT_FILE = "run.json"
@@ -220,7 +220,7 @@ def write_run(
         with atomic_path(folder) as beside:
             for kind in (THUMBNAILS, OUTLINES):
                 link_all(Path(image_folder) / kind, beside / kind)
-            further = [REFERENCE] if REFERENCE in images else []
+            further = [b for b in ALL_BRANCHES if b not in BRANCHES and b in images]
             columns = [*IMAGE_COLUMNS[:-1], *further, IMAGE_COLUMNS[-1]]
             images.to_csv(beside / IMAGES_FILE, columns=columns, index=False)
             calibration.to_csv(beside / CALIBRATION_FILE, index=False)
@@ -298,15 +298,15 @@ def read_json(folder: Path, file: str) -> dict[str, Any]:
 
 
 def read_table(folder: Path, file: str, columns: Sequence[str]) -> pd.DataFrame:
-    """A table with exactly these columns, and "reference" behind the other branches where the
-    run's model has that branch. Raises CheckpointError."""
+    """A table with exactly these columns, and those of optional branches where the run's model
+    has them. Raises CheckpointError."""
     try:
         table = pd.read_csv(
-            folder / file, dtype={**_TEXT, **dict.fromkeys((*BRANCHES, REFERENCE), float)},
-            keep_default_na=False, na_values={b: [""] for b in (*BRANCHES, REFERENCE)},
+            folder / file, dtype={**_TEXT, **dict.fromkeys(ALL_BRANCHES, float)},
+            keep_default_na=False, na_values={branch: [""] for branch in ALL_BRANCHES},
         )
     except (OSError, ValueError) as error:
         raise torn(folder, f"{file}: {error}") from error
-    if [c for c in table.columns if c != REFERENCE] != list(columns):
+    if [c for c in table.columns if c in columns or c not in ALL_BRANCHES] != list(columns):
         raise torn(folder, f"{file} has the columns {', '.join(table.columns)}")
     return table

@@ -29,15 +29,16 @@ from ltad.inference.feature_store import AHEAD, DECODERS
 from ltad.inference.scorer import Scorer
 from ltad.io.images import Prepared, read_image
 from ltad.io.threads import in_order
-from ltad.types import DatasetError, Detection, ImageError
+from ltad.types import BRANCH_TABLE, DatasetError, Detection, ImageError
 
 WAIT_SECONDS = 1.0
 """Until the next look at shards all of which are in other workers' hands."""
 UNREADABLE = "unreadable"
 COLUMNS = {
     "path": "string", "class_name": "string", "is_known": "bool", "verdict": "string",
-    "score": "double", "threshold": "double", "reconstruction_score": "double",
-    "semantic_score": "double", "reference_score": "double", "regions": "int32", "error": "string",
+    "score": "double", "threshold": "double",
+    **{branch.score: "double" for branch in BRANCH_TABLE[1:]}, "regions": "int32",
+    "error": "string",
 }
 
 

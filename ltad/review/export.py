@@ -30,7 +30,7 @@ from ltad.review.files import archive_stem, whole_file
 from ltad.review.images import ImageStore
 from ltad.review.records import Batch, DeskError, Item, current_threshold
 from ltad.review.regions import region_mask
-from ltad.types import BRANCHES, Detection, LTADError
+from ltad.types import BRANCH_TABLE, BRANCHES, Detection, LTADError
 
 FORMAT = 1
 _GUARDED = tuple("=+-@\t\r\n＝＋－＠'")
@@ -269,12 +269,10 @@ def _heatmap_png(detection: Detection, image: Image.Image) -> bytes:
 
 
 def stacked_maps(detection: Detection, map_type: str = "float32") -> np.ndarray:
-    """The maps (3, H, W) in the order of `BRANCHES`, and a fourth of the reference branch where
-    there is one; float16 only where all values fit."""
-    maps = np.stack([
-        one for one in (detection.anomaly_map, detection.reconstruction_map,
-                        detection.semantic_map, detection.reference_map) if one is not None
-    ]).astype(np.float32)
+    """The maps (n, H, W) that there are, in the order of `ALL_BRANCHES`; float16 only where all
+    values fit."""
+    known = (getattr(detection, branch.map) for branch in BRANCH_TABLE)
+    maps = np.stack([one for one in known if one is not None]).astype(np.float32)
     does_fit = float(np.abs(maps).max()) <= _LARGEST_HALF
     return maps.astype(np.float16) if map_type == "float16" and does_fit else maps
 

@@ -20,12 +20,10 @@ from torch.nn import functional
 
 from ltad.inference import scoring
 from ltad.io.masks import connected_areas, resize_mask
-from ltad.types import Detection, SettingError
+from ltad.types import BRANCH_TABLE, Detection, SettingError
 
 MINIMUM_AREA = 0.0003
 """Share of the image below which a region is left out; 15 pixels of 224 x 224."""
-_SCORES = {"anomaly_map": "score", "reconstruction_map": "reconstruction_score",
-           "semantic_map": "semantic_score", "reference_map": "reference_score"}
 
 
 @dataclass(frozen=True)
@@ -251,13 +249,13 @@ def apply_ignore(detection: Detection, ignore: np.ndarray, pool: int) -> Detecti
     ignored = resize_mask(ignore, (width, height))
     if not ignored.any():
         return detection
-    known = {name: getattr(detection, name) for name in _SCORES}
+    known = {branch.map: getattr(detection, branch.map) for branch in BRANCH_TABLE}
     maps = {name: np.where(ignored, np.float32(0), values)
             for name, values in known.items() if values is not None}
     window = min(pool, height, width)
     is_free = functional.max_pool2d(torch.from_numpy(ignored)[None].float(), window, 1)[0] == 0
-    scores = {_SCORES[name]: _highest_window(values, is_free, window)
-              for name, values in maps.items()}
+    scores = {branch.score: _highest_window(maps[branch.map], is_free, window)
+              for branch in BRANCH_TABLE if branch.map in maps}
     is_anomalous = scores["score"] > detection.threshold
     return replace(
         detection, **maps, **scores, is_anomalous=is_anomalous,
