@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
-from threading import Condition, Lock
+from threading import Condition, Thread
 from typing import Generic, TypeVar
 
 import torch
@@ -86,39 +85,49 @@ class Batcher(Generic[Asked, Answer]):
                     future.set_exception(error)
 
 
-class Turns:
-    """Lets a few compute at once, and neither quick nor long work wait for all of the other.
+class Workers:
+    """A few threads that compute for all others, one for each core.
 
-    More threads than cores that compute take the processor from each other. Half of the turns go
-    to quick work first, such as a prompt on an image that is known; the others to long work first,
-    such as a new image. Each goes to the other kind where none of its own waits.
+    More threads than cores that compute take the processor from each other, and each that ever did
+    keeps threads of its own for parallel loops, which spin. Half of the workers take quick work
+    first, such as a prompt on an image that is known; the others long work, such as a new image.
+    Each takes the other kind where none of its own waits, so that neither waits for all of the
+    other.
 
     Args:
-        count: turns at the same time, at least two.
+        count: of the threads, at least two; they start with the first work.
     """
 
     def __init__(self, count: int) -> None:
-        self._lock = Lock()
-        self._free = list(range(max(2, count)))
-        self._waiting: dict[bool, deque[Future[int]]] = {True: deque(), False: deque()}
+        self._count = max(2, count)
+        self._threads: list[Thread] = []
+        self._changed = Condition()
+        self._waiting: dict[bool, deque[Callable[[], None]]] = {True: deque(), False: deque()}
 
-    @contextmanager
-    def turn(self, is_quick: bool) -> Generator[None]:
-        """Wait for a turn, and give it on at the end."""
-        future = Future[int]()
-        with self._lock:
-            if self._free:
-                future.set_result(self._free.pop())
-            else:
-                self._waiting[is_quick].append(future)
-        number = future.result()
-        try:
-            yield
-        finally:
-            with self._lock:
-                prefers_quick = number % 2 == 0
-                following = self._waiting[prefers_quick] or self._waiting[not prefers_quick]
-                if following:
-                    following.popleft().set_result(number)
-                else:
-                    self._free.append(number)
+    def run(self, work: Callable[[], Answer], is_quick: bool) -> Answer:
+        """What `work` returns in one of the threads. Raises what it raised."""
+        future = Future[Answer]()
+
+        def answer() -> None:
+            try:
+                future.set_result(work())
+            except BaseException as error:
+                future.set_exception(error)
+
+        with self._changed:
+            for number in range(len(self._threads), self._count):
+                self._threads.append(Thread(
+                    target=self._serve, args=(number % 2 == 0,), name=f"worker {number}",
+                    daemon=True))
+                self._threads[-1].start()
+            self._waiting[is_quick].append(answer)
+            self._changed.notify()
+        return future.result()
+
+    def _serve(self, prefers_quick: bool) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: any(self._waiting.values()))
+                own = self._waiting[prefers_quick] or self._waiting[not prefers_quick]
+                work = own.popleft()
+            work()

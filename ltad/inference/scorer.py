@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from ltad.config import PROMPT_SEPARATOR
 from ltad.inference import scoring
-from ltad.inference.batching import Batcher, Turns, batch_size, runs_at_once
+from ltad.inference.batching import Batcher, Workers, batch_size, runs_at_once
 from ltad.inference.calibration import (
     BranchMaps,
     Calibration,
@@ -66,14 +65,14 @@ class ImageReader:
         self._batch_size = batch_size(encoder.device)
         self._encode_together = Batcher(
             self._encode, self._batch_size, runs_at_once(encoder.device))
-        self.turns = Turns(runs_at_once(encoder.device))
+        self.workers = Workers(runs_at_once(encoder.device))
 
     def with_detector(self, detector: Detector) -> ImageReader:
         """A reader for another detector on the same encoder, with the same caches: what a detector
         read is kept under its own key."""
         other = ImageReader(self._encoder, detector, None)
         other._features, other._readings = self._features, self._readings
-        other._encode_together, other.turns = self._encode_together, self.turns
+        other._encode_together, other.workers = self._encode_together, self.workers
         return other
 
     def prepare(self, image: ImageSource | Prepared) -> Prepared:
@@ -301,12 +300,21 @@ class Scorer:
         if class_name is not None:
             self.detector.index(class_name)
         prepared = [self.prepare(image) for image in images]
-        # Several images are a batch job, which takes what the visitors' turns leave of the cores.
-        is_one = len(prepared) == 1
-        turn = self._reader.turns.turn(self._reader.knows(prepared[0])) if is_one else nullcontext()
-        with turn:
-            self._reader.encode(prepared)
-            return [self._detect(p, class_name, settings, false_alarm_rate) for p in prepared]
+        # Several images are a batch job, which takes what the visitors' workers leave of the cores.
+        if len(prepared) > 1:
+            return self._detect_all(prepared, class_name, settings, false_alarm_rate)
+        return self._reader.workers.run(
+            lambda: self._detect_all(prepared, class_name, settings, false_alarm_rate),
+            is_quick=self._reader.knows(prepared[0]),
+        )
+
+    @torch.inference_mode()
+    def _detect_all(
+        self, prepared: Sequence[Prepared], class_name: str | None, settings: ScoreSettings,
+        rate: float,
+    ) -> list[Detection]:
+        self._reader.encode(prepared)
+        return [self._detect(p, class_name, settings, rate) for p in prepared]
 
     @torch.inference_mode()
     def measure(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from ltad.inference.batching import Batcher, Turns
+from ltad.inference.batching import Batcher, Workers
 
 CALLERS = 9
 WAIT = 10
@@ -88,63 +89,65 @@ def test_no_more_batches_at_once_than_it_may_run():
     assert most[0] == 2
 
 
-def begun(turns: Turns, kinds: list[bool]) -> list[bool]:
-    """Both turns are taken; then these ask for one, in order, and the first turn that is given on
-    preferred quick work. In which order they began."""
-    order, threads = [], []
-    taken, free = [threading.Event() for _ in range(2)], [threading.Event() for _ in range(2)]
+def begun(kinds: list[bool], released: str) -> list[bool]:
+    """Both workers are held; then others ask, in order, and the worker `released` comes free. In
+    which order they began."""
+    workers, order, threads = Workers(2), [], []
+    held, free = queue.SimpleQueue(), {name: threading.Event() for name in ("worker 0", "worker 1")}
 
-    def hold(number: int) -> None:
-        with turns.turn(True):
-            taken[number].set()
-            assert free[number].wait(WAIT)
+    def hold() -> None:
+        name = threading.current_thread().name
+        held.put(name)
+        assert free[name].wait(WAIT)
 
-    def ask(kind: bool) -> None:
-        with turns.turn(kind):
-            order.append(kind)
-
-    holders = [threading.Thread(target=hold, args=(number,)) for number in range(2)]
-    for number, holder in enumerate(holders):  # the turn of the highest number is given first
-        holder.start()
-        assert taken[number].wait(WAIT)
-    for kind in kinds:
-        threads.append(threading.Thread(target=ask, args=(kind,)))
+    def asks(work, is_quick: bool) -> None:
+        threads.append(threading.Thread(target=workers.run, args=(work, is_quick)))
         threads[-1].start()
-        while sum(map(len, turns._waiting.values())) < len(threads):
+
+    asks(hold, True)
+    asks(hold, True)
+    assert {held.get(timeout=WAIT) for _ in range(2)} == set(free)
+    for number, kind in enumerate(kinds, start=1):
+        asks(lambda kind=kind: order.append(kind), kind)
+        while sum(map(len, workers._waiting.values())) < number:
             threading.Event().wait(0.001)
-    free[1].set()  # the second holder has turn 0, which prefers quick work
-    for thread in threads:
+    free[released].set()
+    for thread in threads[2:]:
         thread.join(WAIT)
-    free[0].set()
-    for holder in holders:
-        holder.join(WAIT)
+    for event in free.values():
+        event.set()
     return order
 
 
 def test_quick_work_goes_first_and_the_rest_follows():
-    assert begun(Turns(2), [False, False, True, True]) == [True, True, False, False]
+    assert begun([False, False, True, True], "worker 0") == [True, True, False, False]
 
 
-def test_the_other_turn_goes_to_long_work_first():
-    turns = Turns(2)
-    turns._free.reverse()  # so that the second holder has turn 1
-    assert begun(turns, [True, True, False]) == [False, True, True]
+def test_the_other_worker_takes_long_work_first():
+    assert begun([True, True, False], "worker 1") == [False, True, True]
 
 
-def test_no_more_than_the_turns_are_at_work_and_an_error_gives_its_turn_on():
-    turns, at_work, most = Turns(3), [], []
+def test_only_the_workers_compute_and_an_error_is_the_callers():
+    workers, at_work, most, names = Workers(3), [], [], set()
 
-    def work(number: int) -> None:
-        with turns.turn(number % 2 == 0):
-            at_work.append(number)
-            most.append(len(at_work))
-            threading.Event().wait(0.002)
-            at_work.remove(number)
-            if number % 3 == 0:
-                raise ValueError(number)
+    def work(number: int) -> int:
+        names.add(threading.current_thread().name)
+        at_work.append(number)
+        most.append(len(at_work))
+        threading.Event().wait(0.002)
+        at_work.remove(number)
+        if number % 3 == 0:
+            raise ValueError(number)
+        return 2 * number
+
+    def ask(number: int) -> int:
+        return workers.run(lambda: work(number), number % 2 == 0)
 
     with ThreadPoolExecutor(12) as pool:
-        done = [pool.submit(work, number) for number in range(60)]
-    assert sum(one.exception() is not None for one in done) == 20
-    assert max(most) == 3
-    assert sorted(turns._free) == [0, 1, 2]
+        done = [pool.submit(ask, number) for number in range(60)]
+    assert max(most) == 3 and names == {"worker 0", "worker 1", "worker 2"}
+    for number, one in enumerate(done):
+        if number % 3 == 0:
+            assert one.exception().args == (number,)
+        else:
+            assert one.result() == 2 * number

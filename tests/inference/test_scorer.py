@@ -273,10 +273,11 @@ def test_a_map_that_a_caller_changes_is_not_the_one_remembered(tiny_scorer, pict
         np.testing.assert_array_equal(getattr(second, name), values)
 
 
-def test_one_image_waits_for_a_turn_by_whether_it_is_known(tiny_scorer, monkeypatch):
-    asked, turns = [], tiny_scorer._reader.turns
-    turn = turns.turn
-    monkeypatch.setattr(turns, "turn", lambda is_quick: asked.append(is_quick) or turn(is_quick))
+def test_one_image_goes_to_the_workers_by_whether_it_is_known(tiny_scorer, monkeypatch):
+    asked, workers = [], tiny_scorer._reader.workers
+    run = workers.run
+    monkeypatch.setattr(
+        workers, "run", lambda work, is_quick: asked.append(is_quick) or run(work, is_quick))
     image = render_part("screw", 4321, 96).image
     tiny_scorer.score(image)
     tiny_scorer.score(image, abnormal_prompt="a dirty")
