@@ -86,13 +86,15 @@ class Batcher(Generic[Asked, Answer]):
 
 
 class Workers:
-    """A few threads that compute for all others, one for each core.
+    """A few threads that compute for all others, one for each core, and each on one core.
 
-    More threads than cores that compute take the processor from each other, and each that ever did
-    keeps threads of its own for parallel loops, which spin. Half of the workers take quick work
-    first, such as a prompt on an image that is known; the others long work, such as a new image.
-    Each takes the other kind where none of its own waits, so that neither waits for all of the
-    other.
+    More threads than cores that compute take the processor from each other; and parallel loops of
+    several threads wait for one another: on two cores, two threads with a core each read 43 images
+    a second, with two cores each 38, and one thread 22 either way.
+
+    Half of the workers take quick work first, such as a prompt on an image that is known; the
+    others long work, such as a new image. Each takes the other kind where none of its own waits, so
+    that neither waits for all of the other.
 
     Args:
         count: of the threads, at least two; they start with the first work.
@@ -125,6 +127,7 @@ class Workers:
         return future.result()
 
     def _serve(self, prefers_quick: bool) -> None:
+        torch.set_num_threads(1)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: any(self._waiting.values()))

@@ -38,7 +38,8 @@ from ltad.models.features import patch_features
 from ltad.types import REFERENCE, Detection, NearestToken, PromptError, SettingError
 
 FEATURE_MEMORY = 256 * 2**20
-READING_MEMORY = 512 * 2**20
+READING_MEMORY = 448 * 2**20
+SCORE_MEMORY = 64 * 2**20
 TEXT_MEMORY = 16 * 2**20
 RECOGNISED = 4096
 """Images whose classes are remembered."""
@@ -61,7 +62,9 @@ class ImageReader:
         self._encoder, self._detector = encoder, detector
         self._settings = detector.config.features
         self._features = TensorCache(FEATURE_MEMORY, disk, encoder.device)
-        self._readings = TensorCache(READING_MEMORY, None, encoder.device)
+        self._projected = TensorCache(READING_MEMORY, None, encoder.device)
+        # Small, and most of the work on an image whose features are known.
+        self._scores = TensorCache(SCORE_MEMORY, disk, encoder.device)
         self._batch_size = batch_size(encoder.device)
         self._encode_together = Batcher(
             self._encode, self._batch_size, runs_at_once(encoder.device))
@@ -71,7 +74,8 @@ class ImageReader:
         """A reader for another detector on the same encoder, with the same caches: what a detector
         read is kept under its own key."""
         other = ImageReader(self._encoder, detector, None)
-        other._features, other._readings = self._features, self._readings
+        other._features, other._projected, other._scores = (
+            self._features, self._projected, self._scores)
         other._encode_together, other.workers = self._encode_together, self.workers
         return other
 
@@ -108,7 +112,7 @@ class ImageReader:
         """The readings of one image as one of the class; S_rec may depend on it, p^ does not."""
         index = self._detector.index(class_name)
 
-        def compute_reconstruction() -> dict[str, Tensor]:
+        def compute_scores() -> dict[str, Tensor]:
             features = self._features_of(prepared)
             scores = {}
             if self._detector.has_reconstruction:
@@ -121,9 +125,9 @@ class ImageReader:
             fine = self._features_of(prepared)["fine"][None].float()
             return {"projected": self._detector.semantic(fine)}
 
-        key = f"{self.detector_key}-{prepared.key}"
-        scores = self._readings.get_or_compute(f"{key}-{index}", compute_reconstruction)
-        projected = self._readings.get_or_compute(key, compute_projected)
+        key = f"readings-{self.detector_key}-{prepared.key}"
+        scores = self._scores.get_or_compute(f"{key}-{index}", compute_scores)
+        projected = self._projected.get_or_compute(key, compute_projected)
         return Readings(
             scores.get("scores"), projected["projected"], scores.get("reference"),
             self._detector.semantic_unit(index),

@@ -52,7 +52,9 @@ def test_models_on_one_encoder_share_it_and_one_limit_of_memory(registry, tiny_s
     for model in (tiny_scorer, washers, gaskets):
         model.score_batch(images)
     assert washers._reader._features is tiny_scorer._reader._features
-    assert washers._reader._readings is gaskets._reader._readings is tiny_scorer._reader._readings
+    readers = [one._reader for one in (washers, gaskets, tiny_scorer)]
+    assert len({id(reader._projected) for reader in readers}) == 1
+    assert len({id(reader._scores) for reader in readers}) == 1
 
 
 def test_models_that_share_a_memory_keep_their_own_scores(registry):

@@ -228,6 +228,25 @@ def test_a_folder_without_a_model_is_explained(tmp_path):
         load_scorer(tmp_path, cache=tmp_path / "cache")
 
 
+def test_after_a_restart_neither_towers_nor_transformer_run_for_a_known_image(
+    tiny_model_folder, tmp_path, monkeypatch
+):
+    image = render_part("screw", 5, 96).image
+    before = load_scorer(tiny_model_folder, cache=tmp_path).score(image, "leather")
+    again = load_scorer(tiny_model_folder, cache=tmp_path)
+
+    def forbidden(*_, **__):
+        raise AssertionError("computed once more")
+
+    monkeypatch.setattr(again.encoder, "image_features", forbidden)
+    monkeypatch.setattr(again.detector, "reconstruction_scores", forbidden)
+    # The calibration images are other images: their limits are those of the model before.
+    again.__dict__["calibration"] = load_scorer(tiny_model_folder, cache=tmp_path).calibration
+    after = again.score(image, "leather")
+    assert after.score == before.score
+    np.testing.assert_array_equal(after.reconstruction_map, before.reconstruction_map)
+
+
 def test_features_on_disk_are_another_encoders_never(tiny_scorer, tmp_path):
     """Two encoders share the folder of the cache; the second one doubles what it sees."""
 
