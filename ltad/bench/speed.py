@@ -13,7 +13,8 @@ import platform
 import resource
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,19 @@ def _shifted(base: np.ndarray, number: int) -> np.ndarray:
     return np.roll(base, number % SIDE, axis=0) ^ np.uint8(number // SIDE % 256)
 
 
+@contextmanager
+def one_core() -> Generator[None]:
+    """What runs here has one core, as each of the page's workers has."""
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(cores)
+
+
 def measure_answers(scorer: Scorer, repeats: int = REPEATS) -> dict[str, Timing]:
-    """One caller: the bare towers, and what the scorer makes of them."""
+    """One caller: the bare towers, and what the scorer makes of them, each on one core."""
     images, encoder = made_up_images(), scorer.encoder
     pixels = torch.rand(1, 3, *[encoder.settings.image_size] * 2) * 2 - 1
     known, name = scorer.prepare(next(images)), scorer.class_names[0]
@@ -85,7 +97,7 @@ def measure_answers(scorer: Scorer, repeats: int = REPEATS) -> dict[str, Timing]
         scorer.detector.texts(encoder, model.normal_prompt, [0])
         scorer.detector.texts(encoder, model.abnormal_prompt, [0])
 
-    with torch.inference_mode():
+    with torch.inference_mode(), one_core():
         return in_turn({
             "image tower, whole": lambda: encoder.image_features(pixels, with_latent=True),
             "image tower, to the last tap": lambda: encoder.image_features(pixels),
@@ -156,10 +168,15 @@ def machine() -> dict[str, Any]:
 def measure(scorer: Scorer, with_align: bool = False) -> dict[str, Any]:
     """Everything, as plain data."""
     scorer.warm_up()
+    assert isinstance(scorer.encoder, AlignEncoder)
+    towers = measure_tower(scorer.encoder)
     answers = measure_answers(scorer)
     found: dict[str, Any] = {
         "machine": machine(),
-        "milliseconds": {name: vars(timing) for name, timing in answers.items()},
+        "milliseconds": {
+            **{f"{name}, all cores": vars(timing) for name, timing in towers.items()},
+            **{name: vars(timing) for name, timing in answers.items()},
+        },
         "ratios": {
             "new image / image tower, to the last tap": _ratio(
                 answers, "new image to its maps", "image tower, to the last tap"),
@@ -171,7 +188,6 @@ def measure(scorer: Scorer, with_align: bool = False) -> dict[str, Any]:
         "callers": measure_callers(scorer),
     }
     if with_align:
-        assert isinstance(scorer.encoder, AlignEncoder)
         found["full-size ALIGN, milliseconds"] = {
             name: vars(timing) for name, timing in measure_tower(
                 full_size_align(scorer.encoder.tokenizer), 5).items()}
