@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from threading import Condition, Thread
 from typing import Generic, TypeVar
@@ -106,8 +106,23 @@ class Workers:
         self._changed = Condition()
         self._waiting: dict[bool, deque[Callable[[], None]]] = {True: deque(), False: deque()}
 
-    def run(self, work: Callable[[], Answer], is_quick: bool) -> Answer:
-        """What `work` returns in one of the threads. Raises what it raised."""
+    def run(self, works: Iterable[tuple[Callable[[], Answer], bool]]) -> list[Answer]:
+        """What each work returns, in order; of each is said whether it is quick.
+
+        No more of a caller's works wait at a time than there are workers, so that others need not
+        wait for the end of many.
+
+        Raises:
+            Exception: what the first of them that failed raised.
+        """
+        answers, begun = list[Answer](), deque[Future[Answer]]()
+        for work, is_quick in works:
+            if len(begun) == self._count:
+                answers.append(begun.popleft().result())
+            begun.append(self._submit(work, is_quick))
+        return answers + [future.result() for future in begun]
+
+    def _submit(self, work: Callable[[], Answer], is_quick: bool) -> Future[Answer]:
         future = Future[Answer]()
 
         def answer() -> None:
@@ -124,7 +139,7 @@ class Workers:
                 self._threads[-1].start()
             self._waiting[is_quick].append(answer)
             self._changed.notify()
-        return future.result()
+        return future
 
     def _serve(self, prefers_quick: bool) -> None:
         torch.set_num_threads(1)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -304,13 +304,13 @@ class Scorer:
         if class_name is not None:
             self.detector.index(class_name)
         prepared = [self.prepare(image) for image in images]
-        # Several images are a batch job, which takes what the visitors' workers leave of the cores.
-        if len(prepared) > 1:
-            return self._detect_all(prepared, class_name, settings, false_alarm_rate)
-        return self._reader.workers.run(
-            lambda: self._detect_all(prepared, class_name, settings, false_alarm_rate),
-            is_quick=self._reader.knows(prepared[0]),
-        )
+        detect = partial(
+            self._detect_all, class_name=class_name, settings=settings, rate=false_alarm_rate)
+        if len(prepared) > 1 and self.encoder.device.type != "cpu":
+            return detect(prepared)
+        found = self._reader.workers.run(
+            (partial(detect, [p]), self._reader.knows(p)) for p in prepared)
+        return [detection for each in found for detection in each]
 
     @torch.inference_mode()
     def _detect_all(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
 
 from ltad.inference.batching import Batcher, Workers
 
@@ -101,7 +104,7 @@ def begun(kinds: list[bool], released: str) -> list[bool]:
         assert free[name].wait(WAIT)
 
     def asks(work, is_quick: bool) -> None:
-        threads.append(threading.Thread(target=workers.run, args=(work, is_quick)))
+        threads.append(threading.Thread(target=workers.run, args=([(work, is_quick)],)))
         threads[-1].start()
 
     asks(hold, True)
@@ -141,7 +144,7 @@ def test_only_the_workers_compute_and_an_error_is_the_callers():
         return 2 * number
 
     def ask(number: int) -> int:
-        return workers.run(lambda: work(number), number % 2 == 0)
+        return workers.run([(lambda: work(number), number % 2 == 0)])[0]
 
     with ThreadPoolExecutor(12) as pool:
         done = [pool.submit(ask, number) for number in range(60)]
@@ -151,3 +154,29 @@ def test_only_the_workers_compute_and_an_error_is_the_callers():
             assert one.exception().args == (number,)
         else:
             assert one.result() == 2 * number
+
+
+def test_of_many_works_only_as_many_wait_as_there_are_workers():
+    workers, taken = Workers(2), []
+
+    def works():
+        for number in range(20):
+            taken.append(len(done))
+            yield lambda number=number: done.append(number) or number, False
+
+    done: list[int] = []
+    assert workers.run(works()) == list(range(20))
+    assert all(number - finished <= 2 for number, finished in enumerate(taken))
+
+
+def test_an_error_in_one_of_many_is_raised_and_the_workers_go_on():
+    workers = Workers(2)
+
+    def work(number: int) -> int:
+        if number == 3:
+            raise ValueError("three")
+        return number
+
+    with pytest.raises(ValueError, match="three"):
+        workers.run((partial(work, number), True) for number in range(6))
+    assert workers.run([(partial(work, 7), True)]) == [7]

@@ -292,14 +292,19 @@ def test_a_map_that_a_caller_changes_is_not_the_one_remembered(tiny_scorer, pict
         np.testing.assert_array_equal(getattr(second, name), values)
 
 
-def test_one_image_goes_to_the_workers_by_whether_it_is_known(tiny_scorer, monkeypatch):
+def test_images_go_to_the_workers_by_whether_they_are_known(tiny_scorer, monkeypatch):
     asked, workers = [], tiny_scorer._reader.workers
     run = workers.run
-    monkeypatch.setattr(
-        workers, "run", lambda work, is_quick: asked.append(is_quick) or run(work, is_quick))
+
+    def noted(works):
+        works = list(works)
+        asked.extend(is_quick for _, is_quick in works)
+        return run(works)
+
+    monkeypatch.setattr(workers, "run", noted)
     image = render_part("screw", 4321, 96).image
     tiny_scorer.score(image)
     tiny_scorer.score(image, abnormal_prompt="a dirty")
     assert asked == [False, True]
     tiny_scorer.score_batch([image, render_part("screw", 4322, 96).image])
-    assert len(asked) == 2
+    assert asked == [False, True, True, False]
