@@ -356,8 +356,11 @@ class Calibration:
                          self._is_borrowed)
 
     def _largest(self, settings: ScoreSettings) -> float | None:
-        is_published = all(r.semantic_unit is None for r in self._readings.values())
-        return settings.lam if is_published else None
+        # Of a sum in units of good images, or with S_ref in it, nobody can say where it ends.
+        has_end = all(
+            r.semantic_unit is None and (r.reference is None or settings.reference_weight == 0)
+            for r in self._readings.values())
+        return settings.lam if has_end else None
 
     def _normal(self, names: list[str], settings: ScoreSettings) -> list[NormalScores]:
         found = {n: known for n in names if (known := self._known.get((n, settings))) is not None}

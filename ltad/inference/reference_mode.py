@@ -68,7 +68,7 @@ class ReferenceScorer(Scorer):
         detector = _detector(base, name)
         reader = base._reader.with_detector(detector)
         with torch.inference_mode():
-            views, self.turns = _views(reader, prepared, detector.config.training.views)
+            views, self.turns = _views(reader, prepared)
             apart = _each_from_the_others(detector, views)
             assert detector.reference is not None  # by `_config`
             detector.reference.fit(lambda: [(fine, 0) for fine in views])
@@ -170,9 +170,7 @@ def _detector(base: Scorer, name: str) -> Detector:
     return detector.eval().requires_grad_(False).to(base.encoder.device)
 
 
-def _views(
-    reader: ImageReader, prepared: list[Prepared], setting: str
-) -> tuple[list[Tensor], list[str]]:
+def _views(reader: ImageReader, prepared: list[Prepared]) -> tuple[list[Tensor], list[str]]:
     """Features (n, C, G', G') of the images as they are and in each allowed turn; those turns."""
     in_turns = {turn: [_turned(p, turn) for p in prepared] for turn in ROTATIONS}
     reader.encode([p for own in ([prepared, *in_turns.values()]) for p in own])

@@ -155,6 +155,16 @@ def test_the_sum_of_three_branches_by_hand():
     assert in_units.item() == pytest.approx((2.0 + 3.0 * 2.0 + 0.5 * 4.0) / 4.5)
 
 
+def test_the_scale_of_the_sum_ends_with_the_semantic_branch_only_where_no_other_adds_to_it():
+    own = readings([4.0, 8.0, 40.0], logit=0.5)
+    own = replace(own, reference=50.0 * own.reconstruction)
+    for weight, is_capped in ((0.0, True), (2.0, False)):
+        scale = calibration(gear=own).limits(
+            "gear", replace(SETTINGS, lam=1.0, reference_weight=weight), 0.5).scale
+        highest = scale["reconstruction"][1] + 1.0
+        assert (scale["combined"][1] <= highest) is is_capped
+
+
 @pytest.mark.parametrize(("score", "said"), [
     (0.5, "Lower than all 9"),
     (1.0, "Lower than all 9"),  # as high as one is not higher
