@@ -303,21 +303,20 @@ class Scorer:
             )
         if class_name is not None:
             self.detector.index(class_name)
+        workers = self._reader.workers
+        prepared = workers.run((partial(self.prepare, image), True) for image in images)
         detect = partial(
             self._detect_all, class_name=class_name, settings=settings, rate=false_alarm_rate)
-        if len(images) > 1 and self.encoder.device.type != "cpu":
-            return detect(images)
-        found = self._reader.workers.run(
-            (partial(detect, [image]), isinstance(image, Prepared) and self._reader.knows(image))
-            for image in images)
+        if len(prepared) > 1 and self.encoder.device.type != "cpu":
+            return detect(prepared)
+        found = workers.run((partial(detect, [p]), self._reader.knows(p)) for p in prepared)
         return [detection for each in found for detection in each]
 
     @torch.inference_mode()
     def _detect_all(
-        self, images: Sequence[ImageSource | Prepared], class_name: str | None,
-        settings: ScoreSettings, rate: float,
+        self, prepared: Sequence[Prepared], class_name: str | None, settings: ScoreSettings,
+        rate: float,
     ) -> list[Detection]:
-        prepared = [self.prepare(image) for image in images]
         self._reader.encode(prepared)
         return [self._detect(p, class_name, settings, rate) for p in prepared]
 

@@ -302,9 +302,9 @@ def test_images_go_to_the_workers_by_whether_they_are_known(tiny_scorer, monkeyp
         return run(works)
 
     monkeypatch.setattr(workers, "run", noted)
-    image = tiny_scorer.prepare(render_part("screw", 4321, 96).image)
+    image = render_part("screw", 4321, 96).image
     tiny_scorer.score(image)
     tiny_scorer.score(image, abnormal_prompt="a dirty")
-    assert asked == [False, True]
-    tiny_scorer.score_batch([image, render_part("screw", 4322, 96).image])  # who knows a new file?
-    assert asked == [False, True, True, False]
+    assert asked == [True, False, True, True]  # decoded, and then scored
+    tiny_scorer.score_batch([image, render_part("screw", 4322, 96).image])
+    assert asked[4:] == [True, True, True, False]
