@@ -51,13 +51,12 @@ def default_settings(scorer: Scorer) -> dict[str, Any]:
 def slider_ranges(scorer: Scorer) -> dict[str, tuple[float, float, float]]:
     """Lowest, highest and step of the numbers, by key."""
     model = scorer.config.model
-    weights = (0.0, max(2.0, 2 * model.lam), 0.05)
     return {
-        "lambda": weights if model.good_units else
+        "lambda": (0.0, max(2.0, 2 * model.lam), 0.05) if model.good_units else
         (0.0, 2 * model.lam or 1000.0, model.lam / 100 or 5.0),
         "tau": (0.1, max(10.0, 2 * model.tau), 0.1),
         "rate": (0.01, 0.5, 0.01),
-        "reference": weights if model.good_units else
+        "reference": (0.0, max(2.0, 2 * model.reference_weight), 0.05) if model.good_units else
         (0.0, 2 * model.reference_weight or 1.0, model.reference_weight / 100 or 0.01),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import shutil
@@ -166,3 +167,10 @@ def test_a_class_of_another_model_gives_way(registry):
     told = class_names.of_model(
         registry, lambda scorer, name, rest: (name, rest), "mine", "gear", 4)
     assert told == (registry.first.class_names[0], 4)
+
+
+def test_a_weight_above_one_lies_in_the_middle_of_its_slider(tiny_scorer):
+    detector = copy.copy(tiny_scorer.detector)
+    detector.config = detector.config.replace(good_units=True, lam=0.25, reference_weight=2.0)
+    ranges = controls.slider_ranges(tiny_scorer.with_detector(detector))
+    assert ranges["lambda"] == (0.0, 2.0, 0.05) and ranges["reference"] == (0.0, 4.0, 0.05)
