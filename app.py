@@ -17,7 +17,12 @@ os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 
 from ltad import load_scorer
-from ltad.app.operation import give_memory_back, health_route, set_aside_what_lasts
+from ltad.app.operation import (
+    give_memory_back,
+    health_route,
+    keep_to_own_cores,
+    set_aside_what_lasts,
+)
 from ltad.app.page import build_app, launch_options
 from ltad.workspace import Workspace
 
@@ -63,6 +68,7 @@ def main() -> None:
     options = parse_arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     give_memory_back()
+    keep_to_own_cores()
     scorer = load_scorer(options.model, device=options.device)
     folders = () if options.public else tuple(options.folder)
     workspace = Workspace(options.work, folders, options.public, SHIPPED_RUNS)

@@ -16,12 +16,14 @@ from tempfile import TemporaryFile
 from threading import Thread
 from typing import Any, TextIO
 
+import torch
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ltad import __version__
+from ltad.io.threads import usable_cores
 
 HEALTH = "/health"
 _GIVEN_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -73,6 +75,15 @@ def give_memory_back(every: float = TRIM_SECONDS) -> None:
             trim(0)
 
     Thread(target=work, name="memory", daemon=True).start()
+
+
+def keep_to_own_cores() -> None:
+    """Compute with no more threads than the machine lets this process keep busy.
+
+    In a container torch counts the cores of the whole machine, and threads beyond the container's
+    quota stop all of them.
+    """
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
 
 
 def set_aside_what_lasts() -> None:

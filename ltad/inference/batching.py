@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -10,6 +9,8 @@ from threading import Condition, Thread
 from typing import Generic, TypeVar
 
 import torch
+
+from ltad.io.threads import usable_cores
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -28,7 +29,7 @@ def batch_size(device: torch.device) -> int:
 def runs_at_once(device: torch.device) -> int:
     """Runs of the image encoder that do not get into each other's way: one for each core, or one
     on an accelerator."""
-    return (os.cpu_count() or 1) if device.type == "cpu" else 1
+    return usable_cores() if device.type == "cpu" else 1
 
 
 class Batcher(Generic[Asked, Answer]):

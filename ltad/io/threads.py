@@ -1,14 +1,32 @@
-"""Work that threads do ahead of whoever needs its results."""
+"""Cores, and work that threads do ahead of whoever needs its results."""
 
 from __future__ import annotations
 
+import math
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from pathlib import Path
 from typing import TypeVar
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Microseconds of processor time in each period that a container may use, and the period; or "max"
+for no limit (cgroup 2)."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may keep busy, at least one: those that the scheduler gives it, and
+    no more than a container's quota lasts for."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        quota, period = map(int, QUOTA.read_text("ascii").split())
+    except (OSError, ValueError):
+        return cores
+    return max(1, min(cores, math.ceil(quota / period)))
 
 
 def in_order(

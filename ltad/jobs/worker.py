@@ -21,6 +21,7 @@ from ltad.data.datasets import load_folder
 from ltad.inference.checkpoint import MODEL_FILE, Checkpoint, load_checkpoint
 from ltad.inference.scorer import Scorer
 from ltad.io.files import try_lock
+from ltad.io.threads import usable_cores
 from ltad.jobs.dataset import ROLES
 from ltad.jobs.evaluate import measure_class, write_figures
 from ltad.jobs.job import (
@@ -340,5 +341,5 @@ if __name__ == "__main__":
 
     os.nice(NICENESS)
     # One core is left to the page, which must keep answering.
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), usable_cores() - 1)))
     sys.exit(work(Job(Path(sys.argv[1]))))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from ltad.data.splits import long_tail_counts, parse_split
 from ltad.io.files import atomic_path
+from ltad.io.threads import usable_cores
 from ltad.synthetic.classes import PART_CLASSES, applicable_defects
 from ltad.synthetic.render import render_part
 from ltad.types import DatasetError, SettingError
@@ -106,7 +106,7 @@ def write_parts(
     try:
         _claim(folder, recipe)
         todo = [planned for planned in _planned_images(folder, recipe) if not planned.is_written()]
-        _write_all(todo, progress, workers or os.cpu_count() or 1)
+        _write_all(todo, progress, workers or usable_cores())
     except OSError as error:
         raise DatasetError(
             f"{folder} cannot be written ({error}). Free some space, or choose another folder; "

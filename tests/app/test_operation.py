@@ -13,16 +13,24 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
+import torch
 from gradio_client import Client, handle_file
 from PIL import Image
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.testclient import TestClient
 
 from ltad.app import visitors
-from ltad.app.operation import HEALTH, RequestLog, health_route, spoken_path
+from ltad.app.operation import (
+    HEALTH,
+    RequestLog,
+    health_route,
+    keep_to_own_cores,
+    spoken_path,
+)
 from ltad.app.page import build_app, launch_options
 from ltad.app.visitors import NoteUploads
 from ltad.bench.served import served
+from ltad.io import threads
 from ltad.synthetic.render import render_part
 from ltad.workspace import Workspace
 
@@ -59,6 +67,18 @@ print(whole_searches())
 set_aside_what_lasts()
 print(whole_searches())
 """
+
+
+def test_no_more_threads_compute_than_a_container_lets(tmp_path, monkeypatch):
+    quota, before = tmp_path / "cpu.max", torch.get_num_threads()
+    quota.write_text("100000 100000")
+    monkeypatch.setattr(threads, "QUOTA", quota)
+    try:
+        torch.set_num_threads(2)
+        keep_to_own_cores()
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
