@@ -30,6 +30,7 @@ from ltad.app.inspect import score
 from ltad.app.review_batches import BatchEndpoints, ExchangeEndpoints
 from ltad.app.review_desk import Desk, ItemEndpoints
 from ltad.data.datasets import load_folder
+from ltad.inference.batching import Workers
 from ltad.inference.registry import ModelRegistry
 from ltad.synthetic.render import render_part
 from ltad.training.train import train
@@ -95,8 +96,10 @@ def main() -> None:
         answer = partial(score, registry, lam=1.0, tau=0.01, false_alarm_rate=0.05,
                          reference_weight=1.0, include_maps=False, class_name="hex_nut")
         answer(images[0], normal_prompt="a", abnormal_prompt="a broken")
-        journey("image", lambda: answer(images[1], normal_prompt="a", abnormal_prompt="a broken"))
-        journey("prompt", lambda: answer(images[1], normal_prompt="a", abnormal_prompt="a chipped"))
+        for name, words in (("image", "a broken"), ("prompt", "a chipped")):
+            # Only threads that begin within a journey are followed.
+            scorer._reader.workers = Workers(1)
+            journey(name, partial(answer, images[1], normal_prompt="a", abnormal_prompt=words))
 
         desk = Desk(registry, workspace)
         batches, items = BatchEndpoints(desk), ItemEndpoints(desk)
