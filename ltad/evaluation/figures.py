@@ -17,9 +17,9 @@ from ltad.types import ALL_BRANCHES, TASKS, SettingError
 
 COLOURS = ("#3d7ea6", "#ee6c4d", "#2a9d6f", "#9b6bb3", "#c9971c", "#d1495b", "#5b7f95", "#7a8b3c")
 GREY = "rgba(128, 134, 145, {})"
-DASHES = dict(zip(ALL_BRANCHES, ("solid", "dash", "dot", "dashdot", "longdash")))  # noqa: B905
+DASHES = dict(zip(ALL_BRANCHES, ("solid", "dash", "dot", "dashdot", "longdash"), strict=False))
 _VERDICT_COLOURS = ("#9aa3b2", "#3d7ea6", "#c9971c", "#d1345b")
-_SYMBOLS = dict(zip(ALL_BRANCHES, ("circle", "square", "diamond", "cross", "x")))  # noqa: B905
+_SYMBOLS = dict(zip(ALL_BRANCHES, ("circle", "square", "diamond", "cross", "x"), strict=False))
 _SCALE = [(0.0, "#1b1041"), (0.35, "#681f7a"), (0.6, "#be3460"), (0.82, "#f0743e"),
           (1.0, "#fde26c")]
 GOOD, DEFECTIVE = "#3d7ea6", "#ee6c4d"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ from ltad.types import REFERENCE, Detection, NearestToken, PromptError, SettingE
 FEATURE_MEMORY = 256 * 2**20
 READING_MEMORY = 448 * 2**20
 SCORE_MEMORY = 64 * 2**20
+SCORES_VERSION = 1
+"""Of the scores on disk: one more whenever the same detector comes to score otherwise."""
 TEXT_MEMORY = 16 * 2**20
 RECOGNISED = 4096
 """Images whose classes are remembered."""
@@ -146,8 +149,10 @@ class ImageReader:
 
     @cached_property
     def detector_key(self) -> str:
-        """Short hash of encoder and detector."""
-        digest = hashlib.sha256(self._encoder.fingerprint.encode())
+        """Short hash of encoder and detector, of its settings too: what scores they lead to is
+        kept on disk."""
+        settings = json.dumps(dataclasses.asdict(self._detector.config.model), sort_keys=True)
+        digest = hashlib.sha256(f"{SCORES_VERSION}{self._encoder.fingerprint}{settings}".encode())
         for name, tensor in sorted(self._detector.state_dict().items()):
             digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]

@@ -1,6 +1,8 @@
 """The scorer: what it returns, what it keeps, what it refuses."""
 
 import dataclasses
+import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -209,9 +211,6 @@ def test_word_neighbours_drift_and_maps(tiny_scorer):
 
 
 def test_a_checkpoint_refuses_another_encoder(tiny_model_folder, tiny_encoder, tmp_path):
-    import json
-    import shutil
-
     folder = tmp_path / "model"
     shutil.copytree(tiny_model_folder, folder)
     data = json.loads((folder / "model.json").read_text())
@@ -245,6 +244,18 @@ def test_after_a_restart_neither_towers_nor_transformer_run_for_a_known_image(
     after = again.score(image, "leather")
     assert after.score == before.score
     np.testing.assert_array_equal(after.reconstruction_map, before.reconstruction_map)
+
+
+def test_scores_on_disk_are_never_those_of_other_settings(tiny_model_folder, tmp_path):
+    """A detector with the same weights, whose image border counts for nothing."""
+    folder, image = tmp_path / "model", render_part("screw", 6, 96).image
+    shutil.copytree(tiny_model_folder, folder)
+    whole = load_scorer(folder, cache=tmp_path / "cache").score(image, "leather")
+    about = json.loads((folder / "model.json").read_text())
+    about["config"]["model"]["border_weight"] = 0.0
+    (folder / "model.json").write_text(json.dumps(about))
+    inside = load_scorer(folder, cache=tmp_path / "cache").score(image, "leather")
+    assert inside.reconstruction_map[0, 0] < whole.reconstruction_map[0, 0]
 
 
 def test_features_on_disk_are_another_encoders_never(tiny_scorer, tmp_path):
