@@ -2,8 +2,9 @@
 
 One listener computes every answer. Gradio runs a listener with ``trigger_mode="always_last"`` one
 call at a time and repeats it with the newest values when it was asked meanwhile, so an older
-answer can never arrive last. A new image, and typing, reach their listeners through hidden
-buttons that the script in ``page.js`` presses, for typing only after a pause.
+answer can never arrive last. A new image, and every change of a control, reach their listeners
+through hidden buttons that the script in ``page.js`` presses: for typing after a pause, and once
+for controls that are set together, so that no answer mixes one part's settings with another's.
 """
 
 from __future__ import annotations
@@ -229,8 +230,7 @@ def _wire(
     load = gr.Button("Load", elem_id="lt-load", visible="hidden")
     ask = gr.Button("Answer", elem_id="lt-ask", visible="hidden")
     class_name, normal, abnormal, *sliders = controls.settings
-    answered = gr.on(
-        [ask.click, class_name.change, *[slider.change for slider in sliders]],
+    answered = ask.click(
         friendly(partial(inspect_photo, registry, has_examples)),
         [photo, controls.model, *controls.settings, shown], outputs, trigger_mode="always_last",
         show_progress="hidden", api_visibility="private", concurrency_limit=SCORES_AT_ONCE,
@@ -245,6 +245,8 @@ def _wire(
         over(None, js="() => window.ltad.answered()")
     for box in (normal, abnormal):
         box.change(None, js="() => window.ltad.askSoon()")
+    gr.on([class_name.change, *[slider.change for slider in sliders]], None,
+          js="() => window.ltad.askOnce()")
     image.change(None, js="() => window.ltad.load()")
     loaded = load.click(
         friendly(partial(load_photo, registry)), [controls.model, image], photo,

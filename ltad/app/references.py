@@ -182,7 +182,7 @@ def wire_panel(registry: ModelRegistry, panel: ReferencePanel, controls: Control
         show_progress_on=[panel.note], api_visibility="private",
     )
     for done in (shown, left):
-        done.success(None, js="() => window.ltad.askSoon()")
+        done.success(None, js="() => window.ltad.askOnce()")
     # Another model's encoder may be another one: what was shown has to be shown again.
     controls.model.change(
         lambda: [None, "", gr.update(visible=False), gr.update(interactive=True)], None,

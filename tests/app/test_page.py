@@ -435,6 +435,19 @@ def test_a_map_is_enlarged_and_zoomed(page: Page, folder: Path):
     expect(page.locator("dialog.lt-large")).to_have_count(0)
 
 
+NOTE_FORMULAS = """() => {
+    const answer = document.getElementById("lt-result");
+    const formula = () => answer.querySelector(".lt-maps figcaption span")?.innerText;
+    const before = formula();
+    window.formulas = new Set();
+    new MutationObserver(() => {
+        const now = formula();
+        if (now && now !== before) window.formulas.add(now);
+    }).observe(answer, { childList: true, subtree: true, characterData: true });
+}"""
+"""Keeps the weights of every combined map that the page shows from now on."""
+
+
 def test_a_part_that_nobody_trained_is_inspected_beside_good_photographs(
     page: Page, folder: Path, tmp_path: Path
 ):
@@ -452,11 +465,15 @@ def test_a_part_that_nobody_trained_is_inspected_beside_good_photographs(
     page.get_by_label("What it is, in words").fill("steel washer")
     page.set_input_files("#lt-reference-files input[type=file]", good)
     expect(page.locator("#lt-reference-files").get_by_text("washer 2")).to_be_visible()
+    page.evaluate(NOTE_FORMULAS)
     page.get_by_role("button", name="Compare with these").click()
     expect(page.get_by_text("Inspecting as “steel washer”")).to_be_visible()
     expect(page.locator(".lt-class h3")).to_have_text("steel washer")
     titles = page.locator(".lt-maps figcaption b")
     expect(titles).to_have_text(["Combined", "Semantic", "Reference"])
+    page.wait_for_timeout(1000)
+    formulas = page.evaluate("[...window.formulas]")
+    assert len(formulas) == 1, f"answers with other settings than the part's own: {formulas}"
     page.get_by_role("button", name="Back to the model's own parts").click()
     expect(titles).to_have_text(["Combined", "Reconstruction", "Semantic"])
     expect(page.locator(".lt-class h3")).not_to_have_text("steel washer")

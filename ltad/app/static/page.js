@@ -19,6 +19,7 @@
 
   // Press a hidden button of Gradio's once no further wish came for `pause` milliseconds.
   const timers = {};
+  let together = null;
   const press = (id, pause) => {
     clearTimeout(timers[id]);
     timers[id] = setTimeout(() => {
@@ -59,6 +60,9 @@
     load: () => press("lt-load", 50), // Gradio announces a replaced image twice
     ask: () => press("lt-ask", 0),
     askSoon: () => press("lt-ask", 250), // while somebody types
+    askOnce: () => { // several controls that change together have all changed when it asks
+      together ||= setTimeout(() => { together = null; press("lt-ask", 0); }, 30);
+    },
   };
 
   // Gradio's thumbnails carry no text: their file names say what they show.
