@@ -20,6 +20,7 @@ from ltad.app.components import QUIET, friendly, photo_upload
 from ltad.app.controls import Controls
 from ltad.app.html import number, render
 from ltad.app.inspect import detection_record, typed_prompts
+from ltad.app.references import References, scorer_for
 from ltad.evaluation.operating_point import Coverage, measure_coverage
 from ltad.inference.registry import ModelRegistry
 from ltad.inference.scorer import Scorer
@@ -162,19 +163,20 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 def judge_drawing(
     registry: ModelRegistry, has_examples: bool, image: Image.Image | None, drawing: str,
-    model: str, *settings: Any,
+    model: str, references: References | None, *settings: Any,
 ) -> tuple[str, str]:
     """The verdict and the maps, as HTML.
 
     Args:
         drawing: JSON of {"version": int, "strokes": [...]}, from the page.
+        references: what the visitor showed in the Inspect tab of a part unknown to the model.
         settings: in the order of `controls.KEYS`.
     """
     if image is None:
         return render("draw.nothing_yet", has_examples), ""
     drawn = _read_drawing(drawing)
     strokes = read_strokes(drawn["strokes"])
-    trial = try_defect(registry.scorer(model), image, strokes, *settings)
+    trial = try_defect(scorer_for(registry, model, references), image, strokes, *settings)
     verdict = trial_html(
         trial.before, trial.after, trial.coverage, bool(trial.mask.any())
     )
@@ -222,12 +224,14 @@ def good_examples(examples: Sequence[Path]) -> list[Path]:
 
 
 def build_draw(
-    registry: ModelRegistry, examples: Sequence[Path], controls: Controls, tab: gr.Tab
+    registry: ModelRegistry, examples: Sequence[Path], controls: Controls, references: gr.State,
+    tab: gr.Tab,
 ) -> None:
     """Lay out the tab inside the current ``gr.Blocks`` and wire it up.
 
     Args:
         controls: the Inspect tab's, whose model and settings judge the drawing.
+        references: what was shown there of an unknown part, `References` or None.
     """
     good = good_examples(examples)
     with gr.Row(elem_classes="lt-columns"):
@@ -247,13 +251,13 @@ def build_draw(
             stage = gr.HTML(elem_id="lt-draw-stage")
             verdict = gr.HTML(render("draw.nothing_yet", bool(good)), elem_id="lt-draw-answer")
             maps = gr.HTML(elem_id="lt-draw-maps")
-    _wire(registry, image, controls, tab, [stage, verdict, maps], bool(good))
+    _wire(registry, image, controls, references, tab, [stage, verdict, maps], bool(good))
     _build_endpoint(registry, image, controls)
 
 
 def _wire(
-    registry: ModelRegistry, image: gr.Image, controls: Controls, tab: gr.Tab, shown: list[gr.HTML],
-    has_examples: bool,
+    registry: ModelRegistry, image: gr.Image, controls: Controls, references: gr.State,
+    tab: gr.Tab, shown: list[gr.HTML], has_examples: bool,
 ) -> None:
     canvas_image = gr.State(time_to_live=3600)
     drawing = gr.Textbox(visible=False, label="Drawing")
@@ -268,7 +272,7 @@ def _wire(
     emptied.then(None, js="() => window.ltad.draw.start()")
     judged = ask.click(
         friendly(partial(judge_drawing, registry, has_examples)),
-        [canvas_image, drawing, controls.model, *controls.settings], answers, **QUIET,
+        [canvas_image, drawing, controls.model, references, *controls.settings], answers, **QUIET,
         js="(image, drawing, ...rest) => [image, window.ltad.draw.take(), ...rest]",
     )
     judged.success(None, js="() => window.ltad.draw.answered()")

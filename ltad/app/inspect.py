@@ -174,11 +174,12 @@ def find_examples(folder: Path) -> list[Path]:
 
 def build_inspect(
     registry: ModelRegistry, examples: Sequence[Path], tab: gr.Tab
-) -> tuple[gr.Image, Controls]:
+) -> tuple[gr.Image, Controls, gr.State]:
     """Lay out the tab inside the current ``gr.Blocks`` and wire it up.
 
     Returns:
-        The photograph and the controls, for what else on the page reads or sets them.
+        The photograph, the controls and what was shown of an unknown part (`References` or None),
+        for what else on the page reads or sets them.
     """
     # Placed by style.css: with an image, all that is edited and all that answers is in one view.
     with gr.Row(elem_classes="lt-columns", elem_id="lt-inspect"):
@@ -203,7 +204,7 @@ def build_inspect(
     _wire_address(registry, image, controls, chosen)
     _build_endpoint(registry, image, controls)
     references.build_endpoint(registry, detection_record, image)
-    return image, controls
+    return image, controls, panel.state
 
 
 def _build_examples(image: gr.Image, examples: Sequence[Path]) -> None:

@@ -65,7 +65,7 @@ def build_app(
             opened = {name: gr.Tab(label, id=name) for name, label in TABS.items()}
             name_tabs(opened)
             with opened["inspect"] as tab:
-                image, controls = build_inspect(registry, example_paths, tab)
+                image, controls, references = build_inspect(registry, example_paths, tab)
             with opened["prompts"]:
                 build_prompts(registry, workspace, example_paths)
             with opened["names"] as tab:
@@ -73,7 +73,7 @@ def build_app(
             with opened["review"] as tab:
                 build_review(registry, workspace, tab)
             with opened["draw"] as tab:
-                build_draw(registry, example_paths, controls, tab)
+                build_draw(registry, example_paths, controls, references, tab)
             with opened["train"] as tab:
                 build_train(registry, workspace, tab)
             with opened["results"] as tab:

@@ -153,7 +153,7 @@ def test_the_endpoint_tells_before_after_and_coverage(tiny_scorer, part):
 
 def test_the_page_shows_what_the_strokes_did(tiny_scorer, part):
     registry, model = ModelRegistry(tiny_scorer), tiny_scorer.config.model
-    settings = (tiny_scorer.name, "", "", "", model.lam, model.tau, 0.05)
+    settings = (tiny_scorer.name, None, "", "", "", model.lam, model.tau, 0.05)
     picture, stage = draw.load_canvas(part.resize((1200, 600)))
     assert picture.size == (512, 256) and "--lt-aspect:512/256" in stage
     drawing = {"version": 7, "strokes": [{"kind": "stain", "points": [[0.4, 0.4]], "width": 0.3}]}

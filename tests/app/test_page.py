@@ -469,11 +469,16 @@ def test_a_part_that_nobody_trained_is_inspected_beside_good_photographs(
     page.get_by_role("button", name="Compare with these").click()
     expect(page.get_by_text("Inspecting as “steel washer”")).to_be_visible()
     expect(page.locator(".lt-class h3")).to_have_text("steel washer")
-    titles = page.locator(".lt-maps figcaption b")
+    titles = page.locator("#lt-result .lt-maps figcaption b")
     expect(titles).to_have_text(["Combined", "Semantic", "Reference"])
     page.wait_for_timeout(1000)
     formulas = page.evaluate("[...window.formulas]")
     assert len(formulas) == 1, f"answers with other settings than the part's own: {formulas}"
+    page.get_by_role("tab", name="Draw a defect").click()
+    page.set_input_files("#lt-draw-photo input[type=file]", good[0])
+    expect(page.locator("#lt-draw-maps figcaption b")).to_have_text(
+        ["Combined", "Semantic", "Reference"])
+    page.get_by_role("tab", name="Inspect").click()
     page.get_by_role("button", name="Back to the model's own parts").click()
     expect(titles).to_have_text(["Combined", "Reconstruction", "Semantic"])
     expect(page.locator(".lt-class h3")).not_to_have_text("steel washer")
