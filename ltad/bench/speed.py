@@ -26,6 +26,7 @@ from transformers import AlignConfig, AlignModel, PreTrainedTokenizerBase
 from ltad.config import FeatureSettings
 from ltad.inference.scorer import Scorer
 from ltad.models.align import AlignEncoder
+from ltad.models.fused_tower import tower_blocks
 
 CALLERS = (1, 2, 4, 16, 32)
 REPEATS = 15
@@ -85,6 +86,7 @@ def one_core() -> Generator[None]:
 def measure_answers(scorer: Scorer, repeats: int = REPEATS) -> dict[str, Timing]:
     """One caller: the bare towers, and what the scorer makes of them, each on one core."""
     images, encoder = made_up_images(), scorer.encoder
+    untouched = AlignModel.from_pretrained(encoder.source).eval()
     pixels = torch.rand(1, 3, *[encoder.settings.image_size] * 2) * 2 - 1
     known, name = scorer.prepare(next(images)), scorer.class_names[0]
     words, lams = map(str, itertools.count()), itertools.count(1)
@@ -97,8 +99,14 @@ def measure_answers(scorer: Scorer, repeats: int = REPEATS) -> dict[str, Timing]
         scorer.detector.texts(encoder, model.normal_prompt, [0])
         scorer.detector.texts(encoder, model.abnormal_prompt, [0])
 
+    def transformers_tower() -> None:
+        hidden = untouched.vision_model.embeddings(pixels)
+        for block in tower_blocks(untouched.vision_model)[: encoder.settings.taps[-1] + 1]:
+            hidden = block(hidden)
+
     with torch.inference_mode(), one_core():
         return in_turn({
+            "transformers' tower, to the last tap": transformers_tower,
             "image tower, whole": lambda: encoder.image_features(pixels, with_latent=True),
             "image tower, to the last tap": lambda: encoder.image_features(pixels),
             "decoding and resizing": lambda: scorer.prepare(next(images)),
@@ -178,6 +186,8 @@ def measure(scorer: Scorer, with_align: bool = False) -> dict[str, Any]:
             **{name: vars(timing) for name, timing in answers.items()},
         },
         "ratios": {
+            "new image / transformers' tower, to the last tap": _ratio(
+                answers, "new image to its maps", "transformers' tower, to the last tap"),
             "new image / image tower, to the last tap": _ratio(
                 answers, "new image to its maps", "image tower, to the last tap"),
             "new image / image tower, whole": _ratio(
@@ -201,8 +211,8 @@ def _ratio(timings: dict[str, Timing], above: str, below: str) -> float:
 
 def report(found: dict[str, Any]) -> str:
     """The figures as text."""
-    lines = [f"{found['machine']}", "", f"{'milliseconds':34} {'median':>9} {'quartiles':>19}"]
-    lines += [f"{name:34} {t['median']:9.2f} {t['low']:9.2f}–{t['high']:.2f}"
+    lines = [f"{found['machine']}", "", f"{'milliseconds':36} {'median':>9} {'quartiles':>19}"]
+    lines += [f"{name:36} {t['median']:9.2f} {t['low']:9.2f}–{t['high']:.2f}"
               for name, t in found["milliseconds"].items()]
     lines += ["", *(f"{name}: {ratio}" for name, ratio in found["ratios"].items()), "",
               f"{'callers':>7} {'images a second':>16} {'p50 ms':>9} {'p95 ms':>9}"]
@@ -210,7 +220,7 @@ def report(found: dict[str, Any]) -> str:
               for count, c in found["callers"].items()]
     if "full-size ALIGN, milliseconds" in found:
         lines += ["", "full-size ALIGN, random weights", *(
-            f"{name:34} {t['median']:9.2f}"
+            f"{name:36} {t['median']:9.2f}"
             for name, t in found["full-size ALIGN, milliseconds"].items())]
     lines += ["", *(f"{name}: {value}" for name, value in found.get("scale", {}).items())]
     return "\n".join([*lines, "", f"peak memory {found['peak megabytes']} MB"])
