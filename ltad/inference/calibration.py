@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from threading import Lock
 
@@ -196,12 +196,12 @@ class NormalScores:
     high: dict[str, float]
 
     @classmethod
-    def of(cls, grids: Mapping[str, Tensor], pooled: Mapping[str, Tensor]) -> NormalScores:
-        """Of the same branches' maps (n, G', G'), and average-pooled (n, P, P)."""
+    def of(cls, grids: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> NormalScores:
+        """Of the same branches' maps (n, G', G'), and image scores (n,)."""
         places = {b: v.cpu().numpy() for b, v in grids.items()}
         quantiles = {b: np.quantile(v, SCALE_QUANTILES) for b, v in places.items()}
         return cls(
-            {b: scoring.image_score(v).cpu().numpy() for b, v in pooled.items()},
+            {b: v.cpu().numpy() for b, v in scores.items()},
             {b: v.max(axis=(1, 2)) for b, v in places.items()},
             {b: float(v[0]) for b, v in quantiles.items()},
             {b: float(v[1]) for b, v in quantiles.items()},
@@ -211,6 +211,12 @@ class NormalScores:
         """These, and those of other branches."""
         return NormalScores(self.scores | other.scores, self.peaks | other.peaks,
                             self.low | other.low, self.high | other.high)
+
+
+def _each(parts: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The branches of one image after the other, (1, ...) each."""
+    count = len(next(iter(parts.values())))
+    return ({name: part[i : i + 1] for name, part in parts.items()} for i in range(count))
 
 
 @dataclass(frozen=True)
@@ -240,14 +246,19 @@ class GoodMaps:
             fine = to_grid(readings.reconstruction.float()[:, None], semantic.shape[-1])[:, 0]
         grids = _parts(fine, semantic, readings.reference)
         windows = pooled_parts(readings, semantic, settings)
+        alone = {name: scoring.image_score(window) for name, window in windows.items()}
         return cls(unit is not None, in_units(grids, unit), in_units(windows, unit),
-                   NormalScores.of(grids, windows))
+                   NormalScores.of(grids, alone))
 
     def scores(self, settings: ScoreSettings) -> NormalScores:
         """Scores under `settings`, with whose prompts these maps were made, the sum's first."""
-        both = ({"combined": weighted_sum(parts, self.are_in_units, settings)}
-                for parts in (self.grids, self.pooled))
-        return NormalScores.of(*both) | self.alone
+        grids = weighted_sum(self.grids, self.are_in_units, settings)
+        # One image at a time: its windows stay in the processor's cache, all of them do not.
+        scores = torch.cat([
+            scoring.image_score(weighted_sum(one, self.are_in_units, settings))
+            for one in _each(self.pooled)
+        ])
+        return NormalScores.of({"combined": grids}, {"combined": scores}) | self.alone
 
 
 def pooled(parts: list[NormalScores]) -> NormalScores:
