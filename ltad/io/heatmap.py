@@ -94,7 +94,7 @@ def pack_maps(maps: list[np.ndarray]) -> tuple[str, list[tuple[float, float]]]:
         planes.append(np.diff(level, axis=0, prepend=np.uint16(0)))
     stacked = np.stack(planes)
     halves = np.stack([stacked & 255, stacked >> 8]).astype(np.uint8)
-    return base64.b64encode(zlib.compress(halves.tobytes(), 6)).decode(), ranges
+    return base64.b64encode(zlib.compress(halves.tobytes(), 3)).decode(), ranges
 
 
 def unpack_maps(

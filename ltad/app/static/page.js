@@ -61,7 +61,7 @@
     ask: () => press("lt-ask", 0),
     askSoon: () => press("lt-ask", 250), // while somebody types
     askOnce: () => { // several controls that change together have all changed when it asks
-      together ||= setTimeout(() => { together = null; press("lt-ask", 0); }, 30);
+      together ||= setTimeout(() => { together = null; press("lt-ask", 0); }, 15);
     },
   };
 
