@@ -41,8 +41,7 @@ from ltad.types import REFERENCE, Detection, NearestToken, PromptError, SettingE
 FEATURE_MEMORY = 256 * 2**20
 READING_MEMORY = 448 * 2**20
 SCORE_MEMORY = 8 * 2**20
-"""Some thousand images, more than have their features in memory. Small blocks that stay keep large
-ones around them from being given back, several times their own size."""
+"""Of some thousand images, more than have their features in memory; others are on disk."""
 SCORES_VERSION = 1
 """Of the scores on disk: one more whenever the same detector comes to score otherwise."""
 TEXT_MEMORY = 16 * 2**20
