@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import re
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ltad import __version__
+from ltad.io.memory import hand_back_freed
 from ltad.io.threads import usable_cores
 
 HEALTH = "/health"
@@ -62,17 +61,15 @@ def _fault(folder: Path) -> str:
 def give_memory_back(every: float = TRIM_SECONDS) -> None:
     """Hand freed memory back to the system at intervals (seconds), in a thread behind the page.
 
-    glibc keeps what was freed between blocks that are in use, in several heaps a core. Threads that
-    score and fill caches leave a multiple of what is in use there. Other systems are left alone.
+    See `ltad.io.memory`; systems without a way to are left alone.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is None:
+    if not hand_back_freed():
         return
 
     def work() -> None:
         while True:
             time.sleep(every)
-            trim(0)
+            hand_back_freed()
 
     Thread(target=work, name="memory", daemon=True).start()
 

@@ -25,6 +25,7 @@ from ltad.config import preset
 from ltad.inference.feature_store import FeatureStore, build_store
 from ltad.inference.registry import load_scorer
 from ltad.inference.scorer import Scorer
+from ltad.io.memory import hand_back_freed
 from ltad.models.align import AlignEncoder, Encoder
 from ltad.models.detector import Detector
 from ltad.training.phases import TrainingData, train_phase1, train_phase2
@@ -63,7 +64,10 @@ def measure(
 
 
 def memory_of_many(scorer: Scorer, images: int, looks: int = 10) -> list[tuple[int, int]]:
-    """Score different images; (images so far, MB held) at regular intervals, the first at none."""
+    """Score different images; (images so far, MB held) at regular intervals, the first at none.
+
+    As the page does at intervals, freed memory is handed back before each look.
+    """
     held, made = [(0, _megabytes())], made_up_images(100_000)
     for count in range(1, looks + 1):
         wanted = images * count // looks - held[-1][0]
@@ -74,6 +78,7 @@ def memory_of_many(scorer: Scorer, images: int, looks: int = 10) -> list[tuple[i
 
 
 def _megabytes() -> int:
+    hand_back_freed()
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
 

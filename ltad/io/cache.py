@@ -30,6 +30,8 @@ T = TypeVar("T")
 _VALUE_FILE = re.compile(r"[0-9a-f]{2}[/\\][0-9a-f]{2}[/\\][0-9a-f]{28}\.val")
 _log = logging.getLogger(__name__)
 CHECKSUM = "crc32"
+_PAGES_IN_MEMORY = 256
+"""Of 4 KB, for each thread that reads; diskcache's own values are 32 MB and a mapping of 64 MB."""
 
 
 class RefusedRow(OSError):
@@ -94,7 +96,8 @@ class ByteCache:
         with self._explained(Exception):  # a damaged settings table fails in many ways
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._rows = diskcache.Cache(
-                str(self.folder), disk=_BytesOnly, size_limit=size_limit_bytes, cull_limit=2
+                str(self.folder), disk=_BytesOnly, size_limit=size_limit_bytes, cull_limit=2,
+                sqlite_mmap_size=0, sqlite_cache_size=_PAGES_IN_MEMORY,
             )  # more rows at once would empty a cache of few large rows
 
     def get(self, key: str) -> bytes | None:

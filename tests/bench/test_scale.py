@@ -17,6 +17,13 @@ def test_memory_is_looked_at_after_each_part_of_the_images(scorer):
     assert all(megabytes > 50 for _, megabytes in held)
 
 
+def test_memory_that_was_freed_is_not_counted():
+    blocks = [b"1" * 100_000 for _ in range(3000)]
+    full = scale._megabytes()
+    del blocks[:-1]  # the last one keeps what lies before it from going back by itself
+    assert scale._megabytes() < full - 100
+
+
 def test_a_restart_reads_the_cache_and_runs_no_encoder(
     scorer, tiny_model_folder, tmp_path, monkeypatch
 ):

@@ -128,6 +128,31 @@ def test_size_limit(tmp_path):
     cache.close()
 
 
+def mapped_megabytes() -> float:
+    """Of files that this process holds in its memory, as Linux counts them."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[2])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def test_reading_threads_hold_no_copy_of_the_database(disk):
+    for number in range(3000):
+        disk.put(str(number), LARGE[:7000])
+    before, held = mapped_megabytes(), list[float]()
+
+    def read() -> None:
+        for number in range(3000):
+            disk.get(str(number))
+        held.append(mapped_megabytes())
+
+    for _ in range(3):
+        thread = threading.Thread(target=read)
+        thread.start()
+        thread.join()
+    database = (disk.folder / "cache.db").stat().st_size / 2**20
+    assert database > 20
+    assert max(held) - before < database / 4
+
+
 def test_two_processes(disk):
     program = (
         "import sys; from ltad.io.cache import ByteCache; folder, mine, other = sys.argv[1:]\n"
