@@ -102,13 +102,11 @@ def inspect_photo(
 def words_effect(scorer: Scorer, photo: detection_view.ReadyPhoto, detection: Detection) -> float:
     """Share of pixels whose semantic score differs by more than `detection_view.NOTICEABLE`
     from what a word without meaning gives in place of the anomalous words."""
-    empty = scorer.score(
+    empty = scorer.semantic_map(
         photo.prepared, detection.class_name, detection.normal_prompt, detection_view.NONSENSE,
-        detection.lam, detection.tau, detection.false_alarm_rate,
+        detection.tau,
     )
-    return float(
-        (np.abs(empty.semantic_map - detection.semantic_map) > detection_view.NOTICEABLE).mean()
-    )
+    return float((np.abs(empty - detection.semantic_map) > detection_view.NOTICEABLE).mean())
 
 
 def saves_html(detection: Detection) -> str:

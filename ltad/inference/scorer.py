@@ -338,6 +338,17 @@ class Scorer:
         abnormal = self.texts([class_name], settings.abnormal_prompt)
         return branch_maps(readings, normal, abnormal, settings)
 
+    def semantic_map(
+        self, image: ImageSource | Prepared, class_name: str, normal_prompt: str,
+        abnormal_prompt: str, tau: float,
+    ) -> np.ndarray:
+        """S_sem of one image alone, (S, S) float32 in [0, 1], without a verdict: no good image of
+        the class has to be scored for it. Arguments and errors as in `score`."""
+        settings = self.score_settings(normal_prompt, abnormal_prompt, tau=tau)
+        read = partial(self._maps_of, self.prepare(image), class_name, settings)
+        [found] = self._reader.workers.run([(read, True)])
+        return found.maps["semantic"][0].float().cpu().numpy().copy()
+
     @torch.inference_mode()
     def recognise(self, image: ImageSource | Prepared) -> Recognition:
         """The classes ranked for one image."""
@@ -475,6 +486,7 @@ class Scorer:
         for name in self.class_names:
             self.calibration.limits(name, self.score_settings(), FALSE_ALARM_RATE)
 
+    @torch.inference_mode()
     def _maps_of(self, prepared: Prepared, name: str, settings: ScoreSettings) -> ImageMaps:
         """An image's maps under the settings' prompts; a new lambda finds them there."""
         key = (self.detector_key, prepared.key, name,

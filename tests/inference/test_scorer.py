@@ -293,6 +293,16 @@ def test_a_new_lambda_adds_up_the_maps_that_are_there(tiny_model_folder, tmp_pat
     assert (found.score, found.threshold) == (fresh.score, fresh.threshold)
 
 
+def test_a_semantic_map_alone_needs_no_good_image(tiny_model_folder, picture):
+    scorer = load_scorer(tiny_model_folder, cache=None)
+    alone = scorer.semantic_map(picture, "leather", "a", "a torn", 0.02)
+    assert not scorer.calibration._readings
+    whole = scorer.score(picture, "leather", "a", "a torn", tau=0.02)
+    np.testing.assert_array_equal(alone, whole.semantic_map)
+    alone[:] = 0
+    assert scorer.semantic_map(picture, "leather", "a", "a torn", 0.02).any()
+
+
 def test_a_map_that_a_caller_changes_is_not_the_one_remembered(tiny_scorer, picture):
     first = tiny_scorer.score(picture, "leather")
     kept = {name: getattr(first, name).copy() for name in ("reconstruction_map", "semantic_map")}
