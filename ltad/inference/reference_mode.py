@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from ltad.config import Config
 from ltad.inference import scoring
-from ltad.inference.calibration import Calibration, Readings
+from ltad.inference.calibration import Calibration, Readings, ScoreSettings
 from ltad.inference.checkpoint import Checkpoint
 from ltad.inference.feature_store import ROTATIONS, turned
 from ltad.inference.recognition import descriptor
@@ -27,7 +28,7 @@ from ltad.io.cache import Memory
 from ltad.io.images import ImageSource, Prepared
 from ltad.models.detector import UNIT_BRANCHES, Detector
 from ltad.models.reference import ReferenceBranch, allowed_turns
-from ltad.types import SettingError
+from ltad.types import Detection, SettingError
 
 MOST_IMAGES = 8
 LONGEST_NAME = 60
@@ -35,6 +36,8 @@ LAM, REFERENCE_WEIGHT, BORDER_WEIGHT = 0.25, 1.0, 0.8
 """Chosen on photographs, as in the preset "demo", which adds a third branch."""
 COMPARED = 4
 """Images that decide on the allowed turns."""
+ITSELF = ("This is one of the photographs that it is compared with, so it lies nearer than a new "
+          "one.")
 REMEMBERED = 8
 FARTHER_THAN = 3
 """Rows or columns of the grid between a place of a single image and those it is held against."""
@@ -89,6 +92,15 @@ class ReferenceScorer(Scorer):
         )
         super().__init__(base.encoder, checkpoint, None, base.name)
         self._reader, self._maps, self._unknown = reader, base._maps, base._unknown
+        self._compared_with = frozenset(p.key for p in prepared)
+
+    def _detect(
+        self, prepared: Prepared, class_name: str | None, settings: ScoreSettings, rate: float
+    ) -> Detection:
+        found = super()._detect(prepared, class_name, settings, rate)
+        if prepared.key not in self._compared_with:
+            return found
+        return replace(found, explanation=f"{ITSELF} {found.explanation}")
 
     @cached_property
     def calibration(self) -> Calibration:

@@ -22,6 +22,7 @@ from ltad.inference.feature_store import turned
 from ltad.inference.reference_mode import (
     BORDER_WEIGHT,
     FARTHER_THAN,
+    ITSELF,
     MOST_IMAGES,
     NEW_IMAGES,
     ReferenceRegistry,
@@ -95,11 +96,13 @@ def test_thresholds_come_from_each_image_held_against_the_others(scorer, tiny_sc
     assert limits.thresholds["combined"] == pytest.approx(max(expected), rel=1e-3)
 
 
-def test_an_image_that_was_shown_lies_nearer_than_one_that_was_not(scorer, good):
+def test_an_image_that_was_shown_lies_nearer_than_one_that_was_not_and_says_why(scorer, good):
     name = scorer.class_names[0]
-    known = [scorer.score(image, name).reference_score for image in good]
-    new = [scorer.score(washer(970 + i), name).reference_score for i in range(4)]
-    assert max(known) < min(new)
+    known = [scorer.score(image, name) for image in good]
+    new = [scorer.score(washer(970 + i), name) for i in range(4)]
+    assert max(f.reference_score for f in known) < min(f.reference_score for f in new)
+    assert all(found.explanation.startswith(ITSELF) for found in known)
+    assert not any(ITSELF in found.explanation for found in new)
 
 
 def test_a_single_image_is_held_against_its_own_other_places(tiny_scorer, good):
