@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
 from pathlib import Path
 from threading import Thread
+
+if __name__ == "__main__":
+    gc.disable()  # a second of searching, and what is imported stays; see `set_aside_what_lasts`
 
 # Read when the libraries are imported: no statistics, no look-ups of other hosts.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -16,7 +20,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 
-from ltad import load_scorer
+from ltad import Scorer, load_scorer
 from ltad.app.operation import (
     give_memory_back,
     health_route,
@@ -63,6 +67,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def settle(scorer: Scorer) -> None:
+    """Behind the page's first answers: read the held-out images once, set aside what lasts."""
+    try:
+        scorer.warm_up()
+    finally:
+        set_aside_what_lasts()
+
+
 def main() -> None:
     """Load the model and serve until interrupted or told to end (SIGTERM)."""
     options = parse_arguments()
@@ -80,9 +92,7 @@ def main() -> None:
             **launch_options(options.public, options.name, options.share,
                              [health_route(scorer.name, workspace.root)], options.log),
         )
-        # Behind the page's first answers: the held-out images are read once, and kept on disk.
-        Thread(target=scorer.warm_up, daemon=True).start()
-        set_aside_what_lasts()
+        Thread(target=settle, args=(scorer,), daemon=True).start()
         page.block_thread()
     finally:
         page.close(verbose=False)

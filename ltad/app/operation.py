@@ -84,12 +84,14 @@ def keep_to_own_cores() -> None:
 
 
 def set_aside_what_lasts() -> None:
-    """Free the garbage of the start, and never search again through what the start has left.
+    """Free the garbage of the start, and never search again through what the start has left; from
+    now on search through what is new, if that was off.
 
     The libraries leave half a million objects. Python searches all of them for garbage only after
     a quarter as many new ones have lasted: until then, what requests leave behind in circles keeps
     hundreds of megabytes and dozens of open files, and then every request waits for the search.
     """
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.collect()  # only this one tells Python how few objects are left to be searched

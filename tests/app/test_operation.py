@@ -1,6 +1,7 @@
 """What an operator sees: whether the page is well, and a log that tells nothing of visitors."""
 
 import errno
+import gc
 import io
 import json
 import signal
@@ -19,6 +20,7 @@ from PIL import Image
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.testclient import TestClient
 
+import app
 from ltad.app import visitors
 from ltad.app.operation import (
     HEALTH,
@@ -32,6 +34,7 @@ from ltad.app.visitors import NoteUploads
 from ltad.bench.served import served
 from ltad.io import threads
 from ltad.synthetic.render import render_part
+from ltad.types import CheckpointError
 from ltad.workspace import Workspace
 
 SECRETS = ("secret", "tangerine", "v" * 40)
@@ -217,6 +220,22 @@ def test_garbage_is_searched_for_among_new_objects_only():
                           check=True)
     before, after = map(int, done.stdout.split())
     assert before == 0 and after >= 1
+
+
+class FailsToWarmUp:
+    def warm_up(self) -> None:
+        raise CheckpointError("the held-out images are damaged")
+
+
+def test_after_the_start_garbage_is_searched_for_again_whatever_happened():
+    gc.disable()
+    try:
+        with pytest.raises(CheckpointError):
+            app.settle(FailsToWarmUp())
+        assert gc.isenabled() and gc.get_freeze_count() > 0
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 @pytest.mark.slow
