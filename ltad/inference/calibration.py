@@ -99,10 +99,14 @@ def in_units(
     parts: Mapping[str, Tensor], semantic_unit: tuple[float, float] | None
 ) -> dict[str, Tensor]:
     """The branches as they are added up: S_sem too on the scale of good images, if there is one."""
-    if semantic_unit is None:
-        return dict(parts)
-    zero, one = semantic_unit
-    return {**parts, "semantic": (parts["semantic"] - zero) / (one - zero)}
+    return {**parts, "semantic": _on_scale(parts["semantic"], semantic_unit)}
+
+
+def _on_scale(part: Tensor, unit: tuple[float, float] | None) -> Tensor:
+    if unit is None:
+        return part
+    zero, one = unit
+    return (part - zero) / (one - zero)
 
 
 def weighted_sum(
@@ -220,45 +224,76 @@ def _each(parts: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 
 
 @dataclass(frozen=True)
+class GoodBranch:
+    """One branch of a class's held-out good images.
+
+    Attributes:
+        grid, pooled: (n, G', G') and average-pooled (n, P, P), as they are added up.
+        alone: what the branch scores by itself.
+    """
+
+    grid: Tensor
+    pooled: Tensor
+    alone: NormalScores
+
+    @classmethod
+    def of(
+        cls, name: str, raw: Tensor, side: int, settings: ScoreSettings,
+        unit: tuple[float, float] | None = None,
+    ) -> GoodBranch:
+        """Of the branch on its own grid, (n, G, G), measured on one of G' = `side`; `unit` are the
+        values that count as 0 and as 1 in the sum, where these are not 0 and 1."""
+        grid = raw if raw.shape[-1] == side else to_grid(raw.float()[:, None], side)[:, 0]
+        windows = scoring.pooled_map(raw.float(), settings.size, settings.pool)
+        alone = NormalScores.of({name: grid}, {name: scoring.image_score(windows)})
+        return cls(_on_scale(grid, unit), _on_scale(windows, unit), alone)
+
+
+@dataclass(frozen=True)
 class GoodMaps:
     """Maps of one class's held-out good images under one pair of prompts, whatever the weights.
 
     Attributes:
         are_in_units: the branches are added up on the scale of good images.
-        grids: branch -> (n, G', G'), as they are added up.
-        pooled: branch -> (n, P, P), as they are added up.
-        alone: what each branch scores by itself.
+        branches: those that there are, by name.
     """
 
     are_in_units: bool
-    grids: dict[str, Tensor]
-    pooled: dict[str, Tensor]
-    alone: NormalScores
+    branches: dict[str, GoodBranch]
 
     @classmethod
     def of(
-        cls, readings: Readings, normal: Tensor, abnormal: Tensor, settings: ScoreSettings
+        cls, readings: Readings, normal: Tensor, abnormal: Tensor, settings: ScoreSettings,
+        before: GoodMaps | None = None,
     ) -> GoodMaps:
-        """Maps of `readings` under t_n and t_a, measured on the grid."""
+        """Maps of `readings` under t_n and t_a.
+
+        Args:
+            before: maps of the same readings under other words or another tau, for maps of the same
+                size and pooling: the branches that neither changes are taken from there.
+        """
         semantic, unit = semantic_grid(readings, normal, abnormal, settings), readings.semantic_unit
-        fine = None
-        if readings.reconstruction is not None:
-            fine = to_grid(readings.reconstruction.float()[:, None], semantic.shape[-1])[:, 0]
-        grids = _parts(fine, semantic, readings.reference)
-        windows = pooled_parts(readings, semantic, settings)
-        alone = {name: scoring.image_score(window) for name, window in windows.items()}
-        return cls(unit is not None, in_units(grids, unit), in_units(windows, unit),
-                   NormalScores.of(grids, alone))
+        side = semantic.shape[-1]
+        raw = _parts(readings.reconstruction, semantic, readings.reference)
+        return cls(unit is not None, {
+            name: GoodBranch.of(name, part, side, settings, unit if name == "semantic" else None)
+            if before is None or name == "semantic" else before.branches[name]
+            for name, part in raw.items()
+        })
 
     def scores(self, settings: ScoreSettings) -> NormalScores:
         """Scores under `settings`, with whose prompts these maps were made, the sum's first."""
-        grids = weighted_sum(self.grids, self.are_in_units, settings)
+        grids = weighted_sum({n: b.grid for n, b in self.branches.items()}, self.are_in_units,
+                             settings)
         # One image at a time: its windows stay in the processor's cache, all of them do not.
         scores = torch.cat([
             scoring.image_score(weighted_sum(one, self.are_in_units, settings))
-            for one in _each(self.pooled)
+            for one in _each({n: b.pooled for n, b in self.branches.items()})
         ])
-        return NormalScores.of({"combined": grids}, {"combined": scores}) | self.alone
+        found = NormalScores.of({"combined": grids}, {"combined": scores})
+        for branch in self.branches.values():
+            found |= branch.alone
+        return found
 
 
 def pooled(parts: list[NormalScores]) -> NormalScores:
@@ -354,6 +389,7 @@ class Calibration:
         self._reading: dict[str, Lock] = {}
         self._known: Memory[NormalScores] = Memory(REMEMBERED + len(self._counts))
         self._maps: Memory[GoodMaps] = Memory(MAPS_REMEMBERED)
+        self._latest: Memory[GoodMaps] = Memory(MAPS_REMEMBERED)
 
     def limits(self, class_name: str, settings: ScoreSettings, rate: float) -> Limits:
         """Limits of one class; pooled over all when it has too few images for the rate."""
@@ -395,8 +431,10 @@ class Calibration:
             normal = self._texts(missing, settings.normal_prompt)
             abnormal = self._texts(missing, settings.abnormal_prompt)
             for i, name in enumerate(missing):
-                good = GoodMaps.of(self._own(name), normal[i], abnormal[i], settings)
-                maps[name] = self._maps.put((name, prompts), good)
+                shape = (name, settings.size, settings.pool)
+                good = GoodMaps.of(self._own(name), normal[i], abnormal[i], settings,
+                                   self._latest.get(shape))
+                maps[name] = self._maps.put((name, prompts), self._latest.put(shape, good))
         return {n: self._known.put((n, settings), maps[n].scores(settings))
                 for n in names}
 

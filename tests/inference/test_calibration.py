@@ -9,6 +9,7 @@ from threading import Event
 import pytest
 import torch
 
+from ltad.inference import scoring
 from ltad.inference.calibration import (
     Calibration,
     Limits,
@@ -66,6 +67,22 @@ def test_a_new_lambda_adds_up_maps_that_are_known_and_a_new_prompt_makes_new_one
         assert warm.limits("gear", settings, 0.5) == calibration(gear=own).limits(
             "gear", settings, 0.5)
     assert asked == ["a", "a broken", "a", "a", "a", "a broken"]  # three times, not five
+
+
+def test_a_new_tau_leaves_what_no_word_changes_and_ends_as_if_nothing_had_been_known(monkeypatch):
+    own = {"gear": readings([4.0 * n for n in range(1, 20)], 0.5),
+           "cap": readings([5.0 * n for n in range(1, 20)], 0.25)}
+    known, pooled, pool = calibration(**own), [], scoring.pooled_map
+    known.limits("gear", SETTINGS, 0.05)
+    monkeypatch.setattr(scoring, "pooled_map", lambda *given: pooled.append(1) or pool(*given))
+    other = replace(SETTINGS, tau=0.5, lam=3.0)
+    found = known.limits("gear", other, 0.05)
+    assert len(pooled) == 1
+    assert found == calibration(**own).limits("gear", other, 0.05)
+    # Another class, and maps of another size, take nothing from it.
+    for name, settings in (("cap", other), ("gear", replace(other, size=4))):
+        assert known.limits(name, settings, 0.05) == calibration(**own).limits(
+            name, settings, 0.05)
 
 
 def test_a_class_does_not_wait_for_another_that_is_being_read():
