@@ -11,8 +11,10 @@ from the true mean: a class with one image reaches that much farther than one wi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,6 +26,8 @@ TRIMMED = 0.2
 """Share of an image's patches that its descriptor leaves out. On rendered validation images,
 among shares from 0 to 0.3, a fifth named the class most often, and strangers were no nearer."""
 NONE_OF_THEM_RATE = 0.01
+RECOGNITION_VERSION = 1
+"""Of the recognitions on disk: one more whenever the same features come to look otherwise."""
 MARGIN = 1.5
 """Held-out images come from the training images' own line; others of the same kind lie a
 little farther, so the limit is this factor on the conformal distance."""
@@ -53,6 +57,12 @@ class Recognition:
 
     probabilities: dict[str, float]
     is_known: bool
+
+    @classmethod
+    def of(cls, class_names: tuple[str, ...], probabilities: Tensor, is_known: bool) -> Recognition:
+        """Of the classes' probabilities (classes,), in any order."""
+        ranked = probabilities.argsort(descending=True).tolist()
+        return cls({class_names[i]: float(probabilities[i]) for i in ranked}, is_known)
 
     @property
     def best(self) -> str:
@@ -131,18 +141,27 @@ class ClassRecogniser:
 
     def recognise(self, patches: Tensor) -> list[Recognition]:
         """Rank the classes for patch features (B, C, G, G)."""
+        return [Recognition.of(self.class_names, row, known)
+                for row, known in zip(*self.measure(patches), strict=True)]
+
+    def measure(self, patches: Tensor) -> tuple[Tensor, list[bool]]:
+        """The classes' probabilities (B, classes) for patch features (B, C, G, G), and whether each
+        image is one of them."""
         whitened = descriptor(patches, self.trimmed).cpu() @ self.whitening.T
         distances = torch.cdist(whitened, self.means)
         probabilities = torch.softmax(-0.5 * distances.square() / self.temperature, dim=1)
         limits = self.limit * (1 + 1 / torch.tensor(self.counts)).sqrt()
         is_known = (distances <= limits).gather(1, distances.argmin(dim=1, keepdim=True))[:, 0]
-        return [
-            Recognition(
-                {self.class_names[i]: float(row[i]) for i in row.argsort(descending=True).tolist()},
-                known,
-            )
-            for row, known in zip(probabilities, is_known.tolist(), strict=True)
-        ]
+        return probabilities, is_known.tolist()
+
+    @cached_property
+    def key(self) -> str:
+        """Short hash of all that a recognition follows from beside the features."""
+        told = f"{RECOGNITION_VERSION}{self.class_names}{self.counts}{self.trimmed}"
+        digest = hashlib.sha256(told.encode())
+        for tensor in self.tensors().values():
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint keeps beside the counts; the inverse of `from_tensors`."""

@@ -29,7 +29,7 @@ from ltad.inference.calibration import (
     explain,
 )
 from ltad.inference.checkpoint import Checkpoint
-from ltad.inference.recognition import Recognition
+from ltad.inference.recognition import ClassRecogniser, Recognition
 from ltad.inference.vocabulary import TokenExplorer, VocabularyMap
 from ltad.io.cache import ByteCache, Memory, TensorCache
 from ltad.io.images import ImageSource, Prepared, content_key, read_image
@@ -111,6 +111,17 @@ class ImageReader:
     def fine(self, prepared: Sequence[Prepared]) -> Tensor:
         """Patch features of images on the semantic grid, (n, C, G', G') float32."""
         return torch.stack([self._features_of(p)["fine"] for p in prepared]).float()
+
+    def recognise(self, prepared: Prepared, recogniser: ClassRecogniser) -> Recognition:
+        """The classes ranked for one image."""
+        def compute() -> dict[str, Tensor]:
+            probabilities, is_known = recogniser.measure(self.patches(prepared))
+            return {"probabilities": probabilities[0], "is_known": torch.tensor(is_known)}
+
+        seen = self._scores.get_or_compute(
+            f"recognised-{recogniser.key}-{self._feature_key(prepared)}", compute)
+        return Recognition.of(
+            recogniser.class_names, seen["probabilities"].cpu(), bool(seen["is_known"]))
 
     def read(self, prepared: Prepared, class_name: str) -> Readings:
         """The readings of one image as one of the class; S_rec may depend on it, p^ does not."""
@@ -355,9 +366,8 @@ class Scorer:
         prepared = self.prepare(image)
         found = self._recognised.get(prepared.key)
         if found is None:
-            patches = self._reader.patches(prepared)
-            found = self.checkpoint.recogniser.recognise(patches)[0]
-            self._recognised.put(prepared.key, found)
+            found = self._recognised.put(
+                prepared.key, self._reader.recognise(prepared, self.checkpoint.recogniser))
         return found
 
     @torch.inference_mode()

@@ -11,6 +11,7 @@ import torch
 
 from ltad import load_scorer
 from ltad.inference import scoring
+from ltad.inference.recognition import ClassRecogniser
 from ltad.inference.scorer import ImageReader
 from ltad.io.cache import ByteCache, TensorCache
 from ltad.models.class_names import spoken
@@ -239,10 +240,13 @@ def test_after_a_restart_neither_towers_nor_transformer_run_for_a_known_image(
 
     monkeypatch.setattr(again.encoder, "image_features", forbidden)
     monkeypatch.setattr(again.detector, "reconstruction_scores", forbidden)
+    monkeypatch.setattr(ClassRecogniser, "measure", forbidden)
     # The calibration images are other images: their limits are those of the model before.
     again.__dict__["calibration"] = load_scorer(tiny_model_folder, cache=tmp_path).calibration
     after = again.score(image, "leather")
     assert after.score == before.score
+    assert list(after.class_probabilities.items()) == list(before.class_probabilities.items())
+    assert after.is_recognised == before.is_recognised
     np.testing.assert_array_equal(after.reconstruction_map, before.reconstruction_map)
 
 
@@ -256,6 +260,18 @@ def test_scores_on_disk_are_never_those_of_other_settings(tiny_model_folder, tmp
     (folder / "model.json").write_text(json.dumps(about))
     inside = load_scorer(folder, cache=tmp_path / "cache").score(image, "leather")
     assert inside.reconstruction_map[0, 0] < whole.reconstruction_map[0, 0]
+
+
+def test_recognitions_on_disk_are_another_recognisers_never(tiny_scorer):
+    """The same classes, of which the second one takes no image for one of them."""
+    image = render_part("leather", 11, 96).image
+    seen = tiny_scorer.recognise(image)
+    recogniser = tiny_scorer.checkpoint.recogniser
+    strict = dataclasses.replace(
+        tiny_scorer.checkpoint, recogniser=dataclasses.replace(recogniser, limit=0.0))
+    other = tiny_scorer.with_checkpoint(strict, "strict").recognise(image)
+    assert seen.is_known and not other.is_known
+    assert list(seen.probabilities.items()) == list(other.probabilities.items())
 
 
 def test_features_on_disk_are_another_encoders_never(tiny_scorer, tmp_path):
