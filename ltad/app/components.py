@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import gradio as gr
+from gradio.components import Component
 from gradio.data_classes import ImageData
 from gradio.events import Dependency
 from gradio.utils import get_upload_folder
@@ -31,11 +32,23 @@ Update = dict[str, Any]
 class Listening(TypedDict, total=False):
     """How an event is listened to: arguments of Gradio's listeners."""
 
-    show_progress: Literal["full", "minimal", "hidden"]
-    trigger_mode: Literal["once", "multiple", "always_last"]
     api_visibility: Literal["public", "private", "undocumented"]
     concurrency_limit: int
     concurrency_id: str
+
+
+class Private(TypedDict):
+    """How an event is listened to that shows no progress and that the API does not name."""
+
+    show_progress: Literal["hidden"]
+    show_progress_on: list[Component]
+    api_visibility: Literal["private"]
+
+
+class Quiet(Private):
+    """The same, where the newest values are answered last."""
+
+    trigger_mode: Literal["always_last"]
 
 
 ONE_AT_A_TIME = "prompt-lab"
@@ -46,8 +59,12 @@ BUSY: Listening = {
 SCORES_AT_ONCE = 32
 """Requests for scores that are taken up together. New images wait for the encoder, which reads a
 few at a time; a prompt on an image that is known does not wait behind them."""
-PRIVATE: Listening = {"show_progress": "hidden", "api_visibility": "private"}
-QUIET: Listening = {**PRIVATE, "trigger_mode": "always_last"}
+PRIVATE: Private = {
+    "show_progress": "hidden", "show_progress_on": [], "api_visibility": "private",
+}
+"""With progress on no component, the browser does not copy every output, with whatever large HTML
+it holds, at each stage of each answer."""
+QUIET: Quiet = {**PRIVATE, "trigger_mode": "always_last"}
 
 
 def page_error(error: Exception) -> gr.Error:
@@ -90,9 +107,7 @@ def answer_last(
     button = gr.Button(visible="hidden", elem_id=f"lt-ask-{name}")
     gr.on(events, None, js=f"() => document.getElementById('lt-ask-{name}')?.click()")
     return button.click(
-        answer, inputs, outputs, trigger_mode="always_last", show_progress="hidden",
-        api_visibility="private",
-    )
+        answer, inputs, outputs, **QUIET)
 
 
 def photo_upload(**settings: Any) -> gr.Image:

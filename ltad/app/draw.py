@@ -16,7 +16,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ltad.app import detection_view
-from ltad.app.components import QUIET, friendly, photo_upload
+from ltad.app.components import PRIVATE, QUIET, friendly, photo_upload
 from ltad.app.controls import Controls
 from ltad.app.html import number, render
 from ltad.app.inspect import detection_record, typed_prompts
@@ -267,8 +267,7 @@ def _wire(
     image.change(None, js="() => window.ltad.press('lt-draw-load', 50)")
     loaded = load.click(friendly(load_canvas), image, [canvas_image, stage], **QUIET)
     loaded.success(None, js="() => window.ltad.draw.start()")
-    emptied = loaded.failure(lambda: (None, ""), None, [canvas_image, stage],
-                             api_visibility="private")
+    emptied = loaded.failure(lambda: (None, ""), None, [canvas_image, stage], **PRIVATE)
     emptied.then(None, js="() => window.ltad.draw.start()")
     judged = ask.click(
         friendly(partial(judge_drawing, registry, has_examples)),

@@ -24,6 +24,7 @@ from PIL import Image
 from ltad.app import detection_view, references
 from ltad.app.components import (
     PRIVATE,
+    QUIET,
     SCORES_AT_ONCE,
     Update,
     decode_upload,
@@ -231,14 +232,13 @@ def _wire(
     class_name, normal, abnormal, *sliders = controls.settings
     answered = ask.click(
         friendly(partial(inspect_photo, registry, has_examples)),
-        [photo, controls.model, *controls.settings, shown], outputs, trigger_mode="always_last",
-        show_progress="hidden", api_visibility="private", concurrency_limit=SCORES_AT_ONCE,
+        [photo, controls.model, *controls.settings, shown], outputs,
+        concurrency_limit=SCORES_AT_ONCE, **QUIET,
     )
     # An answer to other settings must not stay beside an error message.
     failed = answered.failure(
         lambda photo: (render("inspect.nothing_yet", has_examples) if photo is None
-                       else render("inspect.no_answer"), ""), photo, outputs[:2],
-        show_progress="hidden", api_visibility="private",
+                       else render("inspect.no_answer"), ""), photo, outputs[:2], **PRIVATE,
     )
     for over in (answered.success, failed.then):
         over(None, js="() => window.ltad.answered()")
@@ -248,12 +248,11 @@ def _wire(
           js="() => window.ltad.askOnce()")
     image.change(None, js="() => window.ltad.load()")
     loaded = load.click(
-        friendly(partial(load_photo, registry)), [controls.model, image], photo,
-        trigger_mode="always_last", show_progress="hidden", api_visibility="private",
-        preprocess=False,
+        friendly(partial(load_photo, registry)), [controls.model, image], photo, preprocess=False,
+        **QUIET,
     )
     loaded.success(None, js="() => window.ltad.ask()")
-    forgotten = loaded.failure(lambda: None, None, photo, api_visibility="private")
+    forgotten = loaded.failure(lambda: None, None, photo, **PRIVATE)
     forgotten.then(None, js="() => window.ltad.ask()")
 
 

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from ltad.app.address import name_tabs, restore_at_load
 from ltad.app.class_names import build_class_names
-from ltad.app.components import SCORES_AT_ONCE, friendly
+from ltad.app.components import PRIVATE, SCORES_AT_ONCE, friendly
 from ltad.app.draw import build_draw
 from ltad.app.html import readable, render
 from ltad.app.inspect import build_inspect, find_examples
@@ -82,7 +82,7 @@ def build_app(
             card = gr.HTML(card_html(scorer.card))
         controls.model.change(
             friendly(partial(describe_model, registry)), controls.model, [header, card],
-            show_progress="hidden", api_visibility="private", trigger_mode="multiple",
+            trigger_mode="multiple", **PRIVATE,
         )
         restore_at_load(page, registry, workspace, example_paths, list(TABS), tabs, controls, image)
     remember_signatures(type(block) for block in page.blocks.values())

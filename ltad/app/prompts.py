@@ -12,7 +12,7 @@ from gradio.context import Context
 from PIL import Image
 
 from ltad.app import prompts_view
-from ltad.app.components import QUIET, Update, friendly, photo_upload
+from ltad.app.components import PRIVATE, QUIET, Update, friendly, photo_upload
 from ltad.app.detection_view import ReadyPhoto, prompt_notes
 from ltad.app.html import readable, render
 from ltad.app.prompts_api import build_endpoints
@@ -220,7 +220,7 @@ def _wire_photo(
     loaded = load.click(friendly(partial(load_photo, lab)), [model, image], photo, **QUIET)
     loaded.success(None, js="() => window.ltad.prompts.ask(0)")
     loaded.success(friendly(partial(name_to_replace, lab)), photo, renamed, **QUIET)
-    forgotten = loaded.failure(lambda: None, None, photo, api_visibility="private")
+    forgotten = loaded.failure(lambda: None, None, photo, **PRIVATE)
     forgotten.then(None, js="() => window.ltad.prompts.ask(0)")
 
 

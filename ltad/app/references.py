@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from ltad.app.components import friendly
+from ltad.app.components import PRIVATE, friendly
 from ltad.app.controls import (
     KEYS,
     Controls,
@@ -187,7 +187,7 @@ def wire_panel(registry: ModelRegistry, panel: ReferencePanel, controls: Control
     controls.model.change(
         lambda: [None, "", gr.update(visible=False), gr.update(interactive=True)], None,
         [panel.state, panel.note, panel.leave, controls.settings[0]],
-        api_visibility="private", show_progress="hidden", trigger_mode="multiple",
+        trigger_mode="multiple", **PRIVATE,
     )
 
 

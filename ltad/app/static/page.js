@@ -20,6 +20,10 @@
   // Press a hidden button of Gradio's once no further wish came for `pause` milliseconds.
   const timers = {};
   let together = null;
+  let movedByHand = -Infinity; // when somebody last moved a control, which then changes alone
+  document.addEventListener("input", (event) => {
+    if (event.isTrusted) movedByHand = performance.now();
+  }, { capture: true, passive: true });
   const press = (id, pause) => {
     clearTimeout(timers[id]);
     timers[id] = setTimeout(() => {
@@ -61,7 +65,8 @@
     ask: () => press("lt-ask", 0),
     askSoon: () => press("lt-ask", 250), // while somebody types
     askOnce: () => { // several controls that change together have all changed when it asks
-      together ||= setTimeout(() => { together = null; press("lt-ask", 0); }, 15);
+      const pause = performance.now() - movedByHand < 100 ? 0 : 15;
+      together ||= setTimeout(() => { together = null; press("lt-ask", 0); }, pause);
     },
   };
 
