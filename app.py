@@ -25,6 +25,7 @@ from ltad.app.operation import (
     give_memory_back,
     health_route,
     keep_to_own_cores,
+    leave,
     set_aside_what_lasts,
 )
 from ltad.app.page import build_app, launch_options
@@ -94,8 +95,11 @@ def main() -> None:
         )
         Thread(target=settle, args=(scorer,), daemon=True).start()
         page.block_thread()
+    except SystemExit:
+        pass  # told to end
     finally:
         page.close(verbose=False)
+    leave()
 
 
 if __name__ == "__main__":
