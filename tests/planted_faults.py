@@ -36,8 +36,8 @@ FAULTS: list[tuple[str, str, str, str]] = [
     # calibration
     ("inference/calibration.py", "total = total + settings.reference_weight * parts[REFERENCE]",
      "total = total + parts[REFERENCE]", SCORES),
-    ("inference/calibration.py", "(parts[\"semantic\"] - zero) / (one - zero)",
-     "(parts[\"semantic\"] - zero) / one", SCORES),
+    ("inference/calibration.py", "(part - zero) / (one - zero)",
+     "(part - zero) / one", SCORES),
     ("inference/calibration.py", "own + 1 >= 1.0 / rate", "own >= 1.0 / rate", SCORES),
     ("inference/calibration.py", "below = sum(normal < score", "below = sum(normal <= score",
      SCORES),
