@@ -90,8 +90,8 @@ class Workers:
     """A few threads that compute for all others, one for each core, and each on one core.
 
     More threads than cores that compute take the processor from each other; and parallel loops of
-    several threads wait for one another: on two cores, two threads with a core each read 43 images
-    a second, with two cores each 38, and one thread 22 either way.
+    several threads wait for one another. On two cores, two callers get 36 new images a second from
+    two threads with a core each, and one caller 21 (``python -m ltad bench``).
 
     Half of the workers take quick work first, such as a prompt on an image that is known; the
     others long work, such as a new image. Each takes the other kind where none of its own waits, so
