@@ -106,8 +106,7 @@ def answer_last(
     """
     button = gr.Button(visible="hidden", elem_id=f"lt-ask-{name}")
     gr.on(events, None, js=f"() => document.getElementById('lt-ask-{name}')?.click()")
-    return button.click(
-        answer, inputs, outputs, **QUIET)
+    return button.click(answer, inputs, outputs, **QUIET)
 
 
 def photo_upload(**settings: Any) -> gr.Image:

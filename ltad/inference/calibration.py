@@ -20,7 +20,7 @@ SCALE_STRETCH = 1.5
 REMEMBERED = 128
 MAPS_REMEMBERED = 4
 """Classes and prompts whose good images' maps are kept, some 20 MB each, so that a new lambda only
-adds them up."""
+adds them up; and classes whose latest ones are, for what no word changes."""
 
 
 @dataclass(frozen=True)
