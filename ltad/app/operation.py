@@ -24,8 +24,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ltad import __version__
-from ltad.io.memory import hand_back_freed
-from ltad.io.threads import usable_cores
+from ltad.io.threads import hand_back_freed, usable_cores
 
 HEALTH = "/health"
 _GIVEN_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -64,7 +63,7 @@ def _fault(folder: Path) -> str:
 def give_memory_back(every: float = TRIM_SECONDS) -> None:
     """Hand freed memory back to the system at intervals (seconds), in a thread behind the page.
 
-    See `ltad.io.memory`; systems without a way to are left alone.
+    See `ltad.io.threads`; systems without a way to are left alone.
     """
     if not hand_back_freed():
         return

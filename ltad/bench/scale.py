@@ -25,7 +25,7 @@ from ltad.config import preset
 from ltad.inference.feature_store import FeatureStore, build_store
 from ltad.inference.registry import load_scorer
 from ltad.inference.scorer import Scorer
-from ltad.io.memory import hand_back_freed
+from ltad.io.threads import hand_back_freed
 from ltad.models.align import AlignEncoder, Encoder
 from ltad.models.detector import Detector
 from ltad.training.phases import TrainingData, train_phase1, train_phase2

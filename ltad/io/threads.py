@@ -1,9 +1,11 @@
-"""Cores, and work that threads do ahead of whoever needs its results."""
+"""Cores and memory of this process, and work that threads do ahead of whoever needs it."""
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
@@ -27,6 +29,18 @@ def usable_cores() -> int:
     except (OSError, ValueError):
         return cores
     return max(1, min(cores, math.ceil(quota / period)))
+
+
+def hand_back_freed() -> bool:
+    """Hand freed memory back to the system; whether this system has a way to (glibc's).
+
+    glibc keeps what was freed between blocks that are in use, in several heaps a core. Threads that
+    score and fill caches leave a multiple of what is in use there.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+    return trim is not None
 
 
 def in_order(
