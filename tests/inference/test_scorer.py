@@ -13,7 +13,7 @@ from ltad import load_scorer
 from ltad.inference import scoring
 from ltad.inference.recognition import ClassRecogniser
 from ltad.inference.scorer import ImageReader
-from ltad.io.cache import ByteCache, TensorCache
+from ltad.io.cache import OBJECT_BYTES, ByteCache, TensorCache
 from ltad.models.class_names import spoken
 from ltad.synthetic.render import render_part
 from ltad.types import (
@@ -84,7 +84,7 @@ def test_a_text_that_leaves_the_memory_while_others_are_read_is_still_given(
 ):
     first, second = tiny_scorer.class_names[:2]
     wanted = tiny_scorer.texts((first, second), "a good")
-    monkeypatch.setattr(tiny_scorer, "_texts", TensorCache(wanted[0].nbytes))
+    monkeypatch.setattr(tiny_scorer, "_texts", TensorCache(wanted[0].nbytes + OBJECT_BYTES))
     tiny_scorer.texts((first,), "a good")
     torch.testing.assert_close(tiny_scorer.texts((first, second), "a good"), wanted)
 

@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from ltad.io.cache import ByteCache, Memory, TensorCache
+from ltad.io.cache import OBJECT_BYTES, ByteCache, Memory, TensorCache
 from ltad.types import CheckpointError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,17 +182,36 @@ def test_tensors_come_back_from_memory_and_disk(disk):
 
 
 def test_least_recently_used_leaves_first():
-    cache = TensorCache(memory_bytes=1000, disk=None)  # two entries of 400 bytes
+    entry = 400 + OBJECT_BYTES
+    cache = TensorCache(memory_bytes=2 * entry + 200, disk=None)
     cache.put("a", tensors(1))
     cache.put("b", tensors(2))
     cache.get("a")
     cache.put("c", tensors(3))
     assert cache.get("b") is None and cache.get("a") and cache.get("c")
-    assert cache.memory_used == 800
+    assert cache.memory_used == 2 * entry
     cache.put("a", tensors(4, count=10))
-    assert cache.memory_used == 440
+    assert cache.memory_used == entry + 40 + OBJECT_BYTES
     cache.put("a", tensors(4, count=1000))  # larger than the memory: not kept
-    assert cache.get("a") is None and cache.memory_used == 400
+    assert cache.get("a") is None and cache.memory_used == entry
+
+
+def test_many_small_tensors_take_no_more_than_they_are_counted_as():
+    """As a process sees it: a score is a few bytes, and the tensor that holds it a thousand."""
+    script = """
+        import torch
+        from ltad.io.cache import TensorCache
+        def resident():
+            with open("/proc/self/statm") as told:
+                return int(told.read().split()[1]) * 4096
+        cache, before = TensorCache(8 * 2**20), resident()
+        for number in range(20_000):
+            cache.put(f"{number:064x}", {"score": torch.zeros(1)})
+        print((resident() - before) / cache.memory_used)
+    """
+    told = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True,
+                          text=True, check=True, timeout=120).stdout
+    assert float(told) < 1.3
 
 
 def test_entries_are_copies_without_their_batch():
@@ -295,7 +315,8 @@ def test_a_failed_computation_is_tried_again():
 
 
 def test_many_threads_and_keys_stay_within_the_limit(disk):
-    cache = TensorCache(2000, disk)
+    most = 5 * (400 + OBJECT_BYTES)
+    cache = TensorCache(most, disk)
 
     def work():
         return [
@@ -305,7 +326,7 @@ def test_many_threads_and_keys_stay_within_the_limit(disk):
 
     found = in_threads(6, work)
     assert len(found) == 6 and all(all(each) for each in found)
-    assert cache.memory_used <= 2000
+    assert 0 < cache.memory_used <= most
 
 
 def test_memory_keeps_the_last_used_and_computes_once():
