@@ -29,6 +29,7 @@ from ltad.app.operation import (
     set_aside_what_lasts,
 )
 from ltad.app.page import build_app, launch_options
+from ltad.io.threads import keep_few_heaps
 from ltad.workspace import Workspace
 
 SHIPPED_RUNS = Path(__file__).parent / "assets" / "runs"
@@ -80,6 +81,7 @@ def main() -> None:
     """Load the model and serve until interrupted or told to end (SIGTERM)."""
     options = parse_arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    keep_few_heaps()
     give_memory_back()
     keep_to_own_cores()
     scorer = load_scorer(options.model, device=options.device)
