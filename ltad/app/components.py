@@ -35,6 +35,7 @@ class Listening(TypedDict, total=False):
     api_visibility: Literal["public", "private", "undocumented"]
     concurrency_limit: int
     concurrency_id: str
+    queue: bool
 
 
 class Private(TypedDict):
@@ -59,6 +60,15 @@ BUSY: Listening = {
 SCORES_AT_ONCE = 32
 """Requests for scores that are taken up together. New images wait for the encoder, which reads a
 few at a time; a prompt on an image that is known does not wait behind them."""
+SCORES_WAITING = 64
+"""More than wait for their turn are refused, before their images are read."""
+IN_TURN = "scores"
+SCORED: Listening = {
+    "queue": False, "concurrency_limit": SCORES_AT_ONCE, "concurrency_id": IN_TURN,
+}
+"""An endpoint past Gradio's queue, which costs as much processor as a third of a score;
+`ltad.app.visitors.Page` lets those of this id in by turns. Not for the page's own listeners: of
+what comes past the queue Gradio's page shows no error."""
 PRIVATE: Private = {
     "show_progress": "hidden", "show_progress_on": [], "api_visibility": "private",
 }

@@ -19,12 +19,12 @@ import gradio as gr
 import numpy as np
 from gradio.data_classes import ImageData
 from gradio.events import Dependency, api
-from PIL import Image
 
 from ltad.app import detection_view, references
 from ltad.app.components import (
     PRIVATE,
     QUIET,
+    SCORED,
     SCORES_AT_ONCE,
     Update,
     decode_upload,
@@ -119,24 +119,31 @@ def saves_html(detection: Detection) -> str:
 
 def score(
     registry: ModelRegistry,
-    image: Image.Image | None,
+    payload: Any,
     class_name: str,
     normal_prompt: str,
     abnormal_prompt: str,
     lam: float,
     tau: float,
-    false_alarm_rate: float,
+    false_alarm_rate: Any,
     reference_weight: float,
     include_maps: bool,
     model: str = "",
 ) -> dict[str, Any]:
-    """Score one image: the verdict's numbers, and with `include_maps` the maps as lists."""
-    if image is None:
+    """Score one image: the verdict's numbers, and with `include_maps` the maps as lists.
+
+    Args:
+        payload: as it was sent, undecoded.
+    """
+    if not payload or not isinstance(payload, dict):
         raise LTADError("There is no image. Send one.")
+    if not isinstance(false_alarm_rate, int | float):
+        raise LTADError(f"The false-alarm rate is {false_alarm_rate}, but it must be a number.")
     scorer = registry.scorer(model)
-    normal, abnormal = typed_prompts(scorer, normal_prompt, abnormal_prompt)
+    normal, abnormal = typed_prompts(scorer, str(normal_prompt or ""), str(abnormal_prompt or ""))
     detection = scorer.score(
-        image, class_name or None, normal, abnormal, lam, tau, false_alarm_rate, reference_weight
+        decode_upload(ImageData(**payload)), class_name or None, normal, abnormal, lam, tau,
+        false_alarm_rate, reference_weight,
     )
     return detection_record(detection, include_maps)
 
@@ -225,7 +232,11 @@ def _wire(
     registry: ModelRegistry, image: gr.Image, controls: Controls, shown: gr.State,
     outputs: list[gr.HTML], has_examples: bool,
 ) -> None:
-    """Connect image and controls to the one listener that answers."""
+    """Connect image and controls to the one listener that answers.
+
+    Nothing that it or the endpoint takes is preprocessed: Gradio does each value in a thread of its
+    own, and a dozen of them cost a page with many visitors a fifth of its answers a second.
+    """
     photo = gr.State(time_to_live=3600)
     load = gr.Button("Load", elem_id="lt-load", visible="hidden")
     ask = gr.Button("Answer", elem_id="lt-ask", visible="hidden")
@@ -233,7 +244,7 @@ def _wire(
     answered = ask.click(
         friendly(partial(inspect_photo, registry, has_examples)),
         [photo, controls.model, *controls.settings, shown], outputs,
-        concurrency_limit=SCORES_AT_ONCE, **QUIET,
+        preprocess=False, concurrency_limit=SCORES_AT_ONCE, **QUIET,
     )
     # An answer to other settings must not stay beside an error message.
     failed = answered.failure(
@@ -295,7 +306,7 @@ def _build_endpoint(registry: ModelRegistry, image: gr.Image, controls: Controls
     record = gr.JSON(label="Record", visible=False)
     gr.Button(visible=False).click(
         friendly(partial(score, registry)), [image, *controls.settings, include_maps, model],
-        record, api_name="score", concurrency_limit=SCORES_AT_ONCE,
+        record, api_name="score", preprocess=False, **SCORED,
         api_description="Score one image: class, probabilities, score, threshold, verdict "
         "(anomalous, normal, or not judged: it looks like none of the model's classes and no class "
         "was given), regions; with include_maps also its maps as nested lists. The model is "

@@ -27,7 +27,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ltad.app.components import page_error
+from ltad.app.components import IN_TURN, SCORES_AT_ONCE, SCORES_WAITING, page_error
 from ltad.app.review_desk import Desk
 from ltad.inference.registry import ModelRegistry
 from ltad.review.records import DeskError
@@ -194,15 +194,33 @@ def _named_files(request_data: Any) -> Iterator[Any]:
 
 
 class Page(gr.Blocks):
-    """``gr.Blocks`` that hands no endpoint a file that the visitor did not send."""
+    """``gr.Blocks`` that hands no endpoint a file that the visitor did not send, and that takes
+    requests for scores up by turns, in the order in which they came."""
 
     is_public = False
 
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._turns = anyio.CapacityLimiter(SCORES_AT_ONCE)
+
     async def process_api(
+        self, block_fn: Any, *arguments: Any, **settings: Any
+    ) -> dict[str, Any]:
+        """As Gradio's own, for the visitor of the request. Raises gr.Error."""
+        if getattr(block_fn, "concurrency_id", None) != IN_TURN:
+            return await self._process(block_fn, *arguments, **settings)
+        if self._turns.statistics().tasks_waiting >= SCORES_WAITING:
+            raise page_error(LTADError(
+                f"{SCORES_WAITING} others wait for their scores at the moment. Try again in a "
+                "minute, or run the page on your own machine."
+            ))
+        async with self._turns:
+            return await self._process(block_fn, *arguments, **settings)
+
+    async def _process(
         self, block_fn: Any, inputs: list[Any], state: Any = None, request: Any = None,
         *arguments: Any, **settings: Any,
     ) -> dict[str, Any]:
-        """As Gradio's own, for the visitor of `request`. Raises gr.Error."""
         visitor = visitor_of(getattr(request, "headers", None) or {}, self.is_public)
         try:
             for path in _named_files(inputs):

@@ -241,7 +241,7 @@ class Conversation:
             prompt: the abnormal one.
             settings: what the endpoint takes after the prompts; see `model_settings`.
         """
-        return self.ask_in_turn("score", image, "", "a", prompt, *settings)["score"]
+        return self.ask("score", image, "", "a", prompt, *settings)["score"]
 
     def download(self, file: dict[str, Any]) -> bytes:
         """The content of a file that an endpoint answered with."""

@@ -16,6 +16,7 @@ from ltad.app.sources import open_source
 from ltad.data.datasets import load_folder
 from ltad.evaluation.record import evaluate_model
 from ltad.inference.registry import ModelRegistry
+from ltad.io.heatmap import data_url, photo_jpeg
 from ltad.io.images import read_image
 from ltad.review.database import Database
 from ltad.review.images import ImageStore
@@ -154,13 +155,28 @@ def test_another_model_brings_its_own_settings(registry, tiny_scorer):
 
 
 def test_score_takes_a_model(registry, tiny_scorer):
-    picture = Image.new("RGB", (40, 40), (9, 90, 200))
+    jpeg = photo_jpeg(Image.new("RGB", (40, 40), (9, 90, 200)))
+    picture = {"url": data_url(jpeg, "image/jpeg")}
     settings = ("screw", "", "", 5.0, 1.0, 0.05, 0.0)
     first = inspect.score(registry, picture, *settings, False)
     again = inspect.score(registry, picture, *settings, False, "mine")
     assert first["score"] == pytest.approx(again["score"], rel=1e-4)
     with pytest.raises(LTADError, match="nope"):
         inspect.score(registry, picture, *settings, False, "nope")
+
+
+@pytest.mark.parametrize(("place", "value", "words"), [
+    (0, None, "no image"), (0, "part.jpg", "no image"), (0, {"path": "/etc/passwd"}, "not upload"),
+    (1, "gear wheel", "gear wheel"), (4, "much", "lam is 'much'"), (5, -1, "tau is -1"),
+    (6, "all", "rate is all"), (6, None, "rate is None"), (6, 1, "rate is 1"),
+])
+def test_score_says_what_was_wrong_with_each_value(registry, place, value, words):
+    """What a program sends comes to it as it was sent."""
+    jpeg = photo_jpeg(Image.new("RGB", (40, 40), (9, 90, 200)))
+    sent = [{"url": data_url(jpeg, "image/jpeg")}, "screw", "", "", 5.0, 1.0, 0.05, 0.0, False]
+    sent[place] = value
+    with pytest.raises(LTADError, match=words):
+        inspect.score(registry, *sent)
 
 
 def test_a_class_of_another_model_gives_way(registry):

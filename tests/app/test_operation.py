@@ -7,14 +7,19 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
 from pathlib import Path
 
 import gradio as gr
+import httpx
 import pytest
 import torch
+from gradio.events import api
 from gradio_client import Client, handle_file
 from PIL import Image
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -22,6 +27,7 @@ from starlette.testclient import TestClient
 
 import app
 from ltad.app import visitors
+from ltad.app.components import SCORED, SCORES_AT_ONCE, SCORES_WAITING
 from ltad.app.operation import (
     HEALTH,
     RequestLog,
@@ -246,3 +252,45 @@ def test_the_page_ends_in_order_though_threads_still_compute(tmp_path):
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_scores_are_taken_up_by_turns_and_more_than_may_wait_are_refused(tiny_scorer, tmp_path):
+    """As many as may be taken up hold the page until all others have come."""
+    running, most, lock, all_came = 0, 0, threading.Lock(), threading.Event()
+
+    def hold() -> str:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        all_came.wait(30)
+        with lock:
+            running -= 1
+        return "done"
+
+    def other() -> str:
+        return "at once"
+
+    def post(name: str) -> str:
+        answer = httpx.post(f"{url}gradio_api/run/{name}", json={"data": []}, timeout=60)
+        said = answer.json()
+        return said["data"][0] if answer.is_success else said["error"]
+
+    page = build_app(tiny_scorer, tmp_path, Workspace(tmp_path / "work"))
+    with page:
+        api(hold, api_name="hold", **SCORED)
+        api(other, api_name="other", queue=False)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    refused, taken = 3, SCORES_AT_ONCE + SCORES_WAITING
+    try:
+        with ThreadPoolExecutor(taken + refused) as pool:
+            asked = [pool.submit(post, "hold") for _ in range(taken + refused)]
+            first = [one.result() for one in islice(as_completed(asked), refused)]
+            assert post("other") == "at once"
+            all_came.set()
+            answers = [one.result() for one in asked]
+    finally:
+        all_came.set()
+        page.close()
+    assert all("64 others wait" in words for words in first)
+    assert answers.count("done") == taken and most == SCORES_AT_ONCE
