@@ -86,6 +86,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
     ("data/datasets.py", "covered >= 0.5", "covered > 0.5", "data/test_layouts.py"),
     ("data/datasets.py", "return marked | thin, thin", "return marked, thin",
      "data/test_layouts.py"),
+    ("io/cache.py", "tensor.nbytes + OBJECT_BYTES", "tensor.nbytes", "io/test_cache.py"),
     ("io/masks.py", "color, alpha = values[..., :3].max(axis=-1)",
      "color, alpha = values[..., :3].min(axis=-1)", "data/test_layouts.py"),
     ("data/datasets.py", "levels.max() / 2)", "levels.max())", "data/test_layouts.py"),

@@ -294,3 +294,22 @@ def test_scores_are_taken_up_by_turns_and_more_than_may_wait_are_refused(tiny_sc
         page.close()
     assert all("64 others wait" in words for words in first)
     assert answers.count("done") == taken and most == SCORES_AT_ONCE
+
+
+def test_a_score_may_be_asked_for_in_one_step_or_in_gradios_two(page):
+    """Of the public page, by the visitor who sent the image."""
+    url, _, _ = page
+    buffer = io.BytesIO()
+    Image.fromarray(render_part("screw", 1, 96).image).save(buffer, "PNG")
+    with httpx.Client(base_url=f"{url}/gradio_api/", headers={"x-ltad-visitor": SECRETS[2]},
+                      timeout=60) as http:
+        sent = {"files": ("part.png", buffer.getvalue(), "image/png")}
+        image = {"path": http.post("upload", files=sent).json()[0],
+                 "meta": {"_type": "gradio.FileData"}}
+        body = {"data": [image, "", "a", "a broken", 5, 1, 0.05, 0, False, ""]}
+        once = http.post("run/score", json=body).json()["data"][0]
+        event = http.post("call/score", json=body).json()["event_id"]
+        told = http.get(f"call/score/{event}").text
+    assert "event: complete" in told
+    twice = json.loads(told.rpartition("data: ")[2])[0]
+    assert once["score"] == pytest.approx(twice["score"]) and once["class_name"] == "screw"
