@@ -35,7 +35,14 @@ class Listening(TypedDict, total=False):
     api_visibility: Literal["public", "private", "undocumented"]
     concurrency_limit: int
     concurrency_id: str
+
+
+class InTurn(TypedDict):
+    """How what is scored past Gradio's queue is listened to."""
+
     queue: bool
+    concurrency_limit: int
+    concurrency_id: str
 
 
 class Private(TypedDict):
@@ -63,12 +70,12 @@ few at a time; a prompt on an image that is known does not wait behind them."""
 SCORES_WAITING = 64
 """More than wait for their turn are refused, before their images are read."""
 IN_TURN = "scores"
-SCORED: Listening = {
+SCORED: InTurn = {
     "queue": False, "concurrency_limit": SCORES_AT_ONCE, "concurrency_id": IN_TURN,
 }
-"""An endpoint past Gradio's queue, which costs as much processor as a third of a score;
-`ltad.app.visitors.Page` lets those of this id in by turns. Not for the page's own listeners: of
-what comes past the queue Gradio's page shows no error."""
+"""Past Gradio's queue, which costs as much processor as a third of a score;
+`ltad.app.visitors.Page` lets those of this id in by turns. Of what comes past the queue Gradio's
+page shows no error: a listener of its own has to answer with what went wrong."""
 PRIVATE: Private = {
     "show_progress": "hidden", "show_progress_on": [], "api_visibility": "private",
 }

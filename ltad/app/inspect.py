@@ -25,10 +25,10 @@ from ltad.app.components import (
     PRIVATE,
     QUIET,
     SCORED,
-    SCORES_AT_ONCE,
     Update,
     decode_upload,
     friendly,
+    page_error,
     photo_upload,
 )
 from ltad.app.controls import Controls, build_controls, configure, model_choices_now
@@ -37,6 +37,8 @@ from ltad.inference.registry import ModelRegistry
 from ltad.inference.scorer import Scorer
 from ltad.io import heatmap
 from ltad.types import Detection, LTADError
+
+REFUSED = "The server does not take it up, most likely since too many ask at the moment."
 
 
 def load_photo(
@@ -98,6 +100,17 @@ def inspect_photo(
     effect = detection_view.effect_html(words_effect(scorer, photo, detection))
     maps = detection_view.maps_html(detection, photo, effect=effect) + saves_html(detection)
     return detection_view.answer_html(detection), maps, notes
+
+
+def answer_photo(
+    registry: ModelRegistry, has_examples: bool, photo: Any, *settings: Any
+) -> tuple[str | Update, str | Update, str | Update]:
+    """`inspect_photo`; why there is no answer is said in its place, since Gradio's page shows no
+    error of what comes past its queue."""
+    try:
+        return inspect_photo(registry, has_examples, photo, *settings)
+    except Exception as error:
+        return render("inspect.no_answer", page_error(error).message), "", gr.skip()
 
 
 def words_effect(scorer: Scorer, photo: detection_view.ReadyPhoto, detection: Detection) -> float:
@@ -242,15 +255,12 @@ def _wire(
     ask = gr.Button("Answer", elem_id="lt-ask", visible="hidden")
     class_name, normal, abnormal, *sliders = controls.settings
     answered = ask.click(
-        friendly(partial(inspect_photo, registry, has_examples)),
+        partial(answer_photo, registry, has_examples),
         [photo, controls.model, *controls.settings, shown], outputs,
-        preprocess=False, concurrency_limit=SCORES_AT_ONCE, **QUIET,
+        preprocess=False, **SCORED, **QUIET,
     )
-    # An answer to other settings must not stay beside an error message.
-    failed = answered.failure(
-        lambda photo: (render("inspect.nothing_yet", has_examples) if photo is None
-                       else render("inspect.no_answer"), ""), photo, outputs[:2], **PRIVATE,
-    )
+    refused = json.dumps([render("inspect.no_answer", REFUSED), ""])
+    failed = answered.failure(None, None, outputs[:2], js=f"() => {refused}", **PRIVATE)
     for over in (answered.success, failed.then):
         over(None, js="() => window.ltad.answered()")
     for box in (normal, abnormal):

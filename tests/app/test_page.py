@@ -248,11 +248,30 @@ def test_words_that_cannot_be_read_leave_the_picture_and_say_so(page: Page, fold
     show(page, folder / "good.png")
     wait_for_answer(page)
     page.get_by_label("Words for normal").fill("zzyzx " * 33)
-    expect(page.locator(".toast-body")).to_contain_text("Use fewer words")
     expect(page.locator("#lt-answer")).to_contain_text("No answer to these settings")
+    expect(page.locator("#lt-answer [role=alert]")).to_contain_text("Use fewer words")
     expect(page.locator("body")).not_to_have_class(re.compile("lt-waiting"))
     page.get_by_label("Words for normal").fill("a good")
     wait_for_answer(page)
+
+
+def test_an_older_answer_does_not_stay_beside_settings_that_the_server_refuses(
+    visit: Callable[..., Page], address: str, folder: Path
+):
+    page = visit(address)
+    open_page(page, address)
+    show(page, folder / "good.png")
+    wait_for_answer(page)
+    page.route("**/gradio_api/run/**", lambda route: route.fulfill(
+        status=500, json={"error": "64 others wait"}))
+    page.get_by_label("Words for normal").fill("a fine")
+    expect(page.locator("#lt-answer [role=alert]")).to_contain_text("too many ask")
+    expect(page.locator("#lt-result")).to_have_text("")
+    expect(page.locator("body")).not_to_have_class(re.compile("lt-waiting"))
+    page.unroute("**/gradio_api/run/**")
+    page.get_by_label("Words for normal").fill("a good")
+    wait_for_answer(page)
+    page.close()
 
 
 def test_class_names_tab_shows_tables_and_figures(page: Page):
