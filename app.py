@@ -71,9 +71,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def settle(scorer: Scorer) -> None:
     """Behind the page's first answers: read the held-out images once, set aside what lasts."""
+    gc.freeze()  # meanwhile garbage is searched for among what is new
+    gc.enable()
     try:
         scorer.warm_up()
     finally:
+        gc.unfreeze()
         set_aside_what_lasts()
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import weakref
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import islice
 from pathlib import Path
@@ -229,16 +230,25 @@ def test_garbage_is_searched_for_among_new_objects_only():
 
 
 class FailsToWarmUp:
+    """It first makes garbage; whether that was found."""
+
     def warm_up(self) -> None:
+        circle, found = FailsToWarmUp(), []
+        circle.own = circle
+        weakref.finalize(circle, found.append, True)
+        del circle
+        kept = [[number] for number in range(100_000)]
+        self.found = bool(found and kept)
         raise CheckpointError("the held-out images are damaged")
 
 
 def test_after_the_start_garbage_is_searched_for_again_whatever_happened():
     gc.disable()
+    scorer = FailsToWarmUp()
     try:
         with pytest.raises(CheckpointError):
-            app.settle(FailsToWarmUp())
-        assert gc.isenabled() and gc.get_freeze_count() > 0
+            app.settle(scorer)
+        assert scorer.found and gc.isenabled() and gc.get_freeze_count() > 0
     finally:
         gc.enable()
         gc.unfreeze()
