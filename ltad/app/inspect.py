@@ -132,7 +132,7 @@ def saves_html(detection: Detection) -> str:
 
 def score(
     registry: ModelRegistry,
-    payload: Any,
+    image: Any,
     class_name: str,
     normal_prompt: str,
     abnormal_prompt: str,
@@ -146,16 +146,16 @@ def score(
     """Score one image: the verdict's numbers, and with `include_maps` the maps as lists.
 
     Args:
-        payload: as it was sent, undecoded.
+        image: as it was sent, undecoded.
     """
-    if not payload or not isinstance(payload, dict):
+    if not image or not isinstance(image, dict):
         raise LTADError("There is no image. Send one.")
     if not isinstance(false_alarm_rate, int | float):
         raise LTADError(f"The false-alarm rate is {false_alarm_rate}, but it must be a number.")
     scorer = registry.scorer(model)
     normal, abnormal = typed_prompts(scorer, str(normal_prompt or ""), str(abnormal_prompt or ""))
     detection = scorer.score(
-        decode_upload(ImageData(**payload)), class_name or None, normal, abnormal, lam, tau,
+        decode_upload(ImageData(**image)), class_name or None, normal, abnormal, lam, tau,
         false_alarm_rate, reference_weight,
     )
     return detection_record(detection, include_maps)

@@ -20,6 +20,7 @@ from ltad.evaluation.metrics import image_auroc
 from ltad.inference import scoring
 from ltad.inference.feature_store import ROTATIONS, VIEWS, build_store, turned
 from ltad.inference.registry import ModelRegistry
+from ltad.io.heatmap import data_url
 from ltad.models.detector import Detector
 from ltad.models.features import border_weights
 from ltad.models.reference import ReferenceBranch, smoothed
@@ -246,9 +247,10 @@ def test_page_and_api_name_the_fourth_map(reference_scorer, parts_folder):
     shown = detection_view.maps_html(
         detection, detection_view.Photo("data:image/jpeg;base64,", 96, 96))
     assert shown.count("<figure>") == 4 and "--lt-count:4" in shown
+    file = parts_folder / "leather/test/good/000.png"
     record = inspect.score(
-        ModelRegistry(reference_scorer), photo(parts_folder), "leather", "", "", 0.5, 1.0, 0.05,
-        1.0, True,
+        ModelRegistry(reference_scorer), {"url": data_url(file.read_bytes(), "image/png")},
+        "leather", "", "", 0.5, 1.0, 0.05, 1.0, True,
     )
     assert set(record["maps"]) == {"combined", "reconstruction", "semantic", REFERENCE}
     assert record["reference_score"] == pytest.approx(detection.reference_score)
