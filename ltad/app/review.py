@@ -23,7 +23,7 @@ from ltad.app.review_desk import Desk, ItemEndpoints
 from ltad.app.review_settings import SettingEndpoints
 from ltad.app.visitors import Desks
 from ltad.inference.registry import ModelRegistry
-from ltad.review.database import free_images
+from ltad.review.images import free_images
 from ltad.types import LTADError
 from ltad.workspace import Workspace
 

@@ -16,8 +16,9 @@ from typing import Any
 from ltad.app.review_desk import Desk, number
 from ltad.inference.scorer import Scorer
 from ltad.review.coco import write_coco
-from ltad.review.database import days_left, free_images
+from ltad.review.database import days_left
 from ltad.review.export import csv_bytes, json_bytes, write_archive
+from ltad.review.images import free_images
 from ltad.review.imports import import_decisions
 from ltad.review.records import Batch, DeskError, ItemSummary, NewItem, is_above
 from ltad.review.report import write_report

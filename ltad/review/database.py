@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ltad.review.images import RECENT_SECONDS, ImageStore
 from ltad.review.records import (
     BATCH_STATES,
     VERDICTS,
@@ -83,27 +81,6 @@ def item_of(row: Row) -> Item:
 def item_columns() -> str:
     """What `item_of` reads, and the tables it comes from."""
     return f"SELECT {_ITEM}, {DECISION} {_FROM_ITEMS}"
-
-
-def free_images(database: Database, images: ImageStore) -> int:
-    """Take the images of erased batches off the disk; returns how many bytes that freed.
-
-    An image that somebody brought again a moment ago stays for now: its new batch may be about to
-    be written. It is looked at again later, if this process lives, or at the next start.
-    """
-    freed = [images.remove(key) for key in database.unwanted_images()]
-    if None in freed:
-        later = threading.Timer(RECENT_SECONDS + 1, _free_later, (database, images))
-        later.daemon = True
-        later.start()
-    return sum(size or 0 for size in freed)
-
-
-def _free_later(database: Database, images: ImageStore) -> None:
-    try:
-        free_images(database, images)
-    finally:
-        database.close()
 
 
 def days_left(batches: Sequence[Batch]) -> dict[int, float]:

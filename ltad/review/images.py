@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from ltad.io.files import atomic_path
 from ltad.io.images import read_image
 from ltad.review.records import DeskError
+
+if TYPE_CHECKING:
+    from ltad.review.database import Database
 
 RECENT_SECONDS = 600.0
 """An image that came in since may belong to a batch that is being brought; it is not removed."""
@@ -88,3 +93,24 @@ class ImageStore:
     def image(self, key: str) -> Image.Image:
         """The image, RGB and upright. Raises ImageError when it cannot be decoded."""
         return read_image(self.bytes(key), f"The image {key[:12]}")
+
+
+def free_images(database: Database, images: ImageStore) -> int:
+    """Take the images of erased batches off the disk; returns how many bytes that freed.
+
+    An image that somebody brought again a moment ago stays for now: its new batch may be about to
+    be written. It is looked at again later, if this process lives, or at the next start.
+    """
+    freed = [images.remove(key) for key in database.unwanted_images()]
+    if None in freed:
+        later = threading.Timer(RECENT_SECONDS + 1, _free_later, (database, images))
+        later.daemon = True
+        later.start()
+    return sum(size or 0 for size in freed)
+
+
+def _free_later(database: Database, images: ImageStore) -> None:
+    try:
+        free_images(database, images)
+    finally:
+        database.close()

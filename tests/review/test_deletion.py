@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from desk_for_tests import Desk
 
-from ltad.review.database import RETENTION_DAYS, days_left, free_images
-from ltad.review.images import RECENT_SECONDS
+from ltad.review.database import RETENTION_DAYS, days_left
+from ltad.review.images import RECENT_SECONDS, free_images
 from ltad.review.records import DeskError, NewItem
 from ltad.review.worker import BatchRunner
 
